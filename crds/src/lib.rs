@@ -1,0 +1,1 @@
+//! What users of Hanse write and read.

@@ -1,0 +1,3 @@
+//! A federation of three clusters on this machine.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Hanse seen from outside.

@@ -1,0 +1,3 @@
+//! The kubectl plugin of Hanse.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! All IO of Hanse.

@@ -1,0 +1,3 @@
+//! The Hanse operator.
+
+fn main() {}
