@@ -68,7 +68,8 @@ pub struct HostingPolicySpec {
 
 /// What one owner, or every owner, may run here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("!has(self.namespace) || (self.owner != '*' && size(self.namespaces) == 1 && !('*' in self.namespaces))")
+// `namespace` is a reserved word of CEL, so the rule has to write it between underscores.
+#[x_kube(validation = Rule::new("!has(self.__namespace__) || (self.owner != '*' && size(self.namespaces) == 1 && !('*' in self.namespaces))")
     .message("`namespace` must not be set unless the grant names exactly one owner and one namespace, neither of them '*'")
     .field_path(".namespace"))]
 #[serde(rename_all = "camelCase")]

@@ -196,6 +196,7 @@ pub struct FederatedWorkloadStatus {
     /// The largest failure domain of which any one can be lost with everything that was asked for still having a place
     /// to run: `Nothing`, `Cluster`, `Region`, `Provider` or `Owner`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Survives")]
     pub survives: Option<Survives>,
     /// The highest epoch of its placements. Grows with every move; what a host applied under a lower one is out of date.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -204,6 +205,7 @@ pub struct FederatedWorkloadStatus {
     /// What the promise "never two" of mode `Single` rests on. `Cooperative`: the old host stops its copy itself when its
     /// lease ends, before another starts. `None`: no such promise, as in the other modes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Fencing")]
     pub fencing: Option<Fencing>,
     /// Where it runs: one entry for each member that was given a part of it and has not finished removing it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
