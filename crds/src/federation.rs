@@ -60,6 +60,7 @@ pub struct FederationStatus {
     /// This operator's part in the quorum. `Leader`: it plans. `Follower`: it votes. `Candidate`: it hears no leader and
     /// asks for votes. `Attached`: it does not vote and keeps a stream to a member that does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "FederationRole")]
     pub role: Option<FederationRole>,
     /// The member that leads, as far as this one knows. Absent: none is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +69,7 @@ pub struct FederationStatus {
     /// `Healthy`: a majority of voters is in contact. `Lost`: it is not, so that nothing can be decided; everything keeps
     /// running as last decided, except `Single` workloads, which stop when their host's lease ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Quorum")]
     pub quorum: Option<Quorum>,
     /// The members that vote.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -93,6 +95,7 @@ pub struct FederationStatus {
     /// What the promise of `Single` workloads rests on. `Cooperative`: a host stops its copy itself when its lease ends.
     /// `None`: there is no such promise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Fencing")]
     pub fencing: Option<Fencing>,
     /// `Ready`: attached and quorate. `Quorate`: a majority of voters is in contact. `Attached`: this member's stream to
     /// the quorum stands.

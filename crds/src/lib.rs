@@ -13,11 +13,17 @@
 //! Types only. No client, no clock, no decision: whether a value makes sense for a given federation is decided by the
 //! operator and said in a condition; what an API server can refuse on its own is in the schema.
 //!
-//! A definition is taken from [`all`], never from a type's own `crd()`: `all` also makes it follow the conventions of the
-//! Kubernetes API where the derive does not (see [`manifest`]).
+//! Definitions come from [`all`], never from a type's own `crd()`: only `all` gives them the form that is installed (see
+//! [`manifest`]).
 #![warn(missing_docs)]
-// `KubeSchema` copies each struct, with its `pub`, into the body of a function.
-#![allow(unreachable_pub)]
+#![allow(
+    unreachable_pub,
+    reason = "KubeSchema copies each struct, with its `pub`, into the body of a function"
+)]
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "two printer columns may well have the same type"
+)]
 
 pub mod condition;
 pub mod federation;

@@ -1,7 +1,7 @@
 //! The definitions of all kinds, as objects and as the YAML committed in `manifests/`.
 //!
 //! ```text
-//! types ──derive──► crd() ──without `nullable`──► all() ──YAML──► manifests()  one file per kind
+//! types ──derive──► crd() ──as_installed()──► all() ──YAML──► manifests()  one file per kind
 //!                                                            └──► manifest_yaml()  all in one stream
 //! ```
 
@@ -38,7 +38,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         Federation::crd(),
     ]
     .into_iter()
-    .map(without_nullable)
+    .map(as_installed)
     .collect()
 }
 
@@ -71,29 +71,38 @@ fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_yaml::Error> 
     Ok(format!("{HEADER}{}", serde_yaml::to_string(&value)?))
 }
 
-/// Takes `nullable` out of a definition. The derive puts it on every `Option`; in this API absent is the only way to say
-/// nothing, because a merge patch and a server-side apply cannot write a null anyway.
-fn without_nullable(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+/// Corrects what the derive cannot be told, in every schema of a definition.
+fn as_installed(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     crd.spec
         .versions
         .iter_mut()
         .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut())
-        .for_each(clear_nullable);
+        .for_each(correct);
     crd
 }
 
-fn clear_nullable(schema: &mut JSONSchemaProps) {
+/// Takes out `nullable`, which the derive puts on every `Option`: in this API absent is the only way to say nothing, as a
+/// merge patch cannot write a null. Joins the lines of each paragraph, which break where the source does and not where
+/// the terminal of whoever runs `kubectl explain` does.
+fn correct(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    if let Some(description) = &mut schema.description {
+        *description = description
+            .split("\n\n")
+            .map(|paragraph| paragraph.replace('\n', " "))
+            .collect::<Vec<_>>()
+            .join("\n\n");
+    }
     schema
         .properties
         .iter_mut()
         .flat_map(BTreeMap::values_mut)
-        .for_each(clear_nullable);
+        .for_each(correct);
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        clear_nullable(items);
+        correct(items);
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        clear_nullable(values);
+        correct(values);
     }
 }
 

@@ -110,6 +110,7 @@ pub struct MemberStatus {
     /// `Held`: it is heard and runs what it was given. `Lost`: it was not heard for too long and its share runs elsewhere.
     /// `Revoked`: it was removed from the federation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Lease")]
     pub lease: Option<Lease>,
     /// Grows by one each time the lease is granted anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +122,7 @@ pub struct MemberStatus {
     /// Its part in the quorum. `Leader` or `Voter`: it votes. `Candidate`: it copies the ledger and will vote once it has
     /// caught up. `None`: it does not vote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "MemberRole")]
     pub role: Option<MemberRole>,
     /// Where its operator is reached by peers, as `host:port`. Absent: it only dials out, and so never votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -52,14 +52,12 @@ pub(crate) fn manifests(_: &mut SchemaGenerator) -> Schema {
             "x-kubernetes-preserve-unknown-fields": true,
             "x-kubernetes-validations": [
                 {
-                    "rule": "has(self.metadata.name) && size(self.metadata.name) > 0",
+                    "rule": "has(self.metadata) && has(self.metadata.name) && size(self.metadata.name) > 0",
                     "message": "`metadata.name` must be set: every host creates the object under the same name",
-                    "fieldPath": ".metadata",
                 },
                 {
                     "rule": "!self.apiVersion.startsWith('hanse.dev/')",
                     "message": "must not be an object of group 'hanse.dev': a workload cannot change the federation",
-                    "fieldPath": ".apiVersion",
                 },
             ],
         },

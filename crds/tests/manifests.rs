@@ -1,5 +1,10 @@
 //! The committed YAML is what the types say.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test is allowed to stop at what it did not expect"
+)]
+
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 /// Set to anything, the test writes the files instead of comparing them.
