@@ -42,7 +42,8 @@ const MAX_UNACKNOWLEDGED: usize = 32;
 /// `lease × (1 + ρ) / (1 − ρ) + stop time`, with ρ the tolerated difference of clock rates (DESIGN, section 7).
 #[must_use]
 pub fn fence_after(lease: Duration) -> Duration {
-    lease * (1_000 + CLOCK_RATE_TOLERANCE_PER_MILLE) / (1_000 - CLOCK_RATE_TOLERANCE_PER_MILLE) + STOP_TIME
+    lease * (1_000 + CLOCK_RATE_TOLERANCE_PER_MILLE) / (1_000 - CLOCK_RATE_TOLERANCE_PER_MILLE)
+        + STOP_TIME
 }
 
 /// The leader's table of deadlines. Empty and inert while this node does not lead.
@@ -68,7 +69,10 @@ struct Deadline {
 impl Lessor {
     /// Starts a term: every member gets a whole lease and `grace` on top, since nobody was listening during the election.
     pub fn lead(&mut self, now: Duration, state: &State, lease: Duration, grace: Duration) {
-        *self = Self { lease, ..Self::default() };
+        *self = Self {
+            lease,
+            ..Self::default()
+        };
         self.sync(now, state);
         for deadline in self.held.values_mut() {
             deadline.ends += grace;
@@ -83,15 +87,33 @@ impl Lessor {
     /// Takes over what the ledger decided since: leases granted, renewed, lost, revoked.
     pub fn sync(&mut self, now: Duration, state: &State) {
         let lease_of = |name: &MemberName| state.members.get(name).map(|member| member.lease);
-        self.held.retain(|name, deadline| lease_of(name) == Some(Lease::Held { epoch: deadline.epoch }));
-        self.unfenced.retain(|name, (epoch, _)| lease_of(name).is_some_and(|lease| is_unfenced(lease, *epoch)));
+        self.held.retain(|name, deadline| {
+            lease_of(name)
+                == Some(Lease::Held {
+                    epoch: deadline.epoch,
+                })
+        });
+        self.unfenced.retain(|name, (epoch, _)| {
+            lease_of(name).is_some_and(|lease| is_unfenced(lease, *epoch))
+        });
         for (name, member) in &state.members {
             match member.lease {
                 Lease::Held { epoch } => {
-                    let granted = Deadline { epoch, ends: now + self.lease, due: false };
+                    let granted = Deadline {
+                        epoch,
+                        ends: now + self.lease,
+                        due: false,
+                    };
                     self.held.entry(name.clone()).or_insert(granted);
                 }
-                Lease::Lost { epoch, fenced: false } | Lease::Revoked { epoch, fenced: false } => {
+                Lease::Lost {
+                    epoch,
+                    fenced: false,
+                }
+                | Lease::Revoked {
+                    epoch,
+                    fenced: false,
+                } => {
                     let fenced = (epoch, now + fence_after(self.lease));
                     self.unfenced.entry(name.clone()).or_insert(fenced);
                 }
@@ -129,7 +151,11 @@ impl Lessor {
     /// The leases that are over, at most [`MAX_DUE`]. From here on a heartbeat no longer saves them. A leader that cannot
     /// get them taken leads anew, with [`Lessor::lead`].
     pub fn due(&mut self, now: Duration) -> BTreeSet<(MemberName, Epoch)> {
-        let over = self.held.iter_mut().filter(|(_, deadline)| deadline.ends <= now).take(MAX_DUE);
+        let over = self
+            .held
+            .iter_mut()
+            .filter(|(_, deadline)| deadline.ends <= now)
+            .take(MAX_DUE);
         over.map(|(name, deadline)| {
             deadline.due = true;
             (name.clone(), deadline.epoch)
@@ -145,14 +171,21 @@ impl Lessor {
     /// The members of which it is now certain, without their word, that they have stopped their `Single` workloads.
     #[must_use]
     pub fn fence_due(&self, now: Duration) -> BTreeSet<(MemberName, Epoch)> {
-        let over = self.unfenced.iter().filter(|(_, (_, until))| *until <= now).take(MAX_DUE);
-        over.map(|(name, (epoch, _))| (name.clone(), *epoch)).collect()
+        let over = self
+            .unfenced
+            .iter()
+            .filter(|(_, (_, until))| *until <= now)
+            .take(MAX_DUE);
+        over.map(|(name, (epoch, _))| (name.clone(), *epoch))
+            .collect()
     }
 }
 
 fn is_unfenced(lease: Lease, since: Epoch) -> bool {
     match lease {
-        Lease::Lost { epoch, fenced } | Lease::Revoked { epoch, fenced } => epoch == since && !fenced,
+        Lease::Lost { epoch, fenced } | Lease::Revoked { epoch, fenced } => {
+            epoch == since && !fenced
+        }
         Lease::Held { .. } => false,
     }
 }
@@ -238,11 +271,16 @@ mod tests {
             lease,
             generation: Generation(0),
         };
-        State { members: [(name(), member)].into(), ..State::default() }
+        State {
+            members: [(name(), member)].into(),
+            ..State::default()
+        }
     }
 
     fn held(epoch: u64) -> Lease {
-        Lease::Held { epoch: Epoch(epoch) }
+        Lease::Held {
+            epoch: Epoch(epoch),
+        }
     }
 
     fn leading(lease: Lease) -> Lessor {
@@ -255,7 +293,10 @@ mod tests {
     fn a_new_leader_gives_everyone_a_whole_lease_and_the_election() {
         let mut lessor = leading(held(3));
         assert_eq!(lessor.due(seconds(106)), BTreeSet::new());
-        assert_eq!(lessor.due(seconds(107)), BTreeSet::from([(name(), Epoch(3))]));
+        assert_eq!(
+            lessor.due(seconds(107)),
+            BTreeSet::from([(name(), Epoch(3))])
+        );
     }
 
     #[test]
@@ -263,7 +304,10 @@ mod tests {
         let mut lessor = leading(held(3));
         assert!(lessor.heard(&name(), held(3), seconds(106)));
         assert_eq!(lessor.due(seconds(110)), BTreeSet::new());
-        assert_eq!(lessor.due(seconds(111)), BTreeSet::from([(name(), Epoch(3))]));
+        assert_eq!(
+            lessor.due(seconds(111)),
+            BTreeSet::from([(name(), Epoch(3))])
+        );
         assert!(!lessor.heard(&name(), held(3), seconds(111)));
     }
 
@@ -276,7 +320,10 @@ mod tests {
 
     #[test]
     fn a_lost_member_that_is_heard_is_reported_once() {
-        let lost = Lease::Lost { epoch: Epoch(9), fenced: false };
+        let lost = Lease::Lost {
+            epoch: Epoch(9),
+            fenced: false,
+        };
         let mut lessor = leading(lost);
         assert!(!lessor.heard(&name(), lost, seconds(101)));
         assert_eq!(lessor.take_returned(), BTreeSet::from([(name(), Epoch(9))]));
@@ -285,11 +332,20 @@ mod tests {
 
     #[test]
     fn a_lost_member_is_fenced_after_its_own_lease_its_clock_and_its_stop() {
-        let lessor = leading(Lease::Lost { epoch: Epoch(9), fenced: false });
+        let lessor = leading(Lease::Lost {
+            epoch: Epoch(9),
+            fenced: false,
+        });
         let after = fence_after(LEASE);
         assert!(after > LEASE + STOP_TIME);
-        assert_eq!(lessor.fence_due(seconds(100) + after - Duration::from_nanos(1)), BTreeSet::new());
-        assert_eq!(lessor.fence_due(seconds(100) + after), BTreeSet::from([(name(), Epoch(9))]));
+        assert_eq!(
+            lessor.fence_due(seconds(100) + after - Duration::from_nanos(1)),
+            BTreeSet::new()
+        );
+        assert_eq!(
+            lessor.fence_due(seconds(100) + after),
+            BTreeSet::from([(name(), Epoch(9))])
+        );
     }
 
     #[test]
