@@ -9,6 +9,7 @@
 //! - [`command`]: what can be asked of the ledger, signed.
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
 //! - [`lease`]: who is alive, on the leader's clock and on the member's own.
+//! - [`quorum`]: who should vote.
 //! - [`schedule`]: what should run where.
 //! - [`slice`]: what one member gets to see of it.
 //! - [`health`]: how a host's objects are doing.
@@ -18,6 +19,7 @@ pub mod chain;
 pub mod command;
 pub mod grant;
 pub mod id;
+pub mod quorum;
 pub mod schedule;
 pub mod slice;
 pub mod state;
