@@ -127,6 +127,8 @@ pub(super) fn config(timing: Timing) -> Result<Config, openraft::ConfigError> {
         enable_pre_vote: Some(true),
         // Whoever votes is decided by `membership`; a store that has never voted must not start by itself.
         enable_elect: false,
+        // A leader that restarts has forgotten its decisions and its followers' leases: it starts a new term.
+        enable_leader_restore: Some(false),
         ..Config::default()
     }
     .validate()

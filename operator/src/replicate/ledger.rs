@@ -95,6 +95,7 @@ struct Shared {
     raft: Raft,
     state: SharedState,
     log: LogStore,
+    snapshots: StateStore,
     known: KnownVoters,
     clock: WallClock,
     applied: watch::Receiver<u64>,
@@ -114,8 +115,8 @@ impl Ledger {
         } = settings;
         let disk = settings.disk.as_ref();
         let log = LogStore::open(disk, federation, node).map_err(LedgerError::OpenLog)?;
-        let store = StateStore::open(disk).map_err(LedgerError::OpenState)?;
-        let machine = Machine::open(store).map_err(LedgerError::OpenState)?;
+        let snapshots = StateStore::open(disk).map_err(LedgerError::OpenState)?;
+        let machine = Machine::open(snapshots.clone()).map_err(LedgerError::OpenState)?;
         let (state, applied) = (machine.state(), machine.applied());
         if let Some(found) = state.read(|state| state.federation)
             && found != federation
@@ -142,6 +143,7 @@ impl Ledger {
                 raft,
                 state,
                 log,
+                snapshots,
                 known,
                 clock,
                 applied,
@@ -260,8 +262,16 @@ impl Ledger {
                 tracing::warn!(%successor, "no voter took over in time; the others will elect a leader");
             }
         }
-        self.raft().shutdown().await.map_err(stopped)?;
-        self.shared.log.flush().map_err(stopped)
+        self.halt().await
+    }
+
+    /// Stops this voter without a word to the others, and gives its files back.
+    pub(super) async fn halt(&self) -> Result<(), LedgerError> {
+        let halted = self.raft().shutdown().await.map_err(stopped);
+        let flushed = self.shared.log.flush().map_err(stopped);
+        self.shared.log.close();
+        self.shared.snapshots.close();
+        halted.and(flushed)
     }
 
     /// The voter that has most of the log, if this node leads and is not alone.

@@ -16,14 +16,12 @@ use openraft::{
     LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, WriteTransaction,
-};
+use redb::{ReadableTable as _, Table, TableDefinition};
 
 use super::{
     encoding,
     engine::{Entry, LogId, TypeConfig, Vote},
-    storage::{self, Disk, failed},
+    storage::{Disk, Store, failed},
 };
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
@@ -62,7 +60,7 @@ pub struct LogStore {
 
 #[derive(Debug)]
 struct Shared {
-    database: Database,
+    store: Store,
     committed: Mutex<Committed>,
 }
 
@@ -81,25 +79,24 @@ impl LogStore {
         federation: FederationId,
         node: NodeId,
     ) -> Result<Self, OpenLogError> {
-        let database = storage::open(disk, "log.redb").map_err(OpenLogError::Open)?;
-        let store = Self {
+        let log = Self {
             shared: Arc::new(Shared {
-                database,
+                store: Store::open(disk, "log.redb").map_err(OpenLogError::Open)?,
                 committed: Mutex::default(),
             }),
         };
-        let owner = store.claim(federation, node).map_err(OpenLogError::Read)?;
+        let owner = log.claim(federation, node).map_err(OpenLogError::Read)?;
         if owner != (federation, node) {
             let (federation, node) = owner;
             return Err(OpenLogError::BelongsToAnother { federation, node });
         }
-        *store.committed() = Committed {
-            position: store
+        *log.committed() = Committed {
+            position: log
                 .mark(COMMITTED, encoding::decode_log_id)
                 .map_err(OpenLogError::Read)?,
             stored: true,
         };
-        Ok(store)
+        Ok(log)
     }
 
     /// Writes what is only in memory so far. A voter that stops in an orderly way starts again where it was.
@@ -110,9 +107,14 @@ impl LogStore {
         self.write(|_, _| Ok(()))
     }
 
+    /// Gives the file back. Everything after that fails.
+    pub fn close(&self) {
+        self.shared.store.close();
+    }
+
     /// Makes the log `node`'s if it is nobody's, and says whose it is.
     fn claim(&self, federation: FederationId, node: NodeId) -> io::Result<(FederationId, NodeId)> {
-        storage::commit(&self.shared.database, |transaction| {
+        self.shared.store.commit(|transaction| {
             transaction.open_table(ENTRIES).map_err(failed)?;
             let mut marks = transaction.open_table(MARKS).map_err(failed)?;
             if let Some(owner) = marks.get(BELONGS_TO).map_err(failed)? {
@@ -140,7 +142,7 @@ impl LogStore {
         ) -> Result<(), io::Error>,
     ) -> Result<(), io::Error> {
         let position = self.committed().position;
-        storage::commit(&self.shared.database, |transaction: &WriteTransaction| {
+        self.shared.store.commit(|transaction| {
             let mut entries = transaction.open_table(ENTRIES).map_err(failed)?;
             let mut marks = transaction.open_table(MARKS).map_err(failed)?;
             work(&mut entries, &mut marks)?;
@@ -160,10 +162,11 @@ impl LogStore {
         name: &str,
         decode: impl FnOnce(&[u8]) -> Result<T, encoding::DecodeError>,
     ) -> Result<Option<T>, io::Error> {
-        let transaction = self.shared.database.begin_read().map_err(failed)?;
-        let marks = transaction.open_table(MARKS).map_err(failed)?;
-        let bytes = marks.get(name).map_err(failed)?;
-        Ok(bytes.map(|bytes| decode(bytes.value())).transpose()?)
+        self.shared.store.read(|transaction| {
+            let marks = transaction.open_table(MARKS).map_err(failed)?;
+            let bytes = marks.get(name).map_err(failed)?;
+            Ok(bytes.map(|bytes| decode(bytes.value())).transpose()?)
+        })
     }
 
     /// The entries in `range`, until their bytes pass `most_bytes`; the first one whatever its size.
@@ -172,22 +175,23 @@ impl LogStore {
         range: impl RangeBounds<u64>,
         most_bytes: usize,
     ) -> Result<Vec<Entry>, io::Error> {
-        let transaction = self.shared.database.begin_read().map_err(failed)?;
-        let table = transaction.open_table(ENTRIES).map_err(failed)?;
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for row in table
-            .range((range.start_bound().cloned(), range.end_bound().cloned()))
-            .map_err(failed)?
-        {
-            let (_, value) = row.map_err(failed)?;
-            bytes += value.value().len();
-            if bytes > most_bytes && !entries.is_empty() {
-                break;
+        self.shared.store.read(|transaction| {
+            let table = transaction.open_table(ENTRIES).map_err(failed)?;
+            let mut entries = Vec::new();
+            let mut bytes = 0;
+            for row in table
+                .range((range.start_bound().cloned(), range.end_bound().cloned()))
+                .map_err(failed)?
+            {
+                let (_, value) = row.map_err(failed)?;
+                bytes += value.value().len();
+                if bytes > most_bytes && !entries.is_empty() {
+                    break;
+                }
+                entries.push(encoding::decode_entry(value.value())?);
             }
-            entries.push(encoding::decode_entry(value.value())?);
-        }
-        Ok(entries)
+            Ok(entries)
+        })
     }
 }
 
@@ -227,12 +231,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let last_purged_log_id = self.mark(PURGED, encoding::decode_log_id)?;
-        let transaction = self.shared.database.begin_read().map_err(failed)?;
-        let table = transaction.open_table(ENTRIES).map_err(failed)?;
-        let last_log_id = match table.last().map_err(failed)? {
-            Some((_, value)) => Some(encoding::decode_entry(value.value())?.log_id),
-            None => last_purged_log_id,
-        };
+        let last_log_id = self.shared.store.read(|transaction| {
+            let table = transaction.open_table(ENTRIES).map_err(failed)?;
+            Ok(match table.last().map_err(failed)? {
+                Some((_, value)) => Some(encoding::decode_entry(value.value())?.log_id),
+                None => last_purged_log_id,
+            })
+        })?;
         Ok(LogState {
             last_purged_log_id,
             last_log_id,

@@ -3,12 +3,12 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{ReadableTable as _, TableDefinition};
 
 use super::{
     encoding,
     engine::{Snapshot, SnapshotMeta},
-    storage::{self, Disk, failed},
+    storage::{Disk, Store, failed},
 };
 
 const SNAPSHOT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("snapshot");
@@ -28,28 +28,34 @@ pub enum OpenStateError {
 /// The newest snapshot. Clones share it.
 #[derive(Debug, Clone)]
 pub struct StateStore {
-    database: Arc<Database>,
+    store: Arc<Store>,
 }
 
 impl StateStore {
     /// Opens the snapshots, creating the file if there is none.
     pub fn open(disk: &dyn Disk) -> Result<Self, OpenStateError> {
-        let database = storage::open(disk, "state.redb").map_err(OpenStateError::Open)?;
-        storage::commit(&database, |transaction| {
-            transaction.open_table(SNAPSHOT).map_err(failed)?;
-            Ok(())
-        })
-        .map_err(OpenStateError::Read)?;
+        let store = Store::open(disk, "state.redb").map_err(OpenStateError::Open)?;
+        store
+            .commit(|transaction| {
+                transaction.open_table(SNAPSHOT).map_err(failed)?;
+                Ok(())
+            })
+            .map_err(OpenStateError::Read)?;
         Ok(Self {
-            database: Arc::new(database),
+            store: Arc::new(store),
         })
+    }
+
+    /// Gives the file back. Everything after that fails.
+    pub fn close(&self) {
+        self.store.close();
     }
 
     /// Keeps this snapshot unless a newer one is there: one being taken here may finish after one arrived from the leader,
     /// and the log is cut behind the newest.
     pub(super) fn save(&self, meta: &SnapshotMeta, state: &[u8]) -> Result<(), io::Error> {
         let encoded = encoding::encode_snapshot_meta(meta);
-        storage::commit(&self.database, |transaction| {
+        self.store.commit(|transaction| {
             let mut table = transaction.open_table(SNAPSHOT).map_err(failed)?;
             let newest = match table.get(META).map_err(failed)? {
                 Some(bytes) => encoding::decode_snapshot_meta(bytes.value())?.last_log_id,
@@ -66,17 +72,18 @@ impl StateStore {
 
     /// The newest snapshot, if there is one.
     pub(super) fn newest(&self) -> Result<Option<Snapshot>, io::Error> {
-        let transaction = self.database.begin_read().map_err(failed)?;
-        let table = transaction.open_table(SNAPSHOT).map_err(failed)?;
-        let (Some(meta), Some(state)) = (
-            table.get(META).map_err(failed)?,
-            table.get(STATE).map_err(failed)?,
-        ) else {
-            return Ok(None);
-        };
-        Ok(Some(Snapshot {
-            meta: encoding::decode_snapshot_meta(meta.value())?,
-            snapshot: Bytes::copy_from_slice(state.value()),
-        }))
+        self.store.read(|transaction| {
+            let table = transaction.open_table(SNAPSHOT).map_err(failed)?;
+            let (Some(meta), Some(state)) = (
+                table.get(META).map_err(failed)?,
+                table.get(STATE).map_err(failed)?,
+            ) else {
+                return Ok(None);
+            };
+            Ok(Some(Snapshot {
+                meta: encoding::decode_snapshot_meta(meta.value())?,
+                snapshot: Bytes::copy_from_slice(state.value()),
+            }))
+        })
     }
 }

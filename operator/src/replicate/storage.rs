@@ -4,9 +4,16 @@
 //! was not synced. Every commit is flushed to the medium before it returns; two-phase commit is on, because the
 //! alternative trusts a checksum that whoever chooses the bytes and the moment of a crash can forge.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::PathBuf,
+    sync::{PoisonError, RwLock},
+};
 
-use redb::{Builder, Database, DatabaseError, Durability, WriteTransaction};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _,
+    WriteTransaction,
+};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Pages kept in memory per file: the tail of the log that followers still ask for. The state is in memory anyway.
@@ -35,28 +42,57 @@ impl Disk for Directory {
     }
 }
 
-/// Opens the database `name` on `disk`.
-pub(super) fn open(disk: &dyn Disk, name: &str) -> Result<Database, DatabaseError> {
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES);
-    disk.open(name, &builder)
+/// One open database, until it is closed: a file belongs to one process, and to one opening in it.
+#[derive(Debug)]
+pub(super) struct Store(RwLock<Option<Database>>);
+
+impl Store {
+    /// Opens the database `name` on `disk`.
+    pub(super) fn open(disk: &dyn Disk, name: &str) -> Result<Self, DatabaseError> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE_BYTES);
+        disk.open(name, &builder)
+            .map(|database| Self(RwLock::new(Some(database))))
+    }
+
+    /// Runs `work` in one transaction, which is on the medium when this returns.
+    pub(super) fn commit<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, io::Error>,
+    ) -> Result<T, io::Error> {
+        blocking(|| {
+            let guard = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let database = guard.as_ref().ok_or_else(closed)?;
+            let mut transaction = database.begin_write().map_err(failed)?;
+            transaction
+                .set_durability(Durability::Immediate)
+                .map_err(failed)?;
+            transaction.set_two_phase_commit(true);
+            let result = work(&transaction)?;
+            transaction.commit().map_err(failed)?;
+            Ok(result)
+        })
+    }
+
+    /// Runs `work` on what was committed last.
+    pub(super) fn read<T>(
+        &self,
+        work: impl FnOnce(&ReadTransaction) -> Result<T, io::Error>,
+    ) -> Result<T, io::Error> {
+        let guard = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let database = guard.as_ref().ok_or_else(closed)?;
+        work(&database.begin_read().map_err(failed)?)
+    }
+
+    /// Gives the file back once what is under way is done. Everything after that fails.
+    pub(super) fn close(&self) {
+        let mut guard = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        drop(guard.take());
+    }
 }
 
-/// Runs `work` in one transaction, which is on the medium when this returns.
-pub(super) fn commit<T>(
-    database: &Database,
-    work: impl FnOnce(&WriteTransaction) -> Result<T, io::Error>,
-) -> Result<T, io::Error> {
-    blocking(|| {
-        let mut transaction = database.begin_write().map_err(failed)?;
-        transaction
-            .set_durability(Durability::Immediate)
-            .map_err(failed)?;
-        transaction.set_two_phase_commit(true);
-        let result = work(&transaction)?;
-        transaction.commit().map_err(failed)?;
-        Ok(result)
-    })
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the ledger was shut down")
 }
 
 /// Runs `work`, which waits for the disk.

@@ -327,10 +327,10 @@ pub(super) fn write_snapshot_header(
         last_log: meta.last_log_id.as_ref().map(write_log_id),
         membership_id: meta.last_membership.log_id().as_ref().map(write_log_id),
         membership: Some(write_membership(meta.last_membership.membership())),
-        // The engine no longer names snapshots; the position they cover says as much.
+        // The engine does not name snapshots; the position they cover says as much, for people who look at the wire.
         snapshot_id: meta
             .last_log_id
-            .map_or_else(|| "empty".into(), |id| id.to_string()),
+            .map_or_else(String::new, |id| id.index().to_string()),
     }
 }
 
