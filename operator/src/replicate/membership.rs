@@ -3,7 +3,11 @@
 //! Newcomers enter by snapshot: the log behind it begins with the configuration of the founder alone, and whoever walked
 //! through that history could believe for a moment that one voter is a quorum.
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    time::Duration,
+};
 
 use hanse_core::{
     id::NodeId,
@@ -13,7 +17,7 @@ use openraft::{ChangeMembers, RaftMetrics, async_runtime::WatchReceiver as _};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    engine::{TypeConfig, VoterNode},
+    engine::{LogId, TypeConfig, VoterNode},
     ledger::Ledger,
 };
 
@@ -81,7 +85,7 @@ pub async fn keep_quorum(ledger: Ledger, patience: Patience) {
 }
 
 /// What the leader of one term does. It remembers whom it misses; a new leader starts to count afresh.
-async fn lead(ledger: &Ledger, patience: Patience) -> std::convert::Infallible {
+async fn lead(ledger: &Ledger, patience: Patience) -> Infallible {
     let mut missing = Missing::default();
     let mut pause = PACE;
     loop {
@@ -174,37 +178,35 @@ async fn cut_history(ledger: &Ledger) -> Result<(), StepError> {
         .snapshot()
         .await
         .map_err(|error| failed(&error))?;
-    let covers = |id: Option<super::engine::LogId>| id.is_some_and(|id| id.index() >= applied);
-    let wait = |what| (raft.wait(Some(STEP_TIMEOUT)), what);
-    let (waiting, what) = wait("a snapshot of everything applied");
-    waiting
-        .metrics(|metrics| covers(metrics.snapshot), what)
+    let covers = |id: Option<LogId>| id.is_some_and(|id| id.index() >= applied);
+    let waiting = || raft.wait(Some(STEP_TIMEOUT));
+    waiting()
+        .metrics(
+            |metrics| covers(metrics.snapshot),
+            "a snapshot of everything applied",
+        )
         .await
         .map_err(|error| failed(&error))?;
     raft.trigger()
         .purge_log(applied)
         .await
         .map_err(|error| failed(&error))?;
-    let (waiting, what) = wait("the log to be cut behind the snapshot");
-    waiting
-        .metrics(|metrics| covers(metrics.purged), what)
+    waiting()
+        .metrics(
+            |metrics| covers(metrics.purged),
+            "the log to be cut behind the snapshot",
+        )
         .await
         .map_err(|error| failed(&error))?;
     Ok(())
 }
 
 /// One change of the configuration. Voters that leave are forgotten: their node ids never come back.
-fn change(
-    ledger: &Ledger,
-    change: ChangeMembers<u64, VoterNode>,
-) -> impl Future<Output = Result<(), StepError>> {
-    let changed = ledger.raft().change_membership(change, false);
-    async move {
-        changed
-            .await
-            .map(|_| ())
-            .map_err(|error| StepError::ChangeVoters(error.to_string()))
-    }
+async fn change(ledger: &Ledger, change: ChangeMembers<u64, VoterNode>) -> Result<(), StepError> {
+    let changed = ledger.raft().change_membership(change, false).await;
+    changed
+        .map(|_| ())
+        .map_err(|error| StepError::ChangeVoters(error.to_string()))
 }
 
 /// Since when this leader misses whom.
@@ -219,7 +221,7 @@ impl Missing {
         quorum: &Quorum,
         patience: Patience,
         now: Instant,
-    ) -> std::collections::BTreeSet<NodeId> {
+    ) -> BTreeSet<NodeId> {
         let lost = ledger.read(|state| {
             let is_lost = |node: &NodeId| {
                 let member = state.member_at(*node);

@@ -2,4 +2,5 @@
 
 mod federation;
 mod stores;
+mod strangers;
 mod testbed;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use hanse_core::{
-    command::{Command, Newcomer, SignedCommand, admission_message},
+    command::{Attributes, Command, Newcomer, SignedCommand, admission_message},
     id::{Digest, FederationId, NodeId, PrivateKey, PublicKey},
     state::{FOUNDER_NODE, Outcome},
 };
@@ -40,14 +40,14 @@ use crate::replicate::{
 pub(super) const FEDERATION: FederationId = FederationId([7; 16]);
 
 /// Long enough for a machine that builds three other things meanwhile.
-const TIMING: Timing = Timing {
+pub(super) const TIMING: Timing = Timing {
     heartbeat: Duration::from_millis(150),
     election_min: Duration::from_millis(500),
     election_max: Duration::from_millis(900),
 };
 
 /// No wait in a test is longer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 type Door = mpsc::UnboundedSender<Pipe>;
 
@@ -326,4 +326,24 @@ pub(super) fn accepted(outcome: Outcome) -> u64 {
         Outcome::Accepted { index } => index,
         Outcome::Rejected { rejection } => panic!("{rejection}"),
     }
+}
+
+pub(super) fn describe(region: &str) -> Command {
+    let attributes = Attributes {
+        region: region.into(),
+        ..Attributes::default()
+    };
+    Command::Describe { attributes }
+}
+
+/// A federation whose ledger is kept by three.
+pub(super) async fn three(pipes: &Pipes) -> [Voter; 3] {
+    let founder = Voter::found(pipes).await;
+    let second = founder.welcome(2).await;
+    let third = founder.welcome(3).await;
+    let nodes = [&founder, &second, &third].map(|voter| voter.ledger.node());
+    for voter in [&founder, &second, &third] {
+        voter.has_voters(&nodes).await;
+    }
+    [founder, second, third]
 }
