@@ -19,6 +19,7 @@ pub mod command;
 pub mod grant;
 pub mod id;
 pub mod lease;
+pub mod quorum;
 pub mod schedule;
 pub mod slice;
 pub mod state;
