@@ -1,1 +1,3 @@
-//! All IO of Hanse.
+//! All IO of Hanse, in modules in the order in which data flows. `run` wires them on one page; nothing here decides.
+
+pub mod peer;

@@ -1,0 +1,57 @@
+//! Fixed names: everything that two programs, or two clusters, must spell the same way.
+
+/// API group of every kind in this crate.
+pub const GROUP: &str = "hanse.dev";
+/// The one version of the group.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of every kind in this crate.
+pub const API_VERSION: &str = "hanse.dev/v1alpha1";
+
+/// The name of the only `Federation` object of a cluster.
+pub const FEDERATION_NAME: &str = "hanse";
+/// Namespace the operator runs in unless it is told another.
+pub const DEFAULT_NAMESPACE: &str = "hanse-system";
+/// Field manager of everything the operator applies, and value of [`MANAGED_BY_LABEL`].
+pub const FIELD_MANAGER: &str = "hanse";
+
+/// Label on every object applied in a host; its value is [`FIELD_MANAGER`].
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Label on every object applied in a host: the owner of the workload.
+pub const OWNER_LABEL: &str = "hanse.dev/owner";
+/// Label on every object applied in a host: the name of the workload.
+pub const WORKLOAD_LABEL: &str = "hanse.dev/workload";
+/// Label on every object applied in a host: the namespace of the workload in its owner's clusters.
+pub const WORKLOAD_NAMESPACE_LABEL: &str = "hanse.dev/workload-namespace";
+/// Label on a `Member` that describes another cluster; its value is [`TRUE`]. Mirrored rows are read-only.
+pub const MIRRORED_LABEL: &str = "hanse.dev/mirrored";
+/// Label on the `ConfigMap` that lists what a placement applied in this host; its value is [`TRUE`].
+pub const INVENTORY_LABEL: &str = "hanse.dev/inventory";
+/// Value of the labels that only say yes.
+pub const TRUE: &str = "true";
+
+/// Annotation on every object applied in a host: the epoch of the placement it belongs to.
+pub const EPOCH_ANNOTATION: &str = "hanse.dev/epoch";
+/// Annotation on a workload: `<ledger generation>:<SHA-256 of the canonical spec>` of what the operator last wrote there.
+/// A user's edit is an edit of that generation.
+pub const SYNCED_ANNOTATION: &str = "hanse.dev/synced";
+/// Finalizer on a workload: its objects are removed from every host before it goes.
+pub const PLACEMENTS_FINALIZER: &str = "hanse.dev/placements";
+
+/// Type of the `Secret` through which the CLI asks the operator for an invitation.
+pub const INVITATION_SECRET_TYPE: &str = "hanse.dev/invitation";
+/// Label on that `Secret`: how far the request is, one of the three values below.
+pub const INVITATION_LABEL: &str = "hanse.dev/invitation";
+/// [`INVITATION_LABEL`]: written by the CLI, waits for the operator.
+pub const INVITATION_REQUESTED: &str = "requested";
+/// [`INVITATION_LABEL`]: the operator has filled in [`INVITATION_KEY`].
+pub const INVITATION_ISSUED: &str = "issued";
+/// [`INVITATION_LABEL`]: the operator has filled in [`INVITATION_ERROR_KEY`].
+pub const INVITATION_REFUSED: &str = "refused";
+/// Data key of that `Secret`, written by the CLI: the owner that is invited.
+pub const INVITATION_OWNER_KEY: &str = "owner";
+/// Data key of that `Secret`, written by the CLI: how long the invitation is good for, such as `1h`.
+pub const INVITATION_EXPIRES_AFTER_KEY: &str = "expiresAfter";
+/// Data key of that `Secret`, written by the operator: the invitation itself.
+pub const INVITATION_KEY: &str = "invitation";
+/// Data key of that `Secret`, written by the operator: why there is none.
+pub const INVITATION_ERROR_KEY: &str = "error";

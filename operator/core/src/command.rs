@@ -1,0 +1,314 @@
+//! What can be asked of the ledger, and the signed envelope it is asked in.
+//!
+//! A command is bound to one federation, one issuer, one lane and one number in that lane, and signed over all of it:
+//! a leader can delay or drop it, but not forge it, change it, play it twice or carry it to another federation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    grant::Grant,
+    id::{
+        Epoch, FederationId, Generation, MemberName, OwnerName, PrivateKey, PublicKey, Signature,
+        WorkloadKey,
+    },
+    workload::WorkloadSpec,
+};
+
+/// The largest command, in bytes of its body. A voter refuses larger ones before they reach the log.
+pub const MAX_COMMAND_BYTES: usize = 1024 * 1024;
+
+/// The numbering a command belongs to. A member that leads issues commands in two roles at once, over two ways to the
+/// log; each role counts for itself so that neither has to wait for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Lane {
+    /// What the issuer asks as a member.
+    Member,
+    /// What the issuer decides as the leader.
+    Leader,
+}
+
+/// A member's own description of itself, by its owner's word.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Attributes {
+    /// For example `hetzner`; empty if not told.
+    pub provider: String,
+    /// For example `fsn1`; empty if not told.
+    pub region: String,
+    /// For example `EU`; empty if not told, which fits no domicile.
+    pub jurisdiction: String,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Whether new placements stay away.
+    pub cordoned: bool,
+}
+
+/// Who a newcomer says it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Newcomer {
+    /// The member's name, free in the federation.
+    pub name: MemberName,
+    /// Its owner; an invitation names the one it is for.
+    pub owner: OwnerName,
+    /// Its key; also the issuer of the command that admits it.
+    pub key: PublicKey,
+}
+
+/// One row of a plan: how many replicas a member runs of a workload, from this entry on.
+///
+/// The row says what it was decided on. It takes effect only while that still holds; otherwise it is skipped and the
+/// planner looks again, so that a plan never overwrites what it has not seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementChange {
+    /// Which workload.
+    pub workload: WorkloadKey,
+    /// The generation of the workload the row was decided on.
+    pub workload_generation: Generation,
+    /// Which member.
+    pub member: MemberName,
+    /// The generation of the member the row was decided on.
+    pub member_generation: Generation,
+    /// The replicas to run there; `None` takes the placement away.
+    pub replicas: Option<u32>,
+    /// Why, for people: at most 256 characters.
+    pub because: String,
+}
+
+/// What can be asked of the ledger. The variants are in the order of a federation's life.
+///
+/// The encoding is JSON with the variant's name as the key: variants and fields may be added, never renamed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Command {
+    /// The first command of a federation: its founder admits itself.
+    Found {
+        federation: FederationId,
+        founder: Newcomer,
+    },
+    /// A member invites one newcomer of `owner`. Whoever holds the private half of `invitation` may use it, once.
+    Invite {
+        invitation: PublicKey,
+        owner: OwnerName,
+        expires_ms: u64,
+    },
+    /// A newcomer enters. Issued by itself; `proof` is made with the invitation's private key over
+    /// [`admission_message`].
+    Admit {
+        invitation: PublicKey,
+        newcomer: Newcomer,
+        proof: Signature,
+    },
+    /// A member leaves, or is put out by a member of its own owner or by the one that invited it.
+    Revoke { member: MemberName },
+    /// The issuer's owner describes it.
+    Describe { attributes: Attributes },
+    /// The issuer offers to vote, reachable at `address` (`HOST:PORT`). The log index becomes its node id.
+    Volunteer { address: String },
+    /// The issuer's owner grants, replacing what it granted before.
+    PublishGrants { grants: Vec<Grant> },
+    /// The issuer's owner wants this workload. `base` is the generation the author saw; 0 creates.
+    PutWorkload {
+        key: WorkloadKey,
+        base: Generation,
+        spec: WorkloadSpec,
+    },
+    /// The issuer's owner wants this workload gone.
+    RemoveWorkload { key: WorkloadKey },
+    /// The issuer, a host, has removed every object of this placement, which was taken away at `epoch`.
+    ConfirmRemoval { workload: WorkloadKey, epoch: Epoch },
+    /// The leader: these leases ended. Pairs whose epoch is no longer current are ignored.
+    ExpireLeases {
+        leases: BTreeSet<(MemberName, Epoch)>,
+    },
+    /// The leader: these lost members are back. Pairs whose epoch is no longer current are ignored.
+    RenewLeases {
+        leases: BTreeSet<(MemberName, Epoch)>,
+    },
+    /// The leader: enough time has passed since these leases ended that a member that keeps the rules has stopped
+    /// its `Single` workloads.
+    Fence {
+        leases: BTreeSet<(MemberName, Epoch)>,
+    },
+    /// The leader: a plan.
+    Assign { changes: Vec<PlacementChange> },
+}
+
+impl Command {
+    /// The lane this command belongs to; in the other it is refused.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Found { .. }
+            | Self::Invite { .. }
+            | Self::Admit { .. }
+            | Self::Revoke { .. }
+            | Self::Describe { .. }
+            | Self::Volunteer { .. }
+            | Self::PublishGrants { .. }
+            | Self::PutWorkload { .. }
+            | Self::RemoveWorkload { .. }
+            | Self::ConfirmRemoval { .. } => Lane::Member,
+            Self::ExpireLeases { .. }
+            | Self::RenewLeases { .. }
+            | Self::Fence { .. }
+            | Self::Assign { .. } => Lane::Leader,
+        }
+    }
+}
+
+/// What the private half of an invitation signs: this key, under this name, of this owner, in this federation.
+#[must_use]
+pub fn admission_message(federation: &FederationId, newcomer: &Newcomer) -> Vec<u8> {
+    let mut message = b"hanse/admission/v1\0".to_vec();
+    message.extend_from_slice(&federation.0);
+    message.extend_from_slice(&newcomer.key.0);
+    // A slash is in no DNS label, so the two names cannot run into each other.
+    message.extend_from_slice(format!("{}/{}", newcomer.owner, newcomer.name).as_bytes());
+    message
+}
+
+/// A command as it travels and as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedCommand {
+    /// The key of the member that asks.
+    pub issuer: PublicKey,
+    /// Which of the issuer's numberings `sequence` is of.
+    pub lane: Lane,
+    /// One more than the issuer's last command in this lane; starts at 1.
+    pub sequence: u64,
+    /// The [`Command`] as JSON, exactly the bytes that were signed.
+    pub body: String,
+    /// Over everything above and the federation.
+    pub signature: Signature,
+}
+
+/// Why the bytes of a command are not acceptable, whoever sent them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    #[error("the signature does not hold for issuer {0} in this federation")]
+    BadSignature(String),
+    #[error("the command is not one this version knows: {0}")]
+    Unreadable(String),
+    #[error("the command is issued in the wrong lane")]
+    WrongLane,
+    #[error("the command is larger than {MAX_COMMAND_BYTES} bytes")]
+    TooLarge,
+}
+
+impl SignedCommand {
+    /// Signs `command` as number `sequence` of the key's holder.
+    #[must_use]
+    pub fn sign(
+        federation: &FederationId,
+        key: &PrivateKey,
+        sequence: u64,
+        command: &Command,
+    ) -> Self {
+        let lane = command.lane();
+        let body = serde_json::to_string(command).unwrap_or_default();
+        let message = message(federation, &key.public(), lane, sequence, &body);
+        Self {
+            issuer: key.public(),
+            lane,
+            sequence,
+            body,
+            signature: key.sign(&message),
+        }
+    }
+
+    /// The command, if the issuer really signed it for this federation.
+    pub fn verify(&self, federation: &FederationId) -> Result<Command, VerifyError> {
+        if self.body.len() > MAX_COMMAND_BYTES {
+            return Err(VerifyError::TooLarge);
+        }
+        let message = message(
+            federation,
+            &self.issuer,
+            self.lane,
+            self.sequence,
+            &self.body,
+        );
+        if !self.issuer.verifies(&message, &self.signature) {
+            return Err(VerifyError::BadSignature(self.issuer.short()));
+        }
+        let command = self.read()?;
+        if command.lane() == self.lane {
+            Ok(command)
+        } else {
+            Err(VerifyError::WrongLane)
+        }
+    }
+
+    /// The command without the check of its signature: for what has already been verified.
+    pub fn read(&self) -> Result<Command, VerifyError> {
+        serde_json::from_str(&self.body).map_err(|error| VerifyError::Unreadable(error.to_string()))
+    }
+}
+
+fn message(
+    federation: &FederationId,
+    issuer: &PublicKey,
+    lane: Lane,
+    sequence: u64,
+    body: &str,
+) -> Vec<u8> {
+    let mut message = b"hanse/command/v1\0".to_vec();
+    message.extend_from_slice(&federation.0);
+    message.extend_from_slice(&issuer.0);
+    message.push(match lane {
+        Lane::Member => 0,
+        Lane::Leader => 1,
+    });
+    message.extend_from_slice(&sequence.to_be_bytes());
+    message.extend_from_slice(body.as_bytes());
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEDERATION: FederationId = FederationId([1; 16]);
+
+    fn signed() -> SignedCommand {
+        let command = Command::Volunteer {
+            address: "eu-1.example:7443".into(),
+        };
+        SignedCommand::sign(&FEDERATION, &PrivateKey::from_seed(&[2; 32]), 7, &command)
+    }
+
+    #[test]
+    fn a_signed_command_reads_back() {
+        let expected = Command::Volunteer {
+            address: "eu-1.example:7443".into(),
+        };
+        assert_eq!(signed().verify(&FEDERATION), Ok(expected));
+    }
+
+    #[test]
+    fn whatever_is_changed_the_signature_no_longer_holds() {
+        let refused = Err(VerifyError::BadSignature(signed().issuer.short()));
+        let changed: [fn(&mut SignedCommand); 3] = [
+            |c| c.sequence += 1,
+            |c| c.lane = Lane::Leader,
+            |c| c.body = c.body.replace("eu", "us"),
+        ];
+        for change in changed {
+            let mut command = signed();
+            change(&mut command);
+            assert_eq!(command.verify(&FEDERATION), refused);
+        }
+        assert_eq!(signed().verify(&FederationId([9; 16])), refused);
+    }
+
+    #[test]
+    fn the_encoding_of_a_command_does_not_change() {
+        insta::assert_json_snapshot!(signed());
+    }
+}

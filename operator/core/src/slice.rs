@@ -1,0 +1,420 @@
+//! What one member gets to see of the federation, and how it is kept up to date.
+//!
+//! A member sees its own placements and removals, its owner's workloads with how they stand, the list of members and
+//! the state of the ledger; nothing of what other owners run elsewhere. The leader computes it
+//! ([`Slice::of`]), sends it whole on attach and as differences from then on ([`Slice::difference`], [`Slice::update`]).
+//!
+//! A slice is a view, not an order: that a placement is no longer in it deletes nothing. Only a row of `removals` does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    command::{Attributes, SignedCommand},
+    id::{Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PublicKey, WorkloadKey},
+    schedule::Diagnosis,
+    state::{Lease, Seat, State},
+    workload::WorkloadSpec,
+};
+
+/// What one member gets to see.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Slice {
+    /// The ledger and its voters.
+    pub federation: FederationView,
+    /// Every member.
+    pub members: BTreeMap<MemberName, MemberView>,
+    /// What this member runs.
+    pub placements: BTreeMap<WorkloadKey, AssignedPlacement>,
+    /// What this member has to remove, and the epoch at which it was taken away.
+    pub removals: BTreeMap<WorkloadKey, Epoch>,
+    /// The workloads of this member's owner.
+    pub workloads: BTreeMap<WorkloadKey, OwnedWorkload>,
+}
+
+/// The ledger and its voters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FederationView {
+    /// Which federation.
+    pub id: FederationId,
+    /// The ledger's height: the index of the last entry applied.
+    pub index: u64,
+    /// The hash chain's head there.
+    pub head: Digest,
+    /// The leader's term.
+    pub term: u64,
+    /// Who leads.
+    pub leader: MemberName,
+    /// Who votes.
+    pub voters: BTreeSet<MemberName>,
+}
+
+/// One member as the others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberView {
+    /// Whose cluster it is.
+    pub owner: OwnerName,
+    /// What it is.
+    pub key: PublicKey,
+    /// Its owner's description of it.
+    pub attributes: Attributes,
+    /// Its right to run what it was given.
+    pub lease: Lease,
+    /// Its seat, where it offered to vote.
+    pub seat: Option<Seat>,
+    /// How many placements it has.
+    pub placements: usize,
+}
+
+/// One placement as its host receives it, with everything needed to verify it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AssignedPlacement {
+    /// How many replicas.
+    pub replicas: u32,
+    /// The fencing token.
+    pub epoch: Epoch,
+    /// The generation of the workload that `proof` made.
+    pub generation: Generation,
+    /// The author's signed command; its body is the specification.
+    pub proof: Arc<SignedCommand>,
+    /// The author.
+    pub home: MemberName,
+}
+
+/// One workload as its owner's members receive it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnedWorkload {
+    /// What is wanted.
+    pub spec: Arc<WorkloadSpec>,
+    /// When it last changed.
+    pub generation: Generation,
+    /// The member whose API server received the last change.
+    pub home: MemberName,
+    /// Whether it is being removed.
+    pub removed: bool,
+    /// Where it runs, and how it does.
+    pub hosts: BTreeMap<MemberName, HostStanding>,
+    /// Why not elsewhere, and what it would survive.
+    pub diagnosis: Diagnosis,
+}
+
+/// How one workload stands on one member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostStanding {
+    /// The replicas decided; 0 while being removed.
+    pub replicas: u32,
+    /// The placement's, or the removal's.
+    pub epoch: Epoch,
+    /// Why the placement was made, for people.
+    pub because: String,
+    /// Whether the member still has to remove its objects.
+    pub removing: bool,
+    /// Whether the member's lease is held.
+    pub lease_held: bool,
+    /// What the member last said of it; `None` until it has.
+    pub report: Option<PlacementReport>,
+}
+
+/// How far a host has come with a placement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PlacementPhase {
+    /// Applied and not yet as ready as it should be.
+    Applied,
+    /// Everything is there and ready.
+    Ready,
+    /// Something was refused or is broken; the message says what.
+    Failed,
+    /// Stopped by the host itself, because its lease ended.
+    Stopped,
+}
+
+/// What a host says of one placement: soft state, never in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementReport {
+    /// The epoch applied.
+    pub epoch: Epoch,
+    /// The generation applied.
+    pub generation: Generation,
+    /// How far it has come.
+    pub phase: PlacementPhase,
+    /// Ready replicas (or, where nothing scales, 1 when all objects are ready and 0 otherwise).
+    pub ready: u32,
+    /// Which object, and in whose words; empty when there is nothing to say. At most 1,024 characters.
+    pub message: String,
+}
+
+/// What a member says of itself and its placements, whole on attach and as differences from then on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reports {
+    /// By workload.
+    pub placements: BTreeMap<WorkloadKey, PlacementReport>,
+}
+
+/// The leader's soft state about a federation: what members report and what the planner found, by workload.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// What members last reported.
+    pub reports: BTreeMap<MemberName, Reports>,
+    /// What the planner last found.
+    pub diagnoses: BTreeMap<WorkloadKey, Diagnosis>,
+}
+
+/// The differences of one table: rows set, and rows gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    bound(deserialize = "K: Ord + Deserialize<'de>, V: Deserialize<'de>")
+)]
+pub struct TableDifference<K: Ord, V> {
+    /// New and changed rows.
+    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
+    pub set: BTreeMap<K, V>,
+    /// Rows that are no longer in view.
+    #[serde(default = "BTreeSet::new", skip_serializing_if = "BTreeSet::is_empty")]
+    pub gone: BTreeSet<K>,
+}
+
+impl<K: Ord + Clone, V: PartialEq + Clone> TableDifference<K, V> {
+    /// What turns `from` into `to`.
+    #[must_use]
+    pub fn between(from: &BTreeMap<K, V>, to: &BTreeMap<K, V>) -> Self {
+        let changed = to
+            .iter()
+            .filter(|(key, value)| from.get(key) != Some(value));
+        let gone = from.keys().filter(|key| !to.contains_key(key));
+        Self {
+            set: changed
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            gone: gone.cloned().collect(),
+        }
+    }
+
+    /// Turns `table` from the old into the new.
+    pub fn apply(self, table: &mut BTreeMap<K, V>) {
+        for key in &self.gone {
+            table.remove(key);
+        }
+        table.extend(self.set);
+    }
+
+    /// Whether there is no difference.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.gone.is_empty()
+    }
+}
+
+/// What a leader sends a member to keep its slice up to date.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum SliceUpdate {
+    /// The whole slice: always the first update of a stream.
+    Whole { slice: Box<Slice> },
+    /// What changed since the last update of the same stream.
+    Difference {
+        federation: FederationView,
+        members: TableDifference<MemberName, MemberView>,
+        placements: TableDifference<WorkloadKey, AssignedPlacement>,
+        removals: TableDifference<WorkloadKey, Epoch>,
+        workloads: TableDifference<WorkloadKey, OwnedWorkload>,
+    },
+}
+
+impl Slice {
+    /// What `member` gets to see. `None` where it is no member, was put out, or the ledger is empty.
+    #[must_use]
+    pub fn of(
+        state: &State,
+        standing: &Standing,
+        member: &MemberName,
+        leader: &MemberName,
+        term: u64,
+    ) -> Option<Self> {
+        let row = state
+            .members
+            .get(member)
+            .filter(|row| !matches!(row.lease, Lease::Revoked { .. }))?;
+        Some(Self {
+            federation: federation_view(state, leader, term)?,
+            members: member_views(state),
+            placements: assigned_placements(state, member),
+            removals: state.removals.get(member).cloned().unwrap_or_default(),
+            workloads: owned_workloads(state, standing, &row.owner),
+        })
+    }
+
+    /// What turns `self` into `newer`; `None` where nothing does.
+    #[must_use]
+    pub fn difference(&self, newer: &Self) -> Option<SliceUpdate> {
+        if self == newer {
+            return None;
+        }
+        Some(SliceUpdate::Difference {
+            federation: newer.federation.clone(),
+            members: TableDifference::between(&self.members, &newer.members),
+            placements: TableDifference::between(&self.placements, &newer.placements),
+            removals: TableDifference::between(&self.removals, &newer.removals),
+            workloads: TableDifference::between(&self.workloads, &newer.workloads),
+        })
+    }
+
+    /// The slice after `update`. `None` where a difference arrives before any whole slice.
+    #[must_use]
+    pub fn update(slice: Option<&Self>, update: SliceUpdate) -> Option<Self> {
+        match update {
+            SliceUpdate::Whole { slice } => Some(*slice),
+            SliceUpdate::Difference {
+                federation,
+                members,
+                placements,
+                removals,
+                workloads,
+            } => {
+                let mut slice = slice?.clone();
+                slice.federation = federation;
+                members.apply(&mut slice.members);
+                placements.apply(&mut slice.placements);
+                removals.apply(&mut slice.removals);
+                workloads.apply(&mut slice.workloads);
+                Some(slice)
+            }
+        }
+    }
+}
+
+fn federation_view(state: &State, leader: &MemberName, term: u64) -> Option<FederationView> {
+    let voters = state
+        .voters
+        .iter()
+        .filter_map(|node| state.member_at(*node));
+    Some(FederationView {
+        id: state.federation?,
+        index: state.index,
+        head: state.head,
+        term,
+        leader: leader.clone(),
+        voters: voters.map(|(name, _)| name.clone()).collect(),
+    })
+}
+
+fn member_views(state: &State) -> BTreeMap<MemberName, MemberView> {
+    let mut hosted: BTreeMap<&MemberName, usize> = BTreeMap::new();
+    for member in state.placements.values().flat_map(BTreeMap::keys) {
+        *hosted.entry(member).or_default() += 1;
+    }
+    let view = |(name, row): (&MemberName, &crate::state::Member)| {
+        let view = MemberView {
+            owner: row.owner.clone(),
+            key: row.key,
+            attributes: row.attributes.clone(),
+            lease: row.lease,
+            seat: row.seat.clone(),
+            placements: hosted.get(name).copied().unwrap_or(0),
+        };
+        (name.clone(), view)
+    };
+    state.members.iter().map(view).collect()
+}
+
+fn assigned_placements(
+    state: &State,
+    member: &MemberName,
+) -> BTreeMap<WorkloadKey, AssignedPlacement> {
+    let mut assigned = BTreeMap::new();
+    for (key, rows) in &state.placements {
+        if let (Some(row), Some(workload)) = (rows.get(member), state.workloads.get(key)) {
+            let placement = AssignedPlacement {
+                replicas: row.replicas,
+                epoch: row.epoch,
+                generation: workload.generation,
+                proof: workload.proof.clone(),
+                home: workload.home.clone(),
+            };
+            assigned.insert(key.clone(), placement);
+        }
+    }
+    assigned
+}
+
+fn owned_workloads(
+    state: &State,
+    standing: &Standing,
+    owner: &OwnerName,
+) -> BTreeMap<WorkloadKey, OwnedWorkload> {
+    let owned = state
+        .workloads
+        .iter()
+        .filter(|(key, _)| key.owner == *owner);
+    let view = |(key, row): (&WorkloadKey, &crate::state::Workload)| {
+        let view = OwnedWorkload {
+            spec: row.spec.clone(),
+            generation: row.generation,
+            home: row.home.clone(),
+            removed: row.removed,
+            hosts: host_standings(state, standing, key),
+            diagnosis: standing.diagnoses.get(key).cloned().unwrap_or_default(),
+        };
+        (key.clone(), view)
+    };
+    owned.map(view).collect()
+}
+
+fn host_standings(
+    state: &State,
+    standing: &Standing,
+    key: &WorkloadKey,
+) -> BTreeMap<MemberName, HostStanding> {
+    let lease_held = |member: &MemberName| {
+        state
+            .members
+            .get(member)
+            .is_some_and(|row| row.lease.is_held())
+    };
+    let report = |member: &MemberName| {
+        standing
+            .reports
+            .get(member)
+            .and_then(|reports| reports.placements.get(key))
+            .cloned()
+    };
+    let mut hosts = BTreeMap::new();
+    for (member, owed) in &state.removals {
+        if let Some(epoch) = owed.get(key) {
+            let row = HostStanding {
+                replicas: 0,
+                epoch: *epoch,
+                because: String::new(),
+                removing: true,
+                lease_held: lease_held(member),
+                report: report(member),
+            };
+            hosts.insert(member.clone(), row);
+        }
+    }
+    for (member, row) in state.placements.get(key).into_iter().flatten() {
+        let row = HostStanding {
+            replicas: row.replicas,
+            epoch: row.epoch,
+            because: row.because.clone(),
+            removing: false,
+            lease_held: lease_held(member),
+            report: report(member),
+        };
+        hosts.insert(member.clone(), row);
+    }
+    hosts
+}

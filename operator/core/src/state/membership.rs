@@ -1,0 +1,311 @@
+//! Who is in, who votes, who is alive.
+
+use std::collections::BTreeSet;
+
+use super::{Invitation, Lease, Member, Rejection, Seat, State};
+use crate::{
+    command::{Attributes, Newcomer, SignedCommand, admission_message},
+    grant::{Grant, MAX_GRANTS},
+    id::{Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey, Signature},
+};
+
+/// The most invitations open at once. Expired ones make room by themselves.
+const MAX_INVITATIONS: usize = 1_000;
+
+/// The node id of a founder: the index of the entry that makes it a voter is not known when it is made, and index 1 is
+/// always the blank entry of the first term, which allocates nothing.
+pub const FOUNDER_NODE: NodeId = NodeId(1);
+
+impl State {
+    pub(super) fn found(
+        &mut self,
+        index: u64,
+        signed: &SignedCommand,
+        federation: FederationId,
+        founder: Newcomer,
+    ) -> Result<(), Rejection> {
+        if self.federation.is_some() {
+            return Err(Rejection::AlreadyFounded);
+        }
+        own_key(signed, &founder)?;
+        self.federation = Some(federation);
+        self.enter(index, founder, None);
+        Ok(())
+    }
+
+    pub(super) fn invite(
+        &mut self,
+        sponsor: MemberName,
+        invitation: PublicKey,
+        owner: OwnerName,
+        expires_ms: u64,
+    ) -> Result<(), Rejection> {
+        let now = self.time_ms;
+        self.invitations
+            .retain(|_, invitation| invitation.expires_ms > now);
+        if self.invitations.len() >= MAX_INVITATIONS {
+            return Err(Rejection::TooMany {
+                what: "open invitations".into(),
+                most: MAX_INVITATIONS,
+            });
+        }
+        self.invitations.insert(
+            invitation,
+            Invitation {
+                sponsor,
+                owner,
+                expires_ms,
+            },
+        );
+        Ok(())
+    }
+
+    pub(super) fn admit(
+        &mut self,
+        index: u64,
+        signed: &SignedCommand,
+        invitation: PublicKey,
+        newcomer: Newcomer,
+        proof: &Signature,
+    ) -> Result<(), Rejection> {
+        own_key(signed, &newcomer)?;
+        self.may_enter(invitation, &newcomer, proof)?;
+        let sponsor = self
+            .invitations
+            .remove(&invitation)
+            .map(|invitation| invitation.sponsor);
+        self.enter(index, newcomer, sponsor);
+        Ok(())
+    }
+
+    /// Everything that must hold of a newcomer. Also asked before a command is proposed, so that a stranger is refused
+    /// without an entry in the log.
+    pub fn may_enter(
+        &self,
+        invitation: PublicKey,
+        newcomer: &Newcomer,
+        proof: &Signature,
+    ) -> Result<(), Rejection> {
+        let federation = self.federation.ok_or_else(|| Rejection::NotFound {
+            what: "federation".into(),
+        })?;
+        let row = self
+            .invitations
+            .get(&invitation)
+            .ok_or(Rejection::UnknownInvitation)?;
+        if row.expires_ms <= self.time_ms {
+            return Err(Rejection::ExpiredInvitation);
+        }
+        if row.owner != newcomer.owner {
+            return Err(Rejection::InvitedAnother {
+                invited: row.owner.clone(),
+                given: newcomer.owner.clone(),
+            });
+        }
+        if !invitation.verifies(&admission_message(&federation, newcomer), proof) {
+            return Err(Rejection::Unverified {
+                reason: "the invitation does not cover this newcomer".into(),
+            });
+        }
+        if self.members.contains_key(&newcomer.name) || self.member_of(&newcomer.key).is_some() {
+            return Err(Rejection::NameTaken {
+                name: newcomer.name.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn enter(
+        &mut self,
+        index: u64,
+        Newcomer { name, owner, key }: Newcomer,
+        sponsor: Option<MemberName>,
+    ) {
+        // A founder votes from the start: it is the first configuration.
+        let seat = sponsor.is_none().then(|| Seat {
+            node: FOUNDER_NODE,
+            address: String::new(),
+        });
+        let member = Member {
+            owner,
+            key,
+            sponsor,
+            attributes: Attributes::default(),
+            grants: Vec::new(),
+            seat,
+            lease: Lease::Held {
+                epoch: Epoch(index),
+            },
+            generation: Generation(index),
+        };
+        self.members.insert(name, member);
+    }
+
+    pub(super) fn revoke(&mut self, index: u64, name: &MemberName) -> Result<(), Rejection> {
+        let member = self.member_mut(name)?;
+        if matches!(member.lease, Lease::Revoked { .. }) {
+            return Ok(());
+        }
+        let fenced = member.lease.is_fenced();
+        member.lease = Lease::Revoked {
+            epoch: Epoch(index),
+            fenced,
+        };
+        member.generation = Generation(index);
+        self.invitations
+            .retain(|_, invitation| invitation.sponsor != *name);
+        Ok(())
+    }
+
+    pub(super) fn describe(
+        &mut self,
+        index: u64,
+        issuer: &MemberName,
+        attributes: Attributes,
+    ) -> Result<(), Rejection> {
+        let member = self.member_mut(issuer)?;
+        if member.attributes != attributes {
+            member.attributes = attributes;
+            member.generation = Generation(index);
+        }
+        Ok(())
+    }
+
+    /// A member that already sits keeps neither its seat nor its node id: it asks again only when its volume is new
+    /// (docs/adr/0003), and a node id belongs to one volume for ever. The exception is a founder telling its address.
+    pub(super) fn volunteer(
+        &mut self,
+        index: u64,
+        issuer: &MemberName,
+        address: String,
+    ) -> Result<(), Rejection> {
+        if address.is_empty() || address.len() > 260 {
+            return Err(Rejection::Invalid {
+                reason: "`address` must be HOST:PORT, at most 260 characters".into(),
+            });
+        }
+        let member = self.member_mut(issuer)?;
+        let node = match &member.seat {
+            Some(Seat { node, address }) if *node == FOUNDER_NODE && address.is_empty() => {
+                FOUNDER_NODE
+            }
+            Some(_) | None => NodeId(index),
+        };
+        member.seat = Some(Seat { node, address });
+        member.generation = Generation(index);
+        Ok(())
+    }
+
+    pub(super) fn publish_grants(
+        &mut self,
+        index: u64,
+        issuer: &MemberName,
+        grants: Vec<Grant>,
+    ) -> Result<(), Rejection> {
+        if grants.len() > MAX_GRANTS {
+            return Err(Rejection::TooMany {
+                what: "grants".into(),
+                most: MAX_GRANTS,
+            });
+        }
+        let member = self.member_mut(issuer)?;
+        if member.grants != grants {
+            member.grants = grants;
+            member.generation = Generation(index);
+        }
+        Ok(())
+    }
+
+    pub(super) fn expire_leases(
+        &mut self,
+        index: u64,
+        leases: &BTreeSet<(MemberName, Epoch)>,
+    ) -> Result<(), Rejection> {
+        self.change_leases(index, leases, |lease| match lease {
+            Lease::Held { .. } => Some(Lease::Lost {
+                epoch: Epoch(index),
+                fenced: false,
+            }),
+            Lease::Lost { .. } | Lease::Revoked { .. } => None,
+        });
+        Ok(())
+    }
+
+    pub(super) fn renew_leases(
+        &mut self,
+        index: u64,
+        leases: &BTreeSet<(MemberName, Epoch)>,
+    ) -> Result<(), Rejection> {
+        self.change_leases(index, leases, |lease| match lease {
+            Lease::Lost { .. } => Some(Lease::Held {
+                epoch: Epoch(index),
+            }),
+            Lease::Held { .. } | Lease::Revoked { .. } => None,
+        });
+        Ok(())
+    }
+
+    pub(super) fn fence(
+        &mut self,
+        index: u64,
+        leases: &BTreeSet<(MemberName, Epoch)>,
+    ) -> Result<(), Rejection> {
+        self.change_leases(index, leases, |lease| match lease {
+            Lease::Lost {
+                epoch,
+                fenced: false,
+            } => Some(Lease::Lost {
+                epoch,
+                fenced: true,
+            }),
+            Lease::Revoked {
+                epoch,
+                fenced: false,
+            } => Some(Lease::Revoked {
+                epoch,
+                fenced: true,
+            }),
+            Lease::Held { .. } | Lease::Lost { .. } | Lease::Revoked { .. } => None,
+        });
+        Ok(())
+    }
+
+    /// Changes the leases that are still the ones the leader spoke of.
+    fn change_leases(
+        &mut self,
+        index: u64,
+        leases: &BTreeSet<(MemberName, Epoch)>,
+        change: impl Fn(Lease) -> Option<Lease>,
+    ) {
+        for (name, epoch) in leases {
+            let Some(member) = self.members.get_mut(name) else {
+                continue;
+            };
+            if member.lease.epoch() != *epoch {
+                continue;
+            }
+            if let Some(lease) = change(member.lease) {
+                member.lease = lease;
+                member.generation = Generation(index);
+            }
+        }
+    }
+
+    fn member_mut(&mut self, name: &MemberName) -> Result<&mut Member, Rejection> {
+        self.members
+            .get_mut(name)
+            .ok_or_else(|| Rejection::NotFound {
+                what: format!("member '{name}'"),
+            })
+    }
+}
+
+fn own_key(signed: &SignedCommand, newcomer: &Newcomer) -> Result<(), Rejection> {
+    if newcomer.key == signed.issuer {
+        return Ok(());
+    }
+    Err(Rejection::NotPermitted {
+        what: "an admission".into(),
+        by: "the newcomer's own key".into(),
+    })
+}

@@ -1,0 +1,174 @@
+//! What runs where, and what still has to be removed where.
+
+use super::{Lease, Placement, Rejection, State};
+use crate::{
+    command::PlacementChange,
+    id::{Epoch, MemberName, WorkloadKey},
+    workload::Mode,
+};
+
+/// The most rows one plan may carry; a larger one is committed in several.
+pub const MAX_PLAN_ROWS: usize = 1_000;
+
+const MAX_BECAUSE_CHARACTERS: usize = 256;
+
+impl State {
+    pub(super) fn assign(
+        &mut self,
+        index: u64,
+        changes: Vec<PlacementChange>,
+    ) -> Result<(), Rejection> {
+        if changes.len() > MAX_PLAN_ROWS {
+            return Err(Rejection::TooMany {
+                what: "rows of a plan".into(),
+                most: MAX_PLAN_ROWS,
+            });
+        }
+        // Removals first: a `Single` that moves gives up its place before it takes another.
+        let (removals, placements): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|row| row.replicas.is_none());
+        for row in removals {
+            if self.is_current(&row) {
+                self.take_away(index, &row.workload, row.member);
+            }
+        }
+        for row in placements {
+            if self.is_current(&row) && self.may_place(&row) {
+                self.place(index, row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what the row was decided on still holds.
+    fn is_current(&self, row: &PlacementChange) -> bool {
+        let workload = self.workloads.get(&row.workload);
+        let member = self.members.get(&row.member);
+        workload.is_some_and(|workload| {
+            !workload.removed && workload.generation == row.workload_generation
+        }) && member.is_some_and(|member| member.generation == row.member_generation)
+    }
+
+    /// The rules that hold whatever a planner thinks: only members with a lease get work, and a `Single` is never
+    /// placed while it may still run elsewhere.
+    fn may_place(&self, row: &PlacementChange) -> bool {
+        let holds_lease = self
+            .members
+            .get(&row.member)
+            .is_some_and(|member| member.lease.is_held());
+        let single = self
+            .workloads
+            .get(&row.workload)
+            .is_some_and(|workload| workload.spec.placement.mode == Mode::Single);
+        holds_lease && (!single || self.may_run_elsewhere(&row.workload, &row.member).is_none())
+    }
+
+    /// The member other than `member` on which the workload is placed or may not have stopped yet.
+    #[must_use]
+    pub fn may_run_elsewhere(
+        &self,
+        workload: &WorkloadKey,
+        member: &MemberName,
+    ) -> Option<&MemberName> {
+        let placed = self
+            .placements
+            .get(workload)
+            .into_iter()
+            .flat_map(|rows| rows.keys());
+        let placed = placed.into_iter().find(|host| *host != member);
+        placed.or_else(|| {
+            self.removals.iter().find_map(|(host, owed)| {
+                let stopped = self
+                    .members
+                    .get(host)
+                    .is_none_or(|row| row.lease.is_fenced());
+                (host != member && owed.contains_key(workload) && !stopped).then_some(host)
+            })
+        })
+    }
+
+    fn place(
+        &mut self,
+        index: u64,
+        PlacementChange {
+            workload,
+            member,
+            replicas,
+            because,
+            ..
+        }: PlacementChange,
+    ) {
+        // What is placed again is no longer to be removed: the host keeps its objects and takes the new epoch.
+        if let Some(owed) = self.removals.get_mut(&member) {
+            owed.remove(&workload);
+            if owed.is_empty() {
+                self.removals.remove(&member);
+            }
+        }
+        let because = because.chars().take(MAX_BECAUSE_CHARACTERS).collect();
+        let row = Placement {
+            replicas: replicas.unwrap_or(0),
+            epoch: Epoch(index),
+            because,
+        };
+        self.placements
+            .entry(workload)
+            .or_default()
+            .insert(member, row);
+    }
+
+    fn take_away(&mut self, index: u64, workload: &WorkloadKey, member: MemberName) {
+        let Some(rows) = self.placements.get_mut(workload) else {
+            return;
+        };
+        if rows.remove(&member).is_none() {
+            return;
+        }
+        if rows.is_empty() {
+            self.placements.remove(workload);
+        }
+        self.owe_removal(index, member, workload);
+    }
+
+    pub(super) fn owe_removal(&mut self, index: u64, member: MemberName, workload: &WorkloadKey) {
+        self.removals
+            .entry(member)
+            .or_default()
+            .insert(workload.clone(), Epoch(index));
+    }
+
+    pub(super) fn confirm_removal(
+        &mut self,
+        host: &MemberName,
+        workload: &WorkloadKey,
+        epoch: Epoch,
+    ) -> Result<(), Rejection> {
+        if let Some(owed) = self.removals.get_mut(host) {
+            // A word about an older removal says nothing about the objects placed since.
+            if owed.get(workload) == Some(&epoch) {
+                owed.remove(workload);
+            }
+            if owed.is_empty() {
+                self.removals.remove(host);
+            }
+        }
+        self.forget_if_gone(workload);
+        Ok(())
+    }
+
+    /// Drops the row of a removed workload once nobody owes anything for it. A host put out never confirms, so its
+    /// debt does not keep the row.
+    pub(super) fn forget_if_gone(&mut self, workload: &WorkloadKey) {
+        let removed = self.workloads.get(workload).is_some_and(|row| row.removed);
+        let owed = self.removals.iter().any(|(host, owed)| {
+            let put_out = matches!(
+                self.members.get(host).map(|row| row.lease),
+                Some(Lease::Revoked { .. })
+            );
+            owed.contains_key(workload) && !put_out
+        });
+        if removed && !owed {
+            self.workloads.remove(workload);
+        }
+    }
+}

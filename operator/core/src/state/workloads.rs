@@ -1,0 +1,75 @@
+//! What owners want.
+
+use std::sync::Arc;
+
+use super::{Rejection, State, Workload};
+use crate::{
+    command::SignedCommand,
+    id::{Generation, MemberName, WorkloadKey},
+    workload::WorkloadSpec,
+};
+
+/// The most workloads of a federation: what one planner is measured for.
+const MAX_WORKLOADS: usize = 100_000;
+
+impl State {
+    pub(super) fn put_workload(
+        &mut self,
+        index: u64,
+        home: MemberName,
+        signed: &SignedCommand,
+        key: WorkloadKey,
+        base: Generation,
+        spec: WorkloadSpec,
+    ) -> Result<(), Rejection> {
+        spec.check(&key.namespace)
+            .map_err(|error| Rejection::Invalid {
+                reason: error.to_string(),
+            })?;
+        let existing = self.workloads.get(&key);
+        if existing.is_some_and(|workload| workload.removed) {
+            return Err(Rejection::BeingRemoved);
+        }
+        if existing.is_some_and(|workload| *workload.spec == spec) {
+            // The same words by another author: nothing to decide, nothing to lose.
+            return Ok(());
+        }
+        let current = existing.map_or(Generation(0), |workload| workload.generation);
+        if base != current {
+            return Err(Rejection::Conflict { base, current });
+        }
+        if existing.is_none() && self.workloads.len() >= MAX_WORKLOADS {
+            return Err(Rejection::TooMany {
+                what: "workloads".into(),
+                most: MAX_WORKLOADS,
+            });
+        }
+        let workload = Workload {
+            proof: Arc::new(signed.clone()),
+            spec: Arc::new(spec),
+            home,
+            generation: Generation(index),
+            removed: false,
+        };
+        self.workloads.insert(key, workload);
+        Ok(())
+    }
+
+    pub(super) fn remove_workload(
+        &mut self,
+        index: u64,
+        key: &WorkloadKey,
+    ) -> Result<(), Rejection> {
+        let Some(workload) = self.workloads.get_mut(key) else {
+            // Gone already is what was asked for.
+            return Ok(());
+        };
+        workload.removed = true;
+        workload.generation = Generation(index);
+        for member in self.placements.remove(key).unwrap_or_default().into_keys() {
+            self.owe_removal(index, member, key);
+        }
+        self.forget_if_gone(key);
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+//! The generated wire protocol (`proto/*.proto`).
+
+#![allow(
+    clippy::pedantic,
+    clippy::use_self,
+    unreachable_pub,
+    reason = "generated code"
+)]
+
+/// What a member says to a voter.
+pub mod federation {
+    tonic::include_proto!("hanse.federation.v1");
+}
+
+/// What voters say to one another.
+pub mod raft {
+    tonic::include_proto!("hanse.raft.v1");
+}
