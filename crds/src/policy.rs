@@ -59,8 +59,8 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct HostingPolicySpec {
-    /// The grants, 1 to 256. A workload may run here if one grant covers its owner, its namespace and the kind of every
-    /// one of its objects.
+    /// The grants, 1 to 256, and no more than 256 in all policies of a cluster together. A workload may run here if a
+    /// single grant covers its owner, its namespace and the kind of every one of its objects; the first that does counts.
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub grants: Vec<Grant>,
@@ -85,13 +85,14 @@ pub struct Grant {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["group".into(), "kind".into()]))]
     pub kinds: Vec<GrantedKind>,
-    /// The namespace of this cluster the objects go to. Defaults to `<owner>--<namespace>`. Only for a grant that names
-    /// exactly one owner and one namespace, so that two tenants never share one.
+    /// The namespace of this cluster the objects go to. Defaults to `<owner>--<namespace>`, cut and ended with a hash where
+    /// that is longer than 63 characters. Only for a grant that names exactly one owner and one namespace, so that two
+    /// tenants never share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub namespace: Option<String>,
-    /// The pod security level enforced in the namespace the objects go to: `Restricted` (default), `Baseline` or
-    /// `Privileged`. Set when Hanse creates the namespace; a namespace that already exists keeps its own.
+    /// The pod security level enforced in the namespace that is made for the guest: `Restricted` (default), `Baseline` or
+    /// `Privileged`. Where `namespace` is set, that namespace keeps the level you gave it.
     #[serde(default)]
     pub pod_security: PodSecurity,
 }

@@ -63,7 +63,7 @@ use crate::{
         name = "Home",
         type_ = "string",
         json_path = ".status.home",
-        description = "The member it was created in.",
+        description = "The member its last change came from.",
         priority = "1"
     ),
     printcolumn(
@@ -83,8 +83,8 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct FederatedWorkloadSpec {
-    /// The Kubernetes objects to create in every host, 1 to 64, unchanged except for the number of replicas. The first
-    /// one with replicas is the one `placement` divides.
+    /// The Kubernetes objects to create in every host, 1 to 64, applied in this order. Only the replicas that a host runs
+    /// are changed on the way.
     #[schemars(schema_with = "schema::manifests")]
     pub manifests: Vec<serde_json::Value>,
     /// How many replicas to run and in which members. Without it the workload's own replicas are divided over all
@@ -105,7 +105,7 @@ pub struct Placement {
     #[serde(default)]
     pub mode: PlacementMode,
     /// How many replicas to run, 1 to 100000: in total for `Divided`, in each host for `Duplicated`; 1 or absent for
-    /// `Single`. Defaults to the replicas the manifests name.
+    /// `Single`. Defaults to what the first manifest with replicas asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub replicas: Option<i32>,
@@ -176,7 +176,7 @@ pub struct FederatedWorkloadStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
     pub ledger_generation: Option<i64>,
-    /// The member whose API server received the workload.
+    /// The member whose API server received the last change of the workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub home: Option<String>,

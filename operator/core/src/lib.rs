@@ -18,6 +18,7 @@ pub mod chain;
 pub mod command;
 pub mod grant;
 pub mod id;
+pub mod lease;
 pub mod schedule;
 pub mod slice;
 pub mod state;
