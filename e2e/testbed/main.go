@@ -1,18 +1,21 @@
 // Testbed is one program that is every component of a Kubernetes control plane, chosen by its first argument:
 //
-//	testbed etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok|kwok-stages|kubectl|helm ARGUMENTS...
+//	testbed etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok|kubectl|helm ARGUMENTS...
+//	testbed kwok-stages    prints what a fake node and its pods go through
+//	testbed reap           kills process groups when its standard input closes
 //
 // One binary compiles and links the packages of Kubernetes once instead of seven times. Each component runs in a
 // process of its own: their flag sets and feature gates are global and collide within one.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -37,16 +40,9 @@ import (
 	kwoklog "sigs.k8s.io/kwok/pkg/log"
 )
 
-// dieWithStdin names the environment variable that ties a component to the process that started it: the starter
-// holds the other end of the component's standard input, and the kernel closes it however the starter ends.
-const dieWithStdin = "HANSE_DIE_WITH_STDIN"
-
 func main() {
 	if len(os.Args) < 2 {
 		fail("usage: testbed COMPONENT [ARGUMENTS]")
-	}
-	if os.Getenv(dieWithStdin) == "1" {
-		go exitWhenStdinCloses()
 	}
 	component := os.Args[1]
 	os.Args = os.Args[1:]
@@ -69,6 +65,8 @@ func main() {
 		fmt.Println(stages())
 	case "helm":
 		helm()
+	case "reap":
+		reap()
 	default:
 		fail("unknown component %q", component)
 	}
@@ -132,9 +130,26 @@ func helm() {
 	}
 }
 
-func exitWhenStdinCloses() {
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	os.Exit(1)
+// reap reads process groups from standard input, "+4711" to adopt one and "-4711" to release it, and kills the adopted
+// ones when it closes. Whoever holds the other end can so be killed itself without leaving anything behind.
+func reap() {
+	adopted := map[int]bool{}
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		line := lines.Text()
+		group, err := strconv.Atoi(strings.TrimLeft(line, "+-"))
+		if err != nil || group <= 1 {
+			fail("%q is no process group", line)
+		}
+		if strings.HasPrefix(line, "+") {
+			adopted[group] = true
+		} else {
+			delete(adopted, group)
+		}
+	}
+	for group := range adopted {
+		_ = syscall.Kill(-group, syscall.SIGKILL)
+	}
 }
 
 func fail(format string, values ...any) {
