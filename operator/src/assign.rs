@@ -35,17 +35,13 @@ use tracing::{info, warn};
 
 use crate::{
     peer::{
-        client::{Peer, Peers},
+        Peer, Peers, peer_key,
         proto::federation::{
             self, Down, Hello, JoinRequest, JoinResponse, Up, federation_client::FederationClient,
             federation_server::Federation, up,
         },
-        server::peer_key,
     },
-    replicate::{
-        ledger::{Ledger, ProposeError},
-        uplink::LocalVoter,
-    },
+    replicate::{ledger::Ledger, propose::ProposeError, uplink::LocalVoter},
 };
 
 mod session;
@@ -72,7 +68,7 @@ pub struct Hub {
     /// The replica of this voter.
     pub ledger: Ledger,
     /// How to reach the leader.
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
     /// How long a lease lasts.
     pub lease: Duration,
     /// How recent a quorum's answer must be for a heartbeat to be acknowledged.
@@ -98,14 +94,26 @@ impl Hub {
 
     /// Changes what is known of members' placements and lets every session look again.
     pub fn change_standing(&self, change: impl FnOnce(&mut Standing)) {
-        change(&mut self.standing.write().unwrap_or_else(PoisonError::into_inner));
+        change(
+            &mut self
+                .standing
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         self.standing_changed.send_modify(|count| *count += 1);
     }
 
     /// One member's stream, whichever way it came.
-    async fn attach(self: Arc<Self>, caller: PublicKey, mut up: BoxStream<'static, Up>) -> Result<DownStream, Status> {
+    async fn attach(
+        self: Arc<Self>,
+        caller: PublicKey,
+        mut up: ReceiverStream<Up>,
+    ) -> Result<DownStream, Status> {
         let first = timeout(HELLO_WITHIN, up.next()).await;
-        let Ok(Some(Up { message: Some(up::Message::Hello(hello)) })) = first else {
+        let Ok(Some(Up {
+            message: Some(up::Message::Hello(hello)),
+        })) = first
+        else {
             return Err(Status::invalid_argument("the first message must be Hello"));
         };
         let (member, relayed) = self.identify(caller, &hello)?;
@@ -114,7 +122,9 @@ impl Hub {
             return Ok(session::start(self, member, leadership.term, up));
         }
         if relayed {
-            return Err(Status::unavailable("this voter does not lead, and a relayed stream is not relayed again"));
+            return Err(Status::unavailable(
+                "this voter does not lead, and a relayed stream is not relayed again",
+            ));
         }
         self.relay(member, up).await
     }
@@ -122,28 +132,49 @@ impl Hub {
     /// Whose stream it is: the caller's own, or, from a voter, that of the member it speaks for.
     fn identify(&self, caller: PublicKey, hello: &Hello) -> Result<(PublicKey, bool), Status> {
         if hello.federation != self.federation.0 {
-            return Err(Status::permission_denied("this voter belongs to another federation"));
+            return Err(Status::permission_denied(
+                "this voter belongs to another federation",
+            ));
         }
         let relayed = !hello.relayed_for.is_empty();
         let member = if relayed {
             self.ledger.read(|state| may_relay(state, &caller))?;
-            PublicKey(hello.relayed_for.as_slice().try_into().map_err(|_| bad_key())?)
+            PublicKey(
+                hello
+                    .relayed_for
+                    .as_slice()
+                    .try_into()
+                    .map_err(|_| bad_key())?,
+            )
         } else {
             caller
         };
         // A replica that lags behind may not know the newest member yet, but the leader does: a relay lets it decide.
         if self.ledger.leadership().borrow().is_self {
-            self.ledger.read(|state| admitted(state, &member)).inspect_err(|status| {
-                warn!(key = member.short(), reason = status.message(), "refused a stream");
-            })?;
+            self.ledger
+                .read(|state| admitted(state, &member))
+                .inspect_err(|status| {
+                    warn!(
+                        key = member.short(),
+                        reason = status.message(),
+                        "refused a stream"
+                    );
+                })?;
         }
         Ok((member, relayed))
     }
 
-    async fn relay(&self, member: PublicKey, up: BoxStream<'static, Up>) -> Result<DownStream, Status> {
-        let leader = self.leader().ok_or_else(|| Status::unavailable("no leader is known; an election may be going on"))?;
-        let hello = Hello { federation: self.federation.0.to_vec(), relayed_for: member.0.to_vec() };
-        let first = futures::stream::iter([Up { message: Some(up::Message::Hello(hello)) }]);
+    async fn relay(&self, member: PublicKey, up: ReceiverStream<Up>) -> Result<DownStream, Status> {
+        let leader = self.leader().ok_or_else(|| {
+            Status::unavailable("no leader is known; an election may be going on")
+        })?;
+        let hello = Hello {
+            federation: self.federation.0.to_vec(),
+            relayed_for: member.0.to_vec(),
+        };
+        let first = futures::stream::iter([Up {
+            message: Some(up::Message::Hello(hello)),
+        }]);
         let mut client = self.client(&leader);
         let answer = timeout(RELAY_WITHIN, client.attach(first.chain(up))).await;
         let response = answer.map_err(|_| Status::unavailable("the leader does not answer"))??;
@@ -162,36 +193,55 @@ impl Hub {
         self.ledger.read(|state| {
             let (_, member) = state.member_at(node)?;
             let address = member.seat.as_ref()?.address.clone();
-            (member.key != self.key && !address.is_empty()).then_some(Peer { address, key: member.key })
+            (member.key != self.key && !address.is_empty()).then_some(Peer {
+                address,
+                key: member.key,
+            })
         })
     }
 
     fn client(&self, peer: &Peer) -> FederationClient<tonic::transport::Channel> {
-        FederationClient::new(self.peers.channel(peer)).max_decoding_message_size(crate::peer::MAX_MESSAGE_BYTES)
+        FederationClient::new(self.peers.channel(peer))
+            .max_decoding_message_size(crate::peer::MAX_MESSAGE_BYTES)
     }
 
     /// A stranger's admission, on the leader.
     async fn admit(&self, signed: SignedCommand) -> Result<Outcome, Status> {
-        let refused = self.ledger.read(|state| precheck(state, &self.federation, &signed)).err();
+        let refused = self
+            .ledger
+            .read(|state| precheck(state, &self.federation, &signed))
+            .err();
         if let Some(rejection) = refused {
             warn!(key = signed.issuer.short(), reason = %rejection, "refused a newcomer");
             return Ok(Outcome::Rejected { rejection });
         }
         let key = signed.issuer.short();
-        let outcome = self.ledger.propose(signed).await.map_err(|error| unavailable(&error))?;
+        let outcome = self
+            .ledger
+            .propose(signed)
+            .await
+            .map_err(|error| unavailable(&error))?;
         match &outcome {
             Outcome::Accepted { .. } => info!(key, "admitted a newcomer"),
-            Outcome::Rejected { rejection } => warn!(key, reason = %rejection, "refused a newcomer"),
+            Outcome::Rejected { rejection } => {
+                warn!(key, reason = %rejection, "refused a newcomer")
+            }
         }
         Ok(outcome)
     }
 
     fn voters(&self) -> Vec<federation::Peer> {
         self.ledger.read(|state| {
-            let seats = state.voters.iter().filter_map(|node| state.member_at(*node));
+            let seats = state
+                .voters
+                .iter()
+                .filter_map(|node| state.member_at(*node));
             let peer = |member: &hanse_core::state::Member| {
                 let address = member.seat.as_ref()?.address.clone();
-                (!address.is_empty()).then(|| federation::Peer { address, key: member.key.0.to_vec() })
+                (!address.is_empty()).then(|| federation::Peer {
+                    address,
+                    key: member.key.0.to_vec(),
+                })
             };
             seats.filter_map(|(_, member)| peer(member)).collect()
         })
@@ -200,7 +250,9 @@ impl Hub {
 
 /// Only voters relay: any other member could keep a lost member's lease alive.
 fn may_relay(state: &State, caller: &PublicKey) -> Result<(), Status> {
-    let seat = state.member_of(caller).and_then(|(_, member)| member.seat.as_ref());
+    let seat = state
+        .member_of(caller)
+        .and_then(|(_, member)| member.seat.as_ref());
     if seat.is_some_and(|seat| state.voters.contains(&seat.node)) {
         return Ok(());
     }
@@ -209,22 +261,34 @@ fn may_relay(state: &State, caller: &PublicKey) -> Result<(), Status> {
 
 fn admitted(state: &State, key: &PublicKey) -> Result<(), Status> {
     match state.member_of(key) {
-        None => Err(Status::permission_denied("this key is not a member of this federation; join with an invitation")),
-        Some((name, member)) if matches!(member.lease, Lease::Revoked { .. }) => {
-            Err(Status::permission_denied(format!("member '{name}' was put out of this federation")))
-        }
+        None => Err(Status::permission_denied(
+            "this key is not a member of this federation; join with an invitation",
+        )),
+        Some((name, member)) if matches!(member.lease, Lease::Revoked { .. }) => Err(
+            Status::permission_denied(format!("member '{name}' was put out of this federation")),
+        ),
         Some(_) => Ok(()),
     }
 }
 
 /// Refuses a stranger before anything reaches the log. One that is in already may ask again: its first answer was lost.
-fn precheck(state: &State, federation: &FederationId, signed: &SignedCommand) -> Result<(), Rejection> {
+fn precheck(
+    state: &State,
+    federation: &FederationId,
+    signed: &SignedCommand,
+) -> Result<(), Rejection> {
     if state.member_of(&signed.issuer).is_some() {
         return Ok(());
     }
     match signed.verify(federation)? {
-        Command::Admit { invitation, newcomer, proof } => state.may_enter(invitation, &newcomer, &proof),
-        _ => Err(Rejection::NotAMember { key: signed.issuer.short() }),
+        Command::Admit {
+            invitation,
+            newcomer,
+            proof,
+        } => state.may_enter(invitation, &newcomer, &proof),
+        _ => Err(Rejection::NotAMember {
+            key: signed.issuer.short(),
+        }),
     }
 }
 
@@ -244,24 +308,33 @@ pub struct FederationService(pub Arc<Hub>);
 impl Federation for FederationService {
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
         let request = request.into_inner();
-        let signed: SignedCommand = serde_json::from_slice(&request.command)
-            .map_err(|error| Status::invalid_argument(format!("the command is not readable: {error}")))?;
+        let signed: SignedCommand = serde_json::from_slice(&request.command).map_err(|error| {
+            Status::invalid_argument(format!("the command is not readable: {error}"))
+        })?;
         if self.0.ledger.leadership().borrow().is_self {
             let outcome = serde_json::to_vec(&self.0.admit(signed).await?).unwrap_or_default();
-            return Ok(Response::new(JoinResponse { outcome, voters: self.0.voters() }));
+            return Ok(Response::new(JoinResponse {
+                outcome,
+                voters: self.0.voters(),
+            }));
         }
-        let leader = self.0.leader().ok_or_else(|| Status::unavailable("no leader is known; try again"))?;
+        let leader = self
+            .0
+            .leader()
+            .ok_or_else(|| Status::unavailable("no leader is known; try again"))?;
         let answer = timeout(RELAY_WITHIN, self.0.client(&leader).join(request)).await;
         answer.map_err(|_| Status::unavailable("the leader does not answer; try again"))?
     }
 
     type AttachStream = DownStream;
 
-    async fn attach(&self, request: Request<Streaming<Up>>) -> Result<Response<DownStream>, Status> {
+    async fn attach(
+        &self,
+        request: Request<Streaming<Up>>,
+    ) -> Result<Response<DownStream>, Status> {
         let caller = peer_key(&request)?;
-        // A broken stream ends; the member opens another.
-        let up = request.into_inner().take_while(|up| futures::future::ready(up.is_ok())).filter_map(async |up| up.ok());
-        Ok(Response::new(self.0.clone().attach(caller, up.boxed()).await?))
+        let up = received(request.into_inner());
+        Ok(Response::new(self.0.clone().attach(caller, up).await?))
     }
 }
 
@@ -269,7 +342,7 @@ impl Federation for FederationService {
 pub struct OwnHub(pub Arc<Hub>);
 
 impl LocalVoter for OwnHub {
-    fn attach(&self, up: BoxStream<'static, Up>) -> DownStream {
+    fn attach(&self, up: ReceiverStream<Up>) -> DownStream {
         let hub = self.0.clone();
         let caller = hub.key;
         let opened = async move { hub.attach(caller, up).await };
@@ -279,6 +352,19 @@ impl LocalVoter for OwnHub {
         });
         flattened.boxed()
     }
+}
+
+/// A member's messages as they arrive. A broken stream just ends: the member opens another.
+fn received(mut stream: Streaming<Up>) -> ReceiverStream<Up> {
+    let (sender, receiver) = mpsc::channel(BUFFER);
+    tokio::spawn(async move {
+        while let Ok(Some(up)) = stream.message().await {
+            if sender.send(up).await.is_err() {
+                return;
+            }
+        }
+    });
+    ReceiverStream::new(receiver)
 }
 
 /// The receiving end of a session's messages as a stream.

@@ -3,12 +3,12 @@
 //! What it is afterwards stands in the data directory ([`Membership`]); from then on the flags that got it in are
 //! ignored.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use hanse_core::{
     command::{Command, Newcomer, SignedCommand, admission_message},
-    id::{FederationId, PublicKey},
+    id::FederationId,
     state::Outcome,
 };
 use tokio::time::{sleep, timeout};
@@ -18,7 +18,7 @@ use crate::{
     identity::{Identity, Membership},
     invitation::Invitation,
     peer::{
-        client::{Peer, Peers},
+        Peer, Peers,
         proto::federation::{JoinRequest, JoinResponse, federation_client::FederationClient},
     },
     settings::{Entry, Settings},
@@ -38,7 +38,7 @@ pub async fn enter(
     peers: &Peers,
     random: impl FnOnce() -> [u8; 16],
 ) -> anyhow::Result<Membership> {
-    if let Some(membership) = Membership::load(&settings.data_dir)? {
+    if let Some(membership) = Membership::read(&settings.data_dir)? {
         check_same(settings, &membership)?;
         return Ok(membership);
     }
@@ -50,7 +50,7 @@ pub async fn enter(
             settings.data_dir.display()
         ),
     };
-    membership.save(&settings.data_dir)?;
+    membership.write(&settings.data_dir)?;
     Ok(membership)
 }
 
@@ -75,7 +75,7 @@ fn found(settings: &Settings, federation: FederationId) -> Membership {
         name: settings.name.clone(),
         owner: settings.owner.clone(),
         founding: true,
-        voters: Vec::new(),
+        voters: BTreeSet::new(),
     }
 }
 
@@ -85,11 +85,18 @@ async fn join(
     peers: &Peers,
     invitation: &Invitation,
 ) -> anyhow::Result<Membership> {
-    let newcomer =
-        Newcomer { name: settings.name.clone(), owner: settings.owner.clone(), key: identity.public() };
-    let invited = invitation.key();
+    let newcomer = Newcomer {
+        name: settings.name.clone(),
+        owner: settings.owner.clone(),
+        key: identity.public(),
+    };
+    let invited = &invitation.key;
     let proof = invited.sign(&admission_message(&invitation.federation, &newcomer));
-    let command = Command::Admit { invitation: invited.public(), newcomer, proof };
+    let command = Command::Admit {
+        invitation: invited.public(),
+        newcomer,
+        proof,
+    };
     let signed = SignedCommand::sign(&invitation.federation, &identity.key, 1, &command);
     info!(federation = %invitation.federation, "asking to join");
     let voters = loop {
@@ -104,7 +111,7 @@ async fn join(
         name: settings.name.clone(),
         owner: settings.owner.clone(),
         founding: false,
-        voters,
+        voters: voters.into_iter().collect(),
     })
 }
 
@@ -117,30 +124,42 @@ async fn ask_all(
     for voter in &invitation.voters {
         match ask(peers, voter, signed).await {
             Ok(response) => return accepted(&response, invitation).map(Some),
-            Err(error) => warn!(address = voter.address, %error, "this voter could not decide; trying the next"),
+            Err(error) => {
+                warn!(address = voter.address, %error, "this voter could not decide; trying the next")
+            }
         }
     }
     Ok(None)
 }
 
 async fn ask(peers: &Peers, voter: &Peer, signed: &SignedCommand) -> anyhow::Result<JoinResponse> {
-    let request = JoinRequest { command: serde_json::to_vec(signed)? };
+    let request = JoinRequest {
+        command: serde_json::to_vec(signed)?,
+    };
     let mut client = FederationClient::new(peers.channel(voter));
-    let answer = timeout(JOIN_WITHIN, client.join(request)).await.context("no answer in time")?;
+    let answer = timeout(JOIN_WITHIN, client.join(request))
+        .await
+        .context("no answer in time")?;
     Ok(answer?.into_inner())
 }
 
 fn accepted(response: &JoinResponse, invitation: &Invitation) -> anyhow::Result<Vec<Peer>> {
-    match serde_json::from_slice(&response.outcome).context("the federation's answer is not readable")? {
+    match serde_json::from_slice(&response.outcome)
+        .context("the federation's answer is not readable")?
+    {
         Outcome::Rejected { rejection } => bail!("the federation refused this member: {rejection}"),
         Outcome::Accepted { .. } => {}
     }
-    let peer = |peer: &crate::peer::proto::federation::Peer| {
-        let key = PublicKey(peer.key.as_slice().try_into().ok()?);
-        Some(Peer { address: peer.address.clone(), key })
-    };
-    let voters: Vec<Peer> = response.voters.iter().filter_map(peer).collect();
-    Ok(if voters.is_empty() { invitation.voters.clone() } else { voters })
+    let voters: Vec<Peer> = response
+        .voters
+        .iter()
+        .filter_map(|peer| peer.clone().try_into().ok())
+        .collect();
+    Ok(if voters.is_empty() {
+        invitation.voters.clone()
+    } else {
+        voters
+    })
 }
 
 /// The directory of one seat's replica. A seat belongs to one volume for ever, so its number is in the path.

@@ -36,6 +36,9 @@ pub use connections::MemberKeys;
 pub use network::{Network, TcpNetwork};
 pub use server::serve;
 
+/// The largest message either side takes: a whole slice of 10,000 workloads of 5 KiB. A larger one ends its stream.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
 /// Where a peer is reached, and the key it must prove.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

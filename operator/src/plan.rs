@@ -27,7 +27,7 @@ use tracing::{info, warn};
 
 use crate::{
     assign::Hub,
-    replicate::ledger::{Ledger, ProposeError},
+    replicate::{ledger::Ledger, propose::ProposeError},
 };
 
 /// How often the loop looks at the leases even when nothing happens; a tenth of the shortest lease worth having.
@@ -63,7 +63,9 @@ pub async fn run(leader: Leader, stop: CancellationToken) {
         info!(term, reason = end, "no longer leading");
         leader.lessor(Lessor::follow);
         // What members said is as old as the term: the next leader hears it afresh.
-        leader.hub.change_standing(|standing| *standing = hanse_core::slice::Standing::default());
+        leader
+            .hub
+            .change_standing(|standing| *standing = hanse_core::slice::Standing::default());
     }
 }
 
@@ -73,7 +75,13 @@ impl Leader {
     }
 
     fn lessor<T>(&self, action: impl FnOnce(&mut Lessor) -> T) -> T {
-        action(&mut self.hub.lessor.lock().unwrap_or_else(PoisonError::into_inner))
+        action(
+            &mut self
+                .hub
+                .lessor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// One term. Returns only when it can no longer decide.
@@ -85,7 +93,8 @@ impl Leader {
         }
         let mut term = Term::new(self, term);
         self.lessor(|lessor| {
-            self.ledger().read(|state| lessor.lead(self.hub.now(), state, self.hub.lease, self.grace));
+            self.ledger()
+                .read(|state| lessor.lead(self.hub.now(), state, self.hub.lease, self.grace));
         });
         let mut applied = self.ledger().applied();
         loop {
@@ -124,9 +133,18 @@ impl<'a> Term<'a> {
     fn new(leader: &'a Leader, term: u64) -> Self {
         let key = leader.key.public();
         let sequence = leader.ledger().read(|state| {
-            state.issuers.get(&key).map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
+            state
+                .issuers
+                .get(&key)
+                .map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
         });
-        Self { leader, term, federation: leader.hub.federation, sequence, proposed: Vec::new() }
+        Self {
+            leader,
+            term,
+            federation: leader.hub.federation,
+            sequence,
+            proposed: Vec::new(),
+        }
     }
 
     /// Decides until there is nothing left to decide.
@@ -139,7 +157,9 @@ impl<'a> Term<'a> {
 
     async fn expire(&mut self) -> Result<(), ProposeError> {
         let due = self.leader.lessor(|lessor| {
-            self.leader.ledger().read(|state| lessor.sync(self.leader.hub.now(), state));
+            self.leader
+                .ledger()
+                .read(|state| lessor.sync(self.leader.hub.now(), state));
             lessor.due(self.leader.hub.now())
         });
         if due.is_empty() {
@@ -155,8 +175,12 @@ impl<'a> Term<'a> {
 
     async fn renew(&mut self) -> Result<(), ProposeError> {
         let returned = self.leader.lessor(Lessor::take_returned);
-        let leases: BTreeSet<(MemberName, Epoch)> =
-            self.leader.ledger().read(|state| returned.into_iter().filter(|row| is_lost(state, row)).collect());
+        let leases: BTreeSet<(MemberName, Epoch)> = self.leader.ledger().read(|state| {
+            returned
+                .into_iter()
+                .filter(|row| is_lost(state, row))
+                .collect()
+        });
         if leases.is_empty() {
             return Ok(());
         }
@@ -167,18 +191,31 @@ impl<'a> Term<'a> {
     }
 
     async fn fence(&mut self) -> Result<(), ProposeError> {
-        let due = self.leader.lessor(|lessor| lessor.fence_due(self.leader.hub.now()));
-        if due.is_empty() { Ok(()) } else { self.propose(Command::Fence { leases: due }).await }
+        let due = self
+            .leader
+            .lessor(|lessor| lessor.fence_due(self.leader.hub.now()));
+        if due.is_empty() {
+            Ok(())
+        } else {
+            self.propose(Command::Fence { leases: due }).await
+        }
     }
 
     async fn plan(&mut self) -> Result<(), ProposeError> {
         let plan = self.leader.ledger().read(schedule);
         let changed = {
-            let standing = self.leader.hub.standing.read().unwrap_or_else(PoisonError::into_inner);
+            let standing = self
+                .leader
+                .hub
+                .standing
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
             standing.diagnoses != plan.diagnoses
         };
         if changed {
-            self.leader.hub.change_standing(|standing| standing.diagnoses = plan.diagnoses);
+            self.leader
+                .hub
+                .change_standing(|standing| standing.diagnoses = plan.diagnoses);
         }
         if plan.changes == self.proposed {
             return Ok(());
@@ -188,22 +225,38 @@ impl<'a> Term<'a> {
                 let replicas = row.replicas.unwrap_or(0);
                 info!(workload = %row.workload, member = %row.member, replicas, because = row.because, "placing");
             }
-            self.propose(Command::Assign { changes: changes.to_vec() }).await?;
+            self.propose(Command::Assign {
+                changes: changes.to_vec(),
+            })
+            .await?;
         }
         self.proposed = plan.changes;
         Ok(())
     }
 
     async fn propose(&mut self, command: Command) -> Result<(), ProposeError> {
-        let signed = SignedCommand::sign(&self.federation, &self.leader.key, self.sequence + 1, &command);
-        match self.leader.ledger().propose_as_leader(self.term, signed).await? {
+        let signed = SignedCommand::sign(
+            &self.federation,
+            &self.leader.key,
+            self.sequence + 1,
+            &command,
+        );
+        match self
+            .leader
+            .ledger()
+            .propose_as_leader(self.term, signed)
+            .await?
+        {
             Outcome::Accepted { .. } => self.sequence += 1,
             Outcome::Rejected { rejection } => {
                 // Refused by the rules, so the number is used; refused for its number, so it is not.
                 warn!(reason = %rejection, "the ledger refused a decision of the leader");
                 let key = self.leader.key.public();
                 self.sequence = self.leader.ledger().read(|state| {
-                    state.issuers.get(&key).map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
+                    state
+                        .issuers
+                        .get(&key)
+                        .map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
                 });
             }
         }

@@ -7,6 +7,7 @@
 //!
 //! - [`ledger`]: the handle everyone else holds: open, found, read, propose, shut down.
 //! - [`propose`]: how a command gets its outcome, and what an answer that fails to come means.
+//! - [`uplink`]: the member's one stream to a voter. [`seat`]: this member's own voter.
 //! - [`membership`]: carries out what [`hanse_core::quorum`] decides about who votes.
 //! - [`engine`]: the consensus engine's types, named once.
 //! - [`network`], [`service`], [`wire`]: what voters say to one another, who may say it, and how it is written.
@@ -24,9 +25,11 @@ pub mod machine;
 pub mod membership;
 pub mod network;
 pub mod propose;
+pub mod seat;
 pub mod service;
 pub mod state_store;
 pub mod storage;
+pub mod uplink;
 pub mod wire;
 
 #[cfg(test)]

@@ -6,13 +6,13 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use hanse_core::{
     command::Attributes,
     id::{MemberName, OwnerName},
 };
 
-use crate::invitation::Invitation;
+use crate::{invitation::Invitation, telemetry::LogFormat};
 
 /// Joins Kubernetes clusters of independent owners into one federation without a hub.
 #[derive(Debug, Parser)]
@@ -29,15 +29,6 @@ pub enum Action {
     Run(Box<RunArguments>),
     /// Print the custom resource definitions as YAML.
     Crds,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// Each flag has an environment variable, which the Helm chart uses.
@@ -74,7 +65,12 @@ pub struct RunArguments {
     #[arg(long, env = "HANSE_FOUND", conflicts_with_all = ["invitation", "invitation_file"])]
     pub found: bool,
     /// Join with this invitation if the data directory is empty
-    #[arg(long, env = "HANSE_INVITATION", hide_env_values = true, conflicts_with = "invitation_file")]
+    #[arg(
+        long,
+        env = "HANSE_INVITATION",
+        hide_env_values = true,
+        conflicts_with = "invitation_file"
+    )]
     pub invitation: Option<String>,
     /// Join with the invitation in this file if the data directory is empty
     #[arg(long, env = "HANSE_INVITATION_FILE")]
@@ -190,11 +186,21 @@ impl RunArguments {
     fn entry(&self) -> anyhow::Result<Entry> {
         let token = match (&self.invitation, &self.invitation_file) {
             (Some(token), _) => token.clone(),
-            (None, Some(path)) => std::fs::read_to_string(path)
-                .with_context(|| format!("failed to read the invitation from {}", path.display()))?,
-            (None, None) => return Ok(if self.found { Entry::Found } else { Entry::Resume }),
+            (None, Some(path)) => std::fs::read_to_string(path).with_context(|| {
+                format!("failed to read the invitation from {}", path.display())
+            })?,
+            (None, None) => {
+                return Ok(if self.found {
+                    Entry::Found
+                } else {
+                    Entry::Resume
+                });
+            }
         };
-        let invitation = token.trim().parse().context("the invitation is not readable; ask for a new one")?;
+        let invitation = token
+            .trim()
+            .parse()
+            .context("the invitation is not readable; ask for a new one")?;
         Ok(Entry::Join(invitation))
     }
 
@@ -218,20 +224,28 @@ impl Timings {
             bail!("--heartbeat and --raft-heartbeat must be more than zero");
         }
         if self.heartbeat * 3 > self.lease {
-            bail!("--heartbeat must be at most a third of --lease: one lost heartbeat must not lose a member");
+            bail!(
+                "--heartbeat must be at most a third of --lease: one lost heartbeat must not lose a member"
+            );
         }
         if self.raft_heartbeat * 3 > self.election_min {
-            bail!("--election-min must be at least three times --raft-heartbeat: one lost message must not cost a leader");
+            bail!(
+                "--election-min must be at least three times --raft-heartbeat: one lost message must not cost a leader"
+            );
         }
         if self.election_max <= self.election_min {
-            bail!("--election-max must be longer than --election-min: equal patience makes voters collide");
+            bail!(
+                "--election-max must be longer than --election-min: equal patience makes voters collide"
+            );
         }
         Ok(())
     }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (left, right) = text.split_once('=').ok_or_else(|| format!("'{text}' must be LEFT=RIGHT"))?;
+    let (left, right) = text
+        .split_once('=')
+        .ok_or_else(|| format!("'{text}' must be LEFT=RIGHT"))?;
     Ok((left.to_owned(), right.to_owned()))
 }
 
@@ -240,7 +254,16 @@ mod tests {
     use super::*;
 
     fn parse(more: &[&str]) -> anyhow::Result<Settings> {
-        let base = ["hanse-operator", "run", "--name", "eu-1", "--owner", "acme", "--data-dir", "/data"];
+        let base = [
+            "hanse-operator",
+            "run",
+            "--name",
+            "eu-1",
+            "--owner",
+            "acme",
+            "--data-dir",
+            "/data",
+        ];
         let arguments = Arguments::try_parse_from(base.iter().chain(more))?;
         match arguments.action {
             Action::Run(run) => run.settings(),
@@ -259,7 +282,10 @@ mod tests {
     fn timings_that_break_a_promise_are_refused_with_the_reason() {
         let refused = |more: &[&str]| parse(more).unwrap_err().to_string();
         assert!(refused(&["--heartbeat", "2s"]).contains("at most a third of --lease"));
-        assert!(refused(&["--raft-heartbeat", "500ms"]).contains("at least three times --raft-heartbeat"));
+        assert!(
+            refused(&["--raft-heartbeat", "500ms"])
+                .contains("at least three times --raft-heartbeat")
+        );
         assert!(refused(&["--election-max", "1s"]).contains("longer than --election-min"));
     }
 

@@ -9,14 +9,14 @@ use std::{
 use hanse_core::{
     command::{Attributes, Command},
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
-    id::{Generation, MemberName, WorkloadKey},
+    id::{Generation, MemberName, PrivateKey, WorkloadKey},
     slice::Slice,
     state::{Lease, Outcome, Rejection},
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
 use hanse_operator::{
     invitation::Invitation,
-    peer::{client::Peer, network::TcpNetwork},
+    peer::{Peer, TcpNetwork},
     run::{Environment, Operator},
     settings::{Entry, Settings, Timings},
 };
@@ -109,7 +109,7 @@ impl Member {
         let invitation = Invitation {
             federation: slice.federation.id,
             owner: owner.parse().unwrap(),
-            seed: rand::random(),
+            key: PrivateKey::from_seed(&rand::random()),
             expires_ms: u64::MAX,
             voters: vec![Peer {
                 address: self.address.clone(),
@@ -118,7 +118,7 @@ impl Member {
         };
         let owner = invitation.owner.clone();
         self.accepted(Command::Invite {
-            invitation: invitation.key().public(),
+            invitation: invitation.key.public(),
             owner,
             expires_ms: u64::MAX,
         })

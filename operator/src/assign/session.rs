@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use futures::{StreamExt, stream::BoxStream};
+use futures::StreamExt;
 use hanse_core::{
     command::SignedCommand,
     id::{MemberName, PublicKey, WorkloadKey},
@@ -10,11 +10,14 @@ use hanse_core::{
     state::{Lease, State},
 };
 use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::{debug, warn};
 
 use super::{BUFFER, DownStream, Hub, admitted, down_stream, unavailable};
-use crate::peer::proto::federation::{Down, Heartbeat, Proposal, ProposalOutcome, Up, Welcome, down, up};
+use crate::peer::proto::federation::{
+    Down, Heartbeat, Proposal, ProposalOutcome, Up, Welcome, down, up,
+};
 
 /// Commands of one member waiting for the ledger. A member has one in flight, so a full queue is a broken client.
 const COMMANDS: usize = 8;
@@ -28,7 +31,12 @@ struct Session {
 }
 
 /// Starts the session of the member with `key` and returns what it sends down.
-pub(super) fn start(hub: Arc<Hub>, key: PublicKey, term: u64, up: BoxStream<'static, Up>) -> DownStream {
+pub(super) fn start(
+    hub: Arc<Hub>,
+    key: PublicKey,
+    term: u64,
+    up: ReceiverStream<Up>,
+) -> DownStream {
     let (down, receiver) = mpsc::channel(BUFFER);
     tokio::spawn(async move {
         let end = run(hub, key, term, up, down.clone()).await;
@@ -42,7 +50,7 @@ async fn run(
     hub: Arc<Hub>,
     key: PublicKey,
     term: u64,
-    up: BoxStream<'static, Up>,
+    up: ReceiverStream<Up>,
     down: mpsc::Sender<Result<Down, Status>>,
 ) -> Status {
     // Everything committed before this term must be in the state before a member is told what the state is.
@@ -51,7 +59,10 @@ async fn run(
     }
     let found = hub.ledger.read(|state| {
         let (name, _) = state.member_of(&key)?;
-        let sequence = state.issuers.get(&key).map_or(0, |issuer| issuer.member.sequence);
+        let sequence = state
+            .issuers
+            .get(&key)
+            .map_or(0, |issuer| issuer.member.sequence);
         Some((name.clone(), sequence))
     });
     let Some((name, sequence)) = found else {
@@ -59,11 +70,23 @@ async fn run(
     };
     let lease_ms = u64::try_from(hub.lease.as_millis()).unwrap_or(u64::MAX);
     let welcome = down::Message::Welcome(Welcome { sequence, lease_ms });
-    if down.send(Ok(Down { message: Some(welcome) })).await.is_err() {
+    if down
+        .send(Ok(Down {
+            message: Some(welcome),
+        }))
+        .await
+        .is_err()
+    {
         return Status::cancelled("the member went away");
     }
     debug!(member = %name, "attached");
-    let session = Session { hub, key, name, term, down };
+    let session = Session {
+        hub,
+        key,
+        name,
+        term,
+        down,
+    };
     let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
     let end = tokio::select! {
         end = session.listen(up, commands_tx) => end,
@@ -77,12 +100,17 @@ async fn run(
 
 impl Session {
     async fn send(&self, message: down::Message) -> Result<(), Status> {
-        let sent = self.down.send(Ok(Down { message: Some(message) })).await;
+        let sent = self
+            .down
+            .send(Ok(Down {
+                message: Some(message),
+            }))
+            .await;
         sent.map_err(|_| Status::cancelled("the member went away"))
     }
 
     /// Heartbeats and reports. Commands go to a task of their own, so that a slow ledger does not delay a heartbeat.
-    async fn listen(&self, mut up: BoxStream<'static, Up>, commands: mpsc::Sender<Proposal>) -> Status {
+    async fn listen(&self, mut up: ReceiverStream<Up>, commands: mpsc::Sender<Proposal>) -> Status {
         self.hub.change_standing(|standing| {
             standing.reports.remove(&self.name);
         });
@@ -90,9 +118,11 @@ impl Session {
             let handled = match message.message {
                 Some(up::Message::Heartbeat(beat)) => self.heartbeat(beat).await,
                 Some(up::Message::Reports(bytes)) => self.reports(&bytes),
-                Some(up::Message::Proposal(proposal)) => commands
-                    .try_send(proposal)
-                    .map_err(|_| Status::resource_exhausted("too many commands in flight on one stream")),
+                Some(up::Message::Proposal(proposal)) => {
+                    commands.try_send(proposal).map_err(|_| {
+                        Status::resource_exhausted("too many commands in flight on one stream")
+                    })
+                }
                 Some(up::Message::Hello(_)) | None => Ok(()),
             };
             if let Err(status) = handled {
@@ -106,7 +136,11 @@ impl Session {
         let held = self.hub.ledger.read(|state| lease_of(state, &self.name));
         let Some(lease) = held else { return Ok(()) };
         let extended = {
-            let mut lessor = self.hub.lessor.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lessor = self
+                .hub
+                .lessor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             lessor.heard(&self.name, lease, self.hub.now())
         };
         if matches!(lease, Lease::Lost { .. }) {
@@ -114,14 +148,26 @@ impl Session {
         }
         // A leader that no quorum hears may have been replaced: its word would keep a lease alive that others ended.
         let acknowledge = extended && self.hub.ledger.hears_quorum(self.hub.quorum_within);
-        if acknowledge { self.send(down::Message::Heartbeat(beat)).await } else { Ok(()) }
+        if acknowledge {
+            self.send(down::Message::Heartbeat(beat)).await
+        } else {
+            Ok(())
+        }
     }
 
     fn reports(&self, bytes: &[u8]) -> Result<(), Status> {
-        let difference: TableDifference<WorkloadKey, PlacementReport> = serde_json::from_slice(bytes)
-            .map_err(|error| Status::invalid_argument(format!("the reports are not readable: {error}")))?;
+        let difference: TableDifference<WorkloadKey, PlacementReport> =
+            serde_json::from_slice(bytes).map_err(|error| {
+                Status::invalid_argument(format!("the reports are not readable: {error}"))
+            })?;
         self.hub.change_standing(|standing| {
-            difference.apply(&mut standing.reports.entry(self.name.clone()).or_default().placements);
+            difference.apply(
+                &mut standing
+                    .reports
+                    .entry(self.name.clone())
+                    .or_default()
+                    .placements,
+            );
         });
         Ok(())
     }
@@ -131,7 +177,11 @@ impl Session {
         while let Some(Proposal { ticket, command }) = commands.recv().await {
             let signed: SignedCommand = match serde_json::from_slice(&command) {
                 Ok(signed) => signed,
-                Err(error) => return Status::invalid_argument(format!("the command is not readable: {error}")),
+                Err(error) => {
+                    return Status::invalid_argument(format!(
+                        "the command is not readable: {error}"
+                    ));
+                }
             };
             if signed.issuer != self.key {
                 return Status::permission_denied("a member sends its own commands only");
@@ -141,7 +191,10 @@ impl Session {
                 // Whether it was committed is unknown; the member asks again with the same number.
                 Err(error) => return unavailable(&error),
             };
-            if let Err(status) = self.send(down::Message::Outcome(ProposalOutcome { ticket, outcome })).await {
+            if let Err(status) = self
+                .send(down::Message::Outcome(ProposalOutcome { ticket, outcome }))
+                .await
+            {
                 return status;
             }
         }
@@ -160,7 +213,9 @@ impl Session {
                 return Status::permission_denied("this member was put out of this federation");
             };
             let update = match &sent {
-                None => Some(SliceUpdate::Whole { slice: Box::new(slice.clone()) }),
+                None => Some(SliceUpdate::Whole {
+                    slice: Box::new(slice.clone()),
+                }),
                 Some(sent) => sent.difference(&slice),
             };
             if let Some(update) = update {
@@ -181,8 +236,14 @@ impl Session {
     }
 
     fn slice(&self) -> Option<Slice> {
-        let standing = self.hub.standing.read().unwrap_or_else(PoisonError::into_inner);
-        self.hub.ledger.read(|state| Slice::of(state, &standing, &self.name, &self.hub.name, self.term))
+        let standing = self
+            .hub
+            .standing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.hub
+            .ledger
+            .read(|state| Slice::of(state, &standing, &self.name, &self.hub.name, self.term))
     }
 
     /// Ends the session with the term, or when its member is put out.

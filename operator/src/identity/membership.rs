@@ -27,6 +27,10 @@ pub struct Membership {
     pub name: MemberName,
     /// This member's owner.
     pub owner: OwnerName,
+    /// Set until the first entry of a federation founded here is committed. A member that lost its ledger afterwards must
+    /// never found the same federation a second time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub founding: bool,
     /// The voters as last seen.
     pub voters: BTreeSet<Peer>,
 }

@@ -32,7 +32,7 @@ use tonic::Status;
 use tracing::{debug, info, warn};
 
 use crate::peer::{
-    client::{Peer, Peers},
+    Peer, Peers,
     proto::federation::{
         Down, Heartbeat, Hello, Proposal, Up, down, federation_client::FederationClient, up,
     },
@@ -69,7 +69,7 @@ pub struct UplinkStanding {
 /// Where a stream to a leader may start inside this very process: the hub of the own voter, if this member votes.
 pub trait LocalVoter: Send + Sync {
     /// The same as the remote procedure call `Attach`, without a socket.
-    fn attach(&self, up: BoxStream<'static, Up>) -> BoxStream<'static, Result<Down, Status>>;
+    fn attach(&self, up: ReceiverStream<Up>) -> BoxStream<'static, Result<Down, Status>>;
 }
 
 /// What the uplink needs to know and to have.
@@ -81,7 +81,7 @@ pub struct UplinkSettings {
     /// How often it says that it is alive.
     pub heartbeat: Duration,
     /// How to reach other members.
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
     /// The own voter, once there is one.
     pub local: watch::Receiver<Option<Arc<dyn LocalVoter>>>,
     /// Voters to try before the first slice has told better ones.
@@ -105,7 +105,10 @@ struct Pending {
 impl Uplink {
     /// Starts the task that keeps a stream until `stop`.
     #[must_use]
-    pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Self, tokio::task::JoinHandle<()>) {
+    pub fn start(
+        settings: UplinkSettings,
+        stop: CancellationToken,
+    ) -> (Self, tokio::task::JoinHandle<()>) {
         let (proposals, pending) = mpsc::channel(QUEUE);
         let (reports, reports_rx) = watch::channel(Reports::default());
         let (slice_tx, slice) = watch::channel(None);
@@ -123,13 +126,24 @@ impl Uplink {
             next_voter: 0,
         };
         let handle = tokio::spawn(async move { task.run(stop).await });
-        (Self { proposals, reports: Arc::new(reports), slice, standing }, handle)
+        (
+            Self {
+                proposals,
+                reports: Arc::new(reports),
+                slice,
+                standing,
+            },
+            handle,
+        )
     }
 
     /// Asks the ledger and waits for its answer, for as long as it takes: a command once taken is never given up.
     pub async fn propose(&self, command: Command) -> Result<Outcome, UplinkGone> {
         let (answer, outcome) = oneshot::channel();
-        self.proposals.send(Pending { command, answer }).await.map_err(|_| UplinkGone)?;
+        self.proposals
+            .send(Pending { command, answer })
+            .await
+            .map_err(|_| UplinkGone)?;
         outcome.await.map_err(|_| UplinkGone)
     }
 
@@ -237,14 +251,24 @@ impl Task {
     /// Tries one voter: the own one first, then the others in turn.
     async fn open(&mut self) -> Result<Attached, StreamEnd> {
         let (up, up_rx) = mpsc::channel(BUFFER);
-        let hello = Hello { federation: self.settings.federation.0.to_vec(), relayed_for: Vec::new() };
-        let _ = up.try_send(Up { message: Some(up::Message::Hello(hello)) });
+        let hello = Hello {
+            federation: self.settings.federation.0.to_vec(),
+            relayed_for: Vec::new(),
+        };
+        let _ = up.try_send(Up {
+            message: Some(up::Message::Hello(hello)),
+        });
         let stream = ReceiverStream::new(up_rx);
-        let mut down = self.connect(stream.boxed()).await?;
-        let first = timeout(WELCOME_WITHIN, down.next()).await.map_err(|_| StreamEnd::Silent(WELCOME_WITHIN))?;
+        let mut down = self.connect(stream).await?;
+        let first = timeout(WELCOME_WITHIN, down.next())
+            .await
+            .map_err(|_| StreamEnd::Silent(WELCOME_WITHIN))?;
         match first {
-            Some(Ok(Down { message: Some(down::Message::Welcome(welcome)) })) => {
-                self.lease.set_duration(Duration::from_millis(welcome.lease_ms));
+            Some(Ok(Down {
+                message: Some(down::Message::Welcome(welcome)),
+            })) => {
+                self.lease
+                    .set_duration(Duration::from_millis(welcome.lease_ms));
                 Ok(Attached {
                     up,
                     down,
@@ -254,7 +278,9 @@ impl Task {
                     last_answer: Instant::now(),
                 })
             }
-            Some(Ok(_)) => Err(StreamEnd::Unreadable("the first message is not Welcome".into())),
+            Some(Ok(_)) => Err(StreamEnd::Unreadable(
+                "the first message is not Welcome".into(),
+            )),
             Some(Err(status)) => Err(self.refused(&status)),
             None => Err(StreamEnd::Closed("without a word".into())),
         }
@@ -262,7 +288,7 @@ impl Task {
 
     async fn connect(
         &mut self,
-        up: BoxStream<'static, Up>,
+        up: ReceiverStream<Up>,
     ) -> Result<BoxStream<'static, Result<Down, Status>>, StreamEnd> {
         let local = self.settings.local.borrow().clone();
         let voters = self.voters();
@@ -270,12 +296,17 @@ impl Task {
         if let (Some(local), 0) = (&local, turn) {
             return Ok(local.attach(up));
         }
-        let voter = voters.get(turn - usize::from(local.is_some())).ok_or(StreamEnd::NoVoter)?;
+        let voter = voters
+            .get(turn - usize::from(local.is_some()))
+            .ok_or(StreamEnd::NoVoter)?;
         let mut client = FederationClient::new(self.settings.peers.channel(voter))
             .max_decoding_message_size(crate::peer::MAX_MESSAGE_BYTES);
         let answer = timeout(WELCOME_WITHIN, client.attach(up)).await;
         let response = answer.map_err(|_| StreamEnd::Silent(WELCOME_WITHIN))?;
-        Ok(response.map_err(|status| self.refused(&status))?.into_inner().boxed())
+        Ok(response
+            .map_err(|status| self.refused(&status))?
+            .into_inner()
+            .boxed())
     }
 
     /// The other voters, from the newest slice or, before the first, as remembered.
@@ -284,13 +315,22 @@ impl Task {
         let slice = self.slice.borrow();
         match slice.as_deref() {
             Some(slice) => voters_of(slice, &own),
-            None => self.settings.voters.iter().filter(|voter| voter.key != own).cloned().collect(),
+            None => self
+                .settings
+                .voters
+                .iter()
+                .filter(|voter| voter.key != own)
+                .cloned()
+                .collect(),
         }
     }
 
     fn refused(&self, status: &Status) -> StreamEnd {
         if status.code() == tonic::Code::PermissionDenied {
-            warn!(reason = status.message(), "refused by a voter of the federation");
+            warn!(
+                reason = status.message(),
+                "refused by a voter of the federation"
+            );
         }
         StreamEnd::Closed(format!("{}: {}", status.code(), status.message()))
     }
@@ -319,25 +359,46 @@ impl Task {
         self.epoch.elapsed()
     }
 
-    fn send_heartbeat(&mut self, attached: &mut Attached, patience: Duration) -> Result<(), StreamEnd> {
+    fn send_heartbeat(
+        &mut self,
+        attached: &mut Attached,
+        patience: Duration,
+    ) -> Result<(), StreamEnd> {
         if attached.last_answer.elapsed() > patience {
             return Err(StreamEnd::Silent(patience));
         }
         self.next_beat += 1;
         self.lease.sent(self.next_beat, self.now());
-        send(attached, up::Message::Heartbeat(Heartbeat { number: self.next_beat }))
+        send(
+            attached,
+            up::Message::Heartbeat(Heartbeat {
+                number: self.next_beat,
+            }),
+        )
     }
 
     fn send_reports(&mut self, attached: &mut Attached) -> Result<(), StreamEnd> {
         let reports = self.reports.borrow_and_update().placements.clone();
         let difference = TableDifference::between(&attached.reported, &reports);
         attached.reported = reports;
-        if difference.is_empty() { Ok(()) } else { send(attached, up::Message::Reports(json(&difference))) }
+        if difference.is_empty() {
+            Ok(())
+        } else {
+            send(attached, up::Message::Reports(json(&difference)))
+        }
     }
 
-    fn send_command(&mut self, attached: &mut Attached, Pending { command, answer }: Pending) -> Result<(), StreamEnd> {
+    fn send_command(
+        &mut self,
+        attached: &mut Attached,
+        Pending { command, answer }: Pending,
+    ) -> Result<(), StreamEnd> {
         let signed = self.sign(attached.sequence + 1, &command);
-        self.in_flight = Some(InFlight { signed, command, answer });
+        self.in_flight = Some(InFlight {
+            signed,
+            command,
+            answer,
+        });
         self.send_in_flight(attached)
     }
 
@@ -356,12 +417,22 @@ impl Task {
     }
 
     fn sign(&self, sequence: u64, command: &Command) -> SignedCommand {
-        SignedCommand::sign(&self.settings.federation, &self.settings.key, sequence, command)
+        SignedCommand::sign(
+            &self.settings.federation,
+            &self.settings.key,
+            sequence,
+            command,
+        )
     }
 
     fn send_in_flight(&self, attached: &mut Attached) -> Result<(), StreamEnd> {
-        let Some(in_flight) = &self.in_flight else { return Ok(()) };
-        let proposal = Proposal { ticket: in_flight.signed.sequence, command: json(&in_flight.signed) };
+        let Some(in_flight) = &self.in_flight else {
+            return Ok(());
+        };
+        let proposal = Proposal {
+            ticket: in_flight.signed.sequence,
+            command: json(&in_flight.signed),
+        };
         send(attached, up::Message::Proposal(proposal))
     }
 
@@ -404,13 +475,20 @@ impl Task {
     }
 
     fn take_slice(&mut self, attached: &mut Attached, bytes: &[u8]) -> Result<(), StreamEnd> {
-        let update: SliceUpdate =
-            serde_json::from_slice(bytes).map_err(|error| StreamEnd::Unreadable(error.to_string()))?;
+        let update: SliceUpdate = serde_json::from_slice(bytes)
+            .map_err(|error| StreamEnd::Unreadable(error.to_string()))?;
         let slice = Slice::update(attached.slice.as_deref(), update)
             .ok_or_else(|| StreamEnd::Unreadable("a difference before any slice".into()))?;
-        let ours = self.slice.borrow().as_ref().map_or(0, |slice| slice.federation.index);
+        let ours = self
+            .slice
+            .borrow()
+            .as_ref()
+            .map_or(0, |slice| slice.federation.index);
         if slice.federation.index < ours {
-            return Err(StreamEnd::Outdated { theirs: slice.federation.index, ours });
+            return Err(StreamEnd::Outdated {
+                theirs: slice.federation.index,
+                ours,
+            });
         }
         let slice = Arc::new(slice);
         self.slice.send_replace(Some(slice.clone()));
@@ -425,11 +503,14 @@ impl Task {
         attached: &mut Attached,
         outcome: &crate::peer::proto::federation::ProposalOutcome,
     ) -> Result<(), StreamEnd> {
-        let answer: Outcome =
-            serde_json::from_slice(&outcome.outcome).map_err(|error| StreamEnd::Unreadable(error.to_string()))?;
+        let answer: Outcome = serde_json::from_slice(&outcome.outcome)
+            .map_err(|error| StreamEnd::Unreadable(error.to_string()))?;
         match self.in_flight.take() {
             Some(in_flight) if in_flight.signed.sequence == outcome.ticket => {
-                if let Outcome::Rejected { rejection: Rejection::OutOfSequence { last, .. } } = answer {
+                if let Outcome::Rejected {
+                    rejection: Rejection::OutOfSequence { last, .. },
+                } = answer
+                {
                     return self.send_again(attached, in_flight, last);
                 }
                 attached.sequence = outcome.ticket;
@@ -442,7 +523,12 @@ impl Task {
     }
 
     /// The number was not the next: another process of this member counted on. The command itself was not looked at.
-    fn send_again(&mut self, attached: &mut Attached, mut in_flight: InFlight, last: u64) -> Result<(), StreamEnd> {
+    fn send_again(
+        &mut self,
+        attached: &mut Attached,
+        mut in_flight: InFlight,
+        last: u64,
+    ) -> Result<(), StreamEnd> {
         attached.sequence = last;
         in_flight.signed = self.sign(last + 1, &in_flight.command);
         self.in_flight = Some(in_flight);
@@ -467,16 +553,25 @@ impl Task {
 /// The voters of `slice` that can be dialled, without the member with key `own`.
 #[must_use]
 pub fn voters_of(slice: &Slice, own: &PublicKey) -> Vec<Peer> {
-    let rows = slice.federation.voters.iter().filter_map(|name| slice.members.get(name));
+    let rows = slice
+        .federation
+        .voters
+        .iter()
+        .filter_map(|name| slice.members.get(name));
     let peers = rows.filter_map(|row| {
         let seat = row.seat.as_ref().filter(|seat| !seat.address.is_empty())?;
-        Some(Peer { address: seat.address.clone(), key: row.key })
+        Some(Peer {
+            address: seat.address.clone(),
+            key: row.key,
+        })
     });
     peers.filter(|peer| peer.key != *own).collect()
 }
 
 fn send(attached: &Attached, message: up::Message) -> Result<(), StreamEnd> {
-    let sent = attached.up.try_send(Up { message: Some(message) });
+    let sent = attached.up.try_send(Up {
+        message: Some(message),
+    });
     sent.map_err(|_| StreamEnd::Closed("it no longer takes messages".into()))
 }
 

@@ -1,0 +1,96 @@
+//! Reading the objects of the federation from the API server.
+
+use std::{fmt::Debug, pin::pin, time::Duration};
+
+use futures::TryStreamExt;
+use hanse_crds::{FederatedWorkload, Federation, Member};
+use kube::{Api, Client, Resource, api::ListParams, runtime::watcher};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::failure::{Asked, Failure};
+
+/// For one request. An API server that is alive answers a list in a second.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) const FEDERATIONS: &str = "federations.hanse.dev";
+pub(crate) const MEMBERS: &str = "members.hanse.dev";
+pub(crate) const WORKLOADS: &str = "federatedworkloads.hanse.dev";
+
+/// The federation as the operator of this cluster last reported it.
+pub(crate) async fn federation(client: &Client) -> Result<Federation, Failure> {
+    let federations = list(Api::all(client.clone()), Asked::of("list", FEDERATIONS)).await?;
+    federations.into_iter().next().ok_or(Failure::NoFederation)
+}
+
+/// All members, by name.
+pub(crate) async fn members(client: &Client) -> Result<Vec<Member>, Failure> {
+    list(Api::all(client.clone()), Asked::of("list", MEMBERS)).await
+}
+
+/// The workloads of this cluster's owner, by namespace and name; those of one namespace if one is given.
+pub(crate) async fn workloads(
+    client: &Client,
+    namespace: Option<&str>,
+) -> Result<Vec<FederatedWorkload>, Failure> {
+    let asked = Asked::of("list", WORKLOADS);
+    match namespace {
+        None => list(Api::all(client.clone()), asked).await,
+        Some(namespace) => {
+            list(
+                Api::namespaced(client.clone(), namespace),
+                asked.within(namespace),
+            )
+            .await
+        }
+    }
+}
+
+/// The answer to `request`, within the time one may take.
+pub(crate) async fn answer<T>(
+    asked: Asked,
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Failure> {
+    match timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(|error| asked.failed(error)),
+        Err(_) => Err(Failure::TimedOut {
+            what: format!("the API server did not answer ({} {})", asked.verb, asked.resource),
+            after: REQUEST_TIMEOUT,
+            hint: "Is the cluster up? Any other member of the same owner shows the same federation: try its --context."
+                .into(),
+        }),
+    }
+}
+
+/// Watches one object until `found` makes something of it; `None` is an object that does not exist. Has no end of its own:
+/// the caller bounds it.
+pub(crate) async fn watch<K, T>(
+    api: &Api<K>,
+    name: &str,
+    asked: Asked,
+    mut found: impl FnMut(Option<K>) -> Option<T>,
+) -> Result<T, Failure>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut seen = pin!(watcher::watch_object(api.clone(), name));
+    loop {
+        match seen.try_next().await {
+            Ok(object) => {
+                if let Some(answer) = found(object.flatten()) {
+                    return Ok(answer);
+                }
+            }
+            Err(error) => return Err(asked.failed_to_watch(error)),
+        }
+    }
+}
+
+async fn list<K>(api: Api<K>, asked: Asked) -> Result<Vec<K>, Failure>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    // Answered from the API server's cache, in the order of namespace and name.
+    let parameters = ListParams::default().match_any();
+    Ok(answer(asked, api.list(&parameters)).await?.items)
+}

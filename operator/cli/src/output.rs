@@ -1,0 +1,99 @@
+//! Where answers, explanations and errors go.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+
+use crate::{
+    arguments::{Color, Format},
+    failure::Failure,
+    prose,
+    table::Paint,
+};
+
+/// Standard output carries the answer, standard error everything else.
+pub(crate) struct Streams<'a> {
+    pub(crate) answer: Box<dyn Write + 'a>,
+    pub(crate) explanation: Box<dyn Write + 'a>,
+    pub(crate) paint: Paint,
+}
+
+impl Streams<'static> {
+    pub(crate) fn standard(color: Color) -> Self {
+        let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let auto = io::stdout().is_terminal() && !set("NO_COLOR") && !dumb;
+        Self {
+            answer: Box::new(io::stdout()),
+            explanation: Box::new(io::stderr()),
+            paint: match color {
+                Color::Always => Paint::Ansi,
+                Color::Auto if auto => Paint::Ansi,
+                Color::Auto | Color::Never => Paint::Plain,
+            },
+        }
+    }
+}
+
+impl Streams<'_> {
+    /// Writes `value` as `format` asks, as a table by `render`.
+    pub(crate) fn answer<T: Serialize>(
+        &mut self,
+        value: &T,
+        format: Format,
+        render: impl FnOnce(&T, Paint) -> String,
+    ) -> Result<(), Failure> {
+        let text = match format {
+            Format::Table => render(value, self.paint),
+            Format::Json => {
+                let json = serde_json::to_string_pretty(value);
+                json.map_err(|error| Failure::Write {
+                    source: error.into(),
+                })? + "\n"
+            }
+            Format::Yaml => {
+                let yaml = serde_yaml::to_string(value);
+                yaml.map_err(|error| Failure::Write {
+                    source: io::Error::other(error),
+                })?
+            }
+        };
+        write(&mut self.answer, &text)
+    }
+
+    /// Writes one line of answer.
+    pub(crate) fn answer_line(&mut self, line: &str) -> Result<(), Failure> {
+        write(&mut self.answer, &format!("{line}\n"))
+    }
+
+    /// Tells the person something that is not the answer.
+    pub(crate) fn explain(&mut self, text: &str) -> Result<(), Failure> {
+        write(&mut self.explanation, text)
+    }
+
+    /// Tells what went wrong and what to do about it. The exit code says it to programs.
+    pub(crate) fn report(&mut self, failure: &Failure) -> ExitCode {
+        let code = failure.exit_code();
+        if code != 0 {
+            let hint = failure
+                .hint()
+                .map(|hint| format!("{hint}\n"))
+                .unwrap_or_default();
+            let error = prose::clean(&failure.chain());
+            // Standard error is gone too: the exit code is all that is left to say it with.
+            drop(self.explain(&format!("error: {error}\n{hint}")));
+        }
+        ExitCode::from(code)
+    }
+}
+
+fn write(stream: &mut impl Write, text: &str) -> Result<(), Failure> {
+    let written = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.flush());
+    written.map_err(|source| Failure::Write { source })
+}

@@ -1,0 +1,97 @@
+//! Words for people: made harmless, and broken into lines.
+
+use k8s_openapi::jiff::Timestamp;
+
+/// Makes words from elsewhere fit for a terminal: another owner's API server may have said them, and control characters
+/// in them could rewrite what is on the screen.
+pub(crate) fn clean(words: &str) -> String {
+    let visible = words.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let visible: String = visible.filter(|c| !is_direction_control(*c)).collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Characters that turn the reading direction, with which a text can be made to show as another.
+fn is_direction_control(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Breaks words into lines of at most `width` characters, the first behind `first`, the others behind as many spaces.
+pub(crate) fn wrap(first: &str, words: &str, width: usize) -> String {
+    let indent = " ".repeat(first.chars().count());
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = first.to_owned();
+    let mut begun = false;
+    for word in words.split_whitespace() {
+        let longer = line.chars().count() + usize::from(begun) + word.chars().count();
+        if begun && longer > width {
+            lines.push(std::mem::replace(&mut line, indent.clone()));
+            begun = false;
+        }
+        if begun {
+            line.push(' ');
+        }
+        line.push_str(word);
+        begun = true;
+    }
+    lines.push(line);
+    let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
+    lines.join(
+        "
+",
+    ) + "
+"
+}
+
+/// How long ago, in the one or two largest units, as `kubectl` has it.
+pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0..=1) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m"),
+        (0, 1..=2, _) => format!("{hours}h{}m", minutes % 60),
+        (0..=1, ..) => format!("{hours}h"),
+        _ => format!("{days}d"),
+    }
+}
+
+/// `1 member`, `2 members`.
+pub(crate) fn count(number: usize, singular: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {singular}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_from_elsewhere_cannot_steer_the_terminal() {
+        assert_eq!(
+            clean("denied\u{1b}[2K\r\n\tby \u{202e}policy"),
+            "denied [2K by policy"
+        );
+    }
+
+    #[test]
+    fn long_words_are_broken_between_words_and_indented() {
+        assert_eq!(wrap("a: ", "one two three", 10), "a: one two\n   three\n");
+        assert_eq!(
+            wrap("a: ", "incomprehensibilities two", 10),
+            "a: incomprehensibilities\n   two\n"
+        );
+        assert_eq!(wrap("a:", "", 10), "a:\n");
+    }
+
+    #[test]
+    fn times_are_told_in_their_largest_units() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let told =
+            [5, 119, 120, 3600, 5400, 3 * 3600, 47 * 3600, 48 * 3600].map(|s| ago(at(0), at(s)));
+        assert_eq!(
+            told,
+            ["5s", "119s", "2m", "1h0m", "1h30m", "3h", "47h", "2d"]
+        );
+        assert_eq!(ago(at(9), at(0)), "0s", "clocks differ");
+    }
+}
