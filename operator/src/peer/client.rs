@@ -184,6 +184,8 @@ impl Dialler {
         let address = || self.peer.address.clone();
         let forgotten = self.forgotten.cancelled();
         let dialled = tokio::select! {
+            // First in order: a forgotten peer does not even see an attempt.
+            biased;
             () = forgotten => return Err(DialError::Forgotten { address: address() }),
             dialled = time::timeout(DIAL_TIMEOUT, self.dial()) => {
                 dialled.unwrap_or_else(|_| Err(DialError::Silent { address: address() }))

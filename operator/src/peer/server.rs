@@ -89,9 +89,7 @@ pub async fn serve(
             Some(ended) = open.join_next() => refusals.note_end(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => match Arc::clone(&handshakes).try_acquire_owned() {
-                    Ok(permit) => {
-                        open.spawn(Arc::clone(&door).receive(stream, from, permit));
-                    }
+                    Ok(permit) => drop(open.spawn(Arc::clone(&door).receive(stream, from, permit))),
                     Err(_) => refusals.note(&from, &Refusal::Crowd),
                 },
                 Err(error) => {
