@@ -1,6 +1,21 @@
 //! All IO of Hanse, in modules in the order in which data flows. `run` wires them on one page; nothing here decides.
+//!
+//! - [`settings`], [`identity`], [`enter`]: what this operator is told, what it is, and how it became that.
+//! - [`peer`]: how operators reach one another.
+//! - [`replicate`]: the ledger, this member's seat in it and its way to it.
+//! - [`plan`]: the leader's loop.
+//! - [`assign`]: members' streams on the voters' side.
+//! - [`admin`], [`metrics`], [`telemetry`]: for whoever looks after it.
 
 pub mod admin;
+pub mod assign;
+pub mod enter;
+pub mod identity;
+pub mod invitation;
 pub mod metrics;
 pub mod peer;
+pub mod plan;
+pub mod replicate;
+pub mod run;
+pub mod settings;
 pub mod telemetry;

@@ -18,6 +18,8 @@ pub mod chain;
 pub mod command;
 pub mod grant;
 pub mod id;
+pub mod lease;
+pub mod quorum;
 pub mod schedule;
 pub mod slice;
 pub mod state;

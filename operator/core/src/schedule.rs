@@ -1,45 +1,147 @@
-//! What should run where.
+//! What should run where: filter → score → select → divide, for one workload after the other.
+//!
+//! ```text
+//!  State ─► filter: why not here? (a chain, first reason wins) ─► score: who first? ─► select and divide ─► Plan
+//!                     └────────────► diagnosis: why not elsewhere, what would it outlive? ───────────────────┘
+//! ```
+//!
+//! Guarantees: deterministic (same state, same plan); a plan for a state that already is as planned is empty; only what
+//! must move moves; nothing is placed where a filter says no. Where no member can take a workload, what runs is left as
+//! it is and the diagnosis says why, member by member.
+//!
+//! Absent: clocks, liveness beyond the ledger's leases, capacity.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use crate::{
+    command::PlacementChange,
+    id::{MemberName, WorkloadKey},
+    state::{Member, Placement, State, Workload},
+    workload::Mode,
+};
 
-use crate::id::MemberName;
+mod diagnosis;
+mod divide;
+mod filter;
+mod score;
+mod select;
+#[cfg(test)]
+mod tests;
 
-/// The largest failure domain a workload would outlive as things stand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Survives {
-    /// Not even the loss of one cluster.
-    #[default]
-    Nothing,
-    /// The loss of any one cluster.
-    Cluster,
-    /// The loss of any one region.
-    Region,
-    /// The loss of any one provider.
-    Provider,
-    /// The loss of any one owner.
-    Owner,
+pub use diagnosis::{Diagnosis, Exclusion, Survives};
+
+/// What the planner wants changed, and what it found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Rows for one or more `Assign`, in the order in which they should be committed: what is lost first.
+    pub changes: Vec<PlacementChange>,
+    /// By workload.
+    pub diagnoses: BTreeMap<WorkloadKey, Diagnosis>,
 }
 
-/// Why a workload cannot run on a member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Exclusion {
-    /// The filter that ruled the member out, in CamelCase, for example `NotGranted`.
-    pub reason: String,
-    /// In words a person can act on.
-    pub message: String,
+/// What a plan wants a member to run of a workload, and why; `None` takes it away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wish {
+    replicas: Option<u32>,
+    because: String,
 }
 
-/// What the planner found out about one workload.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Diagnosis {
-    /// The members ruled out, each with the first filter that did.
-    pub excluded: BTreeMap<MemberName, Exclusion>,
-    /// What the workload would outlive.
-    pub survives: Survives,
-    /// Why it is not (wholly) placed; `None` when it is.
-    pub unplaced: Option<String>,
+/// Everything the steps of one workload look at.
+struct Case<'a> {
+    state: &'a State,
+    key: &'a WorkloadKey,
+    workload: &'a Workload,
+    /// What is placed now.
+    placed: &'a BTreeMap<MemberName, Placement>,
+    /// The members that may run it, best first for ties.
+    eligible: Vec<&'a MemberName>,
+    /// The others, with the first reason against each.
+    excluded: BTreeMap<MemberName, Exclusion>,
+}
+
+/// The plan for the whole federation.
+#[must_use]
+pub fn schedule(state: &State) -> Plan {
+    let load = score::load(state);
+    let mut plan = Plan::default();
+    for (key, workload) in state
+        .workloads
+        .iter()
+        .filter(|(_, workload)| !workload.removed)
+    {
+        let (changes, diagnosis) = schedule_workload(state, key, workload, &load);
+        plan.changes.extend(changes);
+        plan.diagnoses.insert(key.clone(), diagnosis);
+    }
+    // What lost its place is more urgent than what grows; the sort is stable, so a workload's rows stay in order.
+    plan.changes
+        .sort_by_key(|row| !row.because.ends_with("lost"));
+    plan
+}
+
+/// The plan for one workload. `load` counts the placements of each member.
+fn schedule_workload(
+    state: &State,
+    key: &WorkloadKey,
+    workload: &Workload,
+    load: &BTreeMap<MemberName, usize>,
+) -> (Vec<PlacementChange>, Diagnosis) {
+    static NOWHERE: BTreeMap<MemberName, Placement> = BTreeMap::new();
+    let placed = state.placements.get(key).unwrap_or(&NOWHERE);
+    let (mut eligible, mut excluded) = (Vec::new(), BTreeMap::new());
+    for (name, member) in &state.members {
+        match filter::first_objection(key, workload, member, placed.contains_key(name)) {
+            None => eligible.push(name),
+            Some(exclusion) => {
+                excluded.insert(name.clone(), exclusion);
+            }
+        }
+    }
+    score::order(&mut eligible, state, key, load);
+    let case = Case {
+        state,
+        key,
+        workload,
+        placed,
+        eligible,
+        excluded,
+    };
+    let (wishes, unplaced) = match workload.spec.placement.mode {
+        Mode::Divided => select::divided(&case),
+        Mode::Duplicated => select::duplicated(&case),
+        Mode::Single => select::single(&case),
+    };
+    let changes = case.changes(wishes);
+    let diagnosis = diagnosis::diagnose(&case, unplaced);
+    (changes, diagnosis)
+}
+
+impl Case<'_> {
+    fn member(&self, name: &MemberName) -> Option<&Member> {
+        self.state.members.get(name)
+    }
+
+    fn may_host(&self, name: &MemberName) -> bool {
+        self.eligible.contains(&name)
+    }
+
+    /// The wishes that are not already so, removals first, as rows decided on the current generations.
+    fn changes(&self, wishes: BTreeMap<MemberName, Wish>) -> Vec<PlacementChange> {
+        let news = wishes.into_iter().filter(|(name, wish)| {
+            self.placed.get(name).map(|placement| placement.replicas) != wish.replicas
+        });
+        let row = |(name, wish): (MemberName, Wish)| {
+            Some(PlacementChange {
+                workload: self.key.clone(),
+                workload_generation: self.workload.generation,
+                member_generation: self.member(&name)?.generation,
+                member: name,
+                replicas: wish.replicas,
+                because: wish.because,
+            })
+        };
+        let mut rows: Vec<_> = news.filter_map(row).collect();
+        rows.sort_by_key(|row| row.replicas.is_some());
+        rows
+    }
 }

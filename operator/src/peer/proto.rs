@@ -4,6 +4,7 @@
     clippy::pedantic,
     clippy::use_self,
     unreachable_pub,
+    unused_qualifications,
     reason = "generated code"
 )]
 

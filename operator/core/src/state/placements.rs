@@ -40,6 +40,12 @@ impl State {
         Ok(())
     }
 
+    /// Applies a plan without the envelope of a command, for the planner's own tests.
+    #[cfg(test)]
+    pub(crate) fn apply_plan(&mut self, index: u64, changes: Vec<PlacementChange>) {
+        self.assign(index, changes).unwrap();
+    }
+
     /// Whether what the row was decided on still holds.
     fn is_current(&self, row: &PlacementChange) -> bool {
         let workload = self.workloads.get(&row.workload);

@@ -1,0 +1,81 @@
+//! What state everything is in, for whoever has to find out why a story failed.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use super::{Fleet, Seat};
+
+/// Lines of each operator's log: the last seconds of it.
+const LOG_LINES: usize = 60;
+
+/// What is asked of each API server: first what the federation thinks, then what runs.
+const QUESTIONS: [&[&str]; 3] = [
+    &[
+        "get",
+        "federatedworkloads,members,federations,hostingpolicies",
+        "-A",
+        "-o",
+        "wide",
+    ],
+    &[
+        "get",
+        "federatedworkloads",
+        "-A",
+        "-o",
+        "jsonpath={range .items[*]}{.metadata.name}: {.status}{\"\\n\"}{end}",
+    ],
+    &["get", "deployments,pods", "-A", "-o", "wide"],
+];
+
+impl Fleet {
+    /// Prints it to standard error. Not asynchronous: it is called while a panic unwinds.
+    pub(super) fn dump(&self) {
+        let mut out = std::io::stderr().lock();
+        // Nobody is left to be told that standard error is closed.
+        let _ = writeln!(
+            out,
+            "\n=== the fleet {:?} as it was; everything is in {}",
+            self.name,
+            self.work.path().display()
+        );
+        for seat in &self.seats {
+            let _ = writeln!(out, "\n--- {} of {}", seat.plan.name, seat.plan.owner);
+            for question in QUESTIONS {
+                let _ = writeln!(
+                    out,
+                    "$ kubectl {}\n{}",
+                    question.join(" "),
+                    self.ask(seat, question)
+                );
+            }
+            if let Some(operator) = &seat.operator {
+                let _ = writeln!(
+                    out,
+                    "$ tail {}\n{}",
+                    operator.log().display(),
+                    operator.log_tail(LOG_LINES)
+                );
+            }
+        }
+    }
+
+    fn ask(&self, seat: &Seat, question: &[&str]) -> String {
+        let output = Command::new(self.testbed.binary())
+            .arg("kubectl")
+            .args(question)
+            .args(["--request-timeout=3s"])
+            .env("KUBECONFIG", seat.cluster.kubeconfig())
+            .env("HOME", &seat.directory)
+            .stdin(Stdio::null())
+            .output();
+        match output {
+            Ok(output) => {
+                let both = [output.stdout, output.stderr].concat();
+                String::from_utf8_lossy(&both).trim_end().to_owned()
+            }
+            Err(error) => format!("(kubectl did not start: {error})"),
+        }
+    }
+}

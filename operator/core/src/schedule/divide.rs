@@ -1,0 +1,136 @@
+//! How many where: replicas divided as evenly as moving little allows.
+
+use std::collections::BTreeMap;
+
+/// Divides `total` replicas over `hosts`, which hold `current` of them now.
+///
+/// Hosts that hold some keep them; only the difference to `total` moves. What is missing goes one by one to the host
+/// with the fewest, what is too much is taken one by one from the host with the most; ties go to the earlier host when
+/// giving and to the later one when taking. A first division is therefore even. Terminates after at most
+/// `hosts.len() + 1` rounds of whole layers, whatever the size of `total`.
+pub(super) fn divide<K: Ord + Clone>(
+    total: u32,
+    hosts: &[K],
+    current: &BTreeMap<K, u32>,
+) -> BTreeMap<K, u32> {
+    let mut shares: Vec<u32> = hosts
+        .iter()
+        .map(|host| current.get(host).copied().unwrap_or(0))
+        .collect();
+    if shares.is_empty() {
+        return BTreeMap::new();
+    }
+    let held: u64 = shares.iter().copied().map(u64::from).sum();
+    match u64::from(total).checked_sub(held) {
+        Some(missing) => fill(&mut shares, missing),
+        None => drain(&mut shares, held - u64::from(total)),
+    }
+    hosts
+        .iter()
+        .cloned()
+        .zip(shares)
+        .filter(|(_, share)| *share > 0)
+        .collect()
+}
+
+/// Raises the lowest shares to the next level until `missing` is used up.
+fn fill(shares: &mut [u32], mut missing: u64) {
+    while missing > 0 {
+        let lowest = shares.iter().copied().min().unwrap_or(0);
+        let next = shares.iter().copied().filter(|share| *share > lowest).min();
+        let low: Vec<usize> = (0..shares.len())
+            .filter(|&host| shares[host] == lowest)
+            .collect();
+        let room = next.map_or(u64::MAX, |next| u64::from(next - lowest) * low.len() as u64);
+        let level = missing.min(room);
+        let (each, rest) = (level / low.len() as u64, level % low.len() as u64);
+        for (position, host) in low.into_iter().enumerate() {
+            let more = each + u64::from((position as u64) < rest);
+            shares[host] = shares[host].saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        }
+        missing -= level;
+    }
+}
+
+/// Lowers the highest shares to the next level until `surplus` is used up.
+fn drain(shares: &mut [u32], mut surplus: u64) {
+    while surplus > 0 {
+        let highest = shares.iter().copied().max().unwrap_or(0);
+        let next = shares
+            .iter()
+            .copied()
+            .filter(|share| *share < highest)
+            .max()
+            .unwrap_or(0);
+        let high: Vec<usize> = (0..shares.len())
+            .rev()
+            .filter(|&host| shares[host] == highest)
+            .collect();
+        let level = surplus.min(u64::from(highest - next) * high.len() as u64);
+        let (each, rest) = (level / high.len() as u64, level % high.len() as u64);
+        for (position, host) in high.into_iter().enumerate() {
+            let less = each + u64::from((position as u64) < rest);
+            shares[host] = shares[host].saturating_sub(u32::try_from(less).unwrap_or(u32::MAX));
+        }
+        surplus -= level;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shares(total: u32, current: &[u32]) -> Vec<u32> {
+        let hosts: Vec<usize> = (0..current.len()).collect();
+        let held = hosts.iter().copied().zip(current.iter().copied()).collect();
+        let divided = divide(total, &hosts, &held);
+        hosts
+            .iter()
+            .map(|host| divided.get(host).copied().unwrap_or(0))
+            .collect()
+    }
+
+    #[test]
+    fn replicas_are_divided_evenly_and_moved_little() {
+        let cases: [(&str, u32, &[u32], &[u32]); 7] = [
+            ("a first division is even", 6, &[0, 0, 0], &[2, 2, 2]),
+            ("the remainder goes to the first", 7, &[0, 0, 0], &[3, 2, 2]),
+            (
+                "nothing moves when nothing changed",
+                6,
+                &[1, 5, 0],
+                &[1, 5, 0],
+            ),
+            ("what is missing goes to the fewest", 6, &[2, 2], &[3, 3]),
+            ("growth leaves what runs", 9, &[5, 1, 1], &[5, 2, 2]),
+            (
+                "what is too much is taken from the most, last first",
+                4,
+                &[2, 2, 2],
+                &[2, 1, 1],
+            ),
+            ("fewer replicas than hosts", 2, &[0, 0, 0], &[1, 1, 0]),
+        ];
+        for (name, total, current, expected) in cases {
+            assert_eq!(shares(total, current), expected, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_sum_is_exact_and_only_the_difference_moves(
+            total in 0_u32..100_000,
+            current in prop::collection::vec(0_u32..1_000, 1..20),
+        ) {
+            let new = shares(total, &current);
+            let (sum, held): (u64, u64) =
+                (new.iter().copied().map(u64::from).sum(), current.iter().copied().map(u64::from).sum());
+            prop_assert_eq!(sum, u64::from(total));
+            let moved: u64 = new.iter().zip(&current).map(|(new, old)| u64::from(new.abs_diff(*old))).sum();
+            prop_assert_eq!(moved, held.abs_diff(u64::from(total)));
+            prop_assert_eq!(shares(total, &new), new);
+        }
+    }
+}

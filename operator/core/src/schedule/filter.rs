@@ -1,0 +1,128 @@
+//! Why not here? One chain of questions; the first that objects is the answer.
+
+use super::Exclusion;
+use crate::{
+    grant::{Refusal, consent},
+    id::WorkloadKey,
+    state::{Lease, Member, Workload},
+};
+
+struct Question<'a> {
+    key: &'a WorkloadKey,
+    workload: &'a Workload,
+    member: &'a Member,
+    /// Whether the member runs it already.
+    placed: bool,
+}
+
+type Filter = fn(&Question<'_>) -> Option<Exclusion>;
+
+/// The chain is the specification of when a member may host a workload. The most certain objections come first: a
+/// member that is gone need not be asked for its labels.
+const CHAIN: &[Filter] = &[
+    // Put out of the federation: for good.
+    not_revoked,
+    // Its lease is over: nobody knows what it does.
+    lease_held,
+    // Its owner wants nothing new there; what runs may stay.
+    not_cordoned,
+    // Its owner grants this owner, namespace and all kinds.
+    granted,
+    // It carries the labels asked for.
+    labels_match,
+    // It is where the law allows the workload to be.
+    in_domicile,
+];
+
+/// The first objection to `member` hosting the workload; `None` if it may.
+pub(super) fn first_objection(
+    key: &WorkloadKey,
+    workload: &Workload,
+    member: &Member,
+    placed: bool,
+) -> Option<Exclusion> {
+    let question = Question {
+        key,
+        workload,
+        member,
+        placed,
+    };
+    CHAIN.iter().find_map(|filter| filter(&question))
+}
+
+fn not_revoked(question: &Question<'_>) -> Option<Exclusion> {
+    match question.member.lease {
+        Lease::Revoked { .. } => Some(Exclusion::new(
+            "Revoked",
+            "it was put out of the federation",
+        )),
+        Lease::Held { .. } | Lease::Lost { .. } => None,
+    }
+}
+
+fn lease_held(question: &Question<'_>) -> Option<Exclusion> {
+    if question.member.lease.is_held() {
+        return None;
+    }
+    Some(Exclusion::new(
+        "LeaseNotHeld",
+        "its lease ended: it has not been heard from",
+    ))
+}
+
+fn not_cordoned(question: &Question<'_>) -> Option<Exclusion> {
+    if !question.member.attributes.cordoned || question.placed {
+        return None;
+    }
+    Some(Exclusion::new(
+        "Cordoned",
+        "its owner cordoned it: set `spec.scheduling` of its Member to 'Enabled'",
+    ))
+}
+
+fn granted(question: &Question<'_>) -> Option<Exclusion> {
+    let kinds = question.workload.spec.kinds();
+    let refusal = consent(
+        &question.member.owner,
+        &question.member.grants,
+        question.key,
+        &kinds,
+    )
+    .err()?;
+    let reason = match refusal {
+        Refusal::NoGrant { .. } => "NotGranted",
+        Refusal::KindNotGranted { .. } => "KindNotGranted",
+    };
+    Some(Exclusion::new(reason, &refusal.to_string()))
+}
+
+fn labels_match(question: &Question<'_>) -> Option<Exclusion> {
+    let labels = &question.member.attributes.labels;
+    let wanted = &question.workload.spec.placement.match_labels;
+    let (name, value) = wanted
+        .iter()
+        .find(|(name, value)| labels.get(*name) != Some(value))?;
+    Some(Exclusion::new(
+        "LabelsDoNotMatch",
+        &format!("its label '{name}' is not '{value}'"),
+    ))
+}
+
+fn in_domicile(question: &Question<'_>) -> Option<Exclusion> {
+    let domicile = &question.workload.spec.placement.domicile;
+    let jurisdiction = &question.member.attributes.jurisdiction;
+    if domicile.is_empty() || domicile.contains(jurisdiction) {
+        return None;
+    }
+    let allowed = domicile
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let message = if jurisdiction.is_empty() {
+        format!("it names no jurisdiction, and the workload must stay in {allowed}")
+    } else {
+        format!("it is in {jurisdiction}, and the workload must stay in {allowed}")
+    };
+    Some(Exclusion::new("OutsideDomicile", &message))
+}

@@ -1,0 +1,152 @@
+//! Which of the members that may host a workload do, for each mode.
+//!
+//! Each function returns what it wishes of the members it has an opinion on, and why the workload is not wholly placed,
+//! if it is not. A member without a wish keeps what it has.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Wish, divide::divide};
+use crate::{id::MemberName, state::Lease};
+
+type Wishes = BTreeMap<MemberName, Wish>;
+
+impl Wish {
+    fn run(replicas: u32, because: impl Into<String>) -> Self {
+        Self {
+            replicas: Some(replicas),
+            because: because.into(),
+        }
+    }
+
+    fn stop(because: impl Into<String>) -> Self {
+        Self {
+            replicas: None,
+            because: because.into(),
+        }
+    }
+}
+
+impl Case<'_> {
+    /// Why a member that runs the workload may no longer, as the reason of a row.
+    fn why_not(&self, name: &MemberName) -> String {
+        match self.member(name).map(|member| member.lease) {
+            Some(Lease::Lost { .. }) => format!("{name} was lost"),
+            Some(Lease::Revoked { .. }) => format!("{name} was put out of the federation"),
+            Some(Lease::Held { .. }) | None => match self.excluded.get(name) {
+                Some(exclusion) => format!("{name} may no longer host it: {}", exclusion.message),
+                None => format!("{name} may no longer host it"),
+            },
+        }
+    }
+
+    /// Why replicas appear on a member: the first reason any other had to give some up, or the workload itself.
+    fn why_here(&self) -> String {
+        let lost = self.placed.keys().find(|name| !self.may_host(name));
+        match lost {
+            Some(name) => self.why_not(name),
+            None if self.placed.is_empty() => "placed for the first time".to_owned(),
+            None => "the workload changed".to_owned(),
+        }
+    }
+
+    fn nobody(&self) -> String {
+        match self.excluded.len() {
+            0 => "the federation has no members".to_owned(),
+            1 => "the only member may not host it".to_owned(),
+            members => format!("none of the {members} members may host it"),
+        }
+    }
+}
+
+/// Replicas shared out. What a lost member had goes to the others; what the others have stays.
+pub(super) fn divided(case: &Case<'_>) -> (Wishes, Option<String>) {
+    if case.eligible.is_empty() {
+        // Nobody could take it over, so what runs somewhere keeps running there: doubt keeps.
+        return (Wishes::new(), Some(case.nobody()));
+    }
+    let hosts: Vec<MemberName> = case.eligible.iter().map(|name| (*name).clone()).collect();
+    let current = case
+        .placed
+        .iter()
+        .map(|(name, placement)| (name.clone(), placement.replicas))
+        .collect();
+    let because = case.why_here();
+    let mut wishes: Wishes = case
+        .placed
+        .keys()
+        .map(|name| (name.clone(), Wish::stop(case.why_not(name))))
+        .collect();
+    for name in case.placed.keys().filter(|name| case.may_host(name)) {
+        wishes.insert(name.clone(), Wish::stop("the workload changed"));
+    }
+    for (name, replicas) in divide(case.workload.spec.replicas(), &hosts, &current) {
+        wishes.insert(name, Wish::run(replicas, because.clone()));
+    }
+    (wishes, None)
+}
+
+/// All replicas on every member that may. One that is merely lost has nothing to hand over, so its row stays.
+pub(super) fn duplicated(case: &Case<'_>) -> (Wishes, Option<String>) {
+    let replicas = case.workload.spec.replicas();
+    let mut wishes = Wishes::new();
+    for name in case.placed.keys().filter(|name| !case.may_host(name)) {
+        let lost = case
+            .member(name)
+            .is_some_and(|member| matches!(member.lease, Lease::Lost { .. }));
+        if !lost && !case.eligible.is_empty() {
+            wishes.insert(name.clone(), Wish::stop(case.why_not(name)));
+        }
+    }
+    for name in &case.eligible {
+        let because = if case.placed.contains_key(*name) {
+            "the workload changed"
+        } else {
+            "every member runs it"
+        };
+        wishes.insert((*name).clone(), Wish::run(replicas, because));
+    }
+    let unplaced = case.eligible.is_empty().then(|| case.nobody());
+    (wishes, unplaced)
+}
+
+/// One copy. It stays where it is while it may; it moves in two steps, and the second waits until the first is certain.
+pub(super) fn single(case: &Case<'_>) -> (Wishes, Option<String>) {
+    let Some(best) = case.eligible.first() else {
+        return (Wishes::new(), Some(case.nobody()));
+    };
+    let stays = case.placed.keys().find(|name| case.may_host(name));
+    let chosen = stays.unwrap_or(best);
+    let mut wishes: Wishes = case
+        .placed
+        .keys()
+        .filter(|name| *name != chosen)
+        .map(|name| (name.clone(), Wish::stop(case.why_not(name))))
+        .collect();
+    // Rows of one plan are applied removals first, but a removal is only the promise to stop.
+    match case.state.may_run_elsewhere(case.key, chosen) {
+        Some(elsewhere) => {
+            let waits = format!(
+                "waiting to be certain that its copy on {elsewhere} has stopped: {elsewhere} confirms it, or its lease has been over for long enough"
+            );
+            (wishes, Some(waits))
+        }
+        None => {
+            let because = case
+                .last_host()
+                .map_or_else(|| case.why_here(), |host| case.why_not(host));
+            wishes.insert(chosen.clone(), Wish::run(1, because));
+            (wishes, None)
+        }
+    }
+}
+
+impl Case<'_> {
+    /// The member that still owes the removal of this workload: where a `Single` comes from.
+    fn last_host(&self) -> Option<&MemberName> {
+        self.state
+            .removals
+            .iter()
+            .find(|(_, owed)| owed.contains_key(self.key))
+            .map(|(name, _)| name)
+    }
+}

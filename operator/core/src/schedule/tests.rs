@@ -1,0 +1,400 @@
+//! The planner's specification: a federation in a line, a plan in a line.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    command::{Attributes, Command, SignedCommand},
+    grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
+    id::{Epoch, FederationId, Generation, PrivateKey, PublicKey},
+    state::Lease,
+    workload::{GroupKind, PlacementRules, WorkloadSpec},
+};
+
+const WEB: &str = "acme/shop/web";
+
+/// Members are owned by the part of their name before the hyphen and grant everything unless told otherwise.
+struct Federation {
+    state: State,
+    index: u64,
+}
+
+impl Federation {
+    fn of(members: &[&str]) -> Self {
+        let mut federation = Self {
+            state: State::default(),
+            index: 10,
+        };
+        for (seed, name) in (1..).zip(members) {
+            federation
+                .state
+                .members
+                .insert(name.parse().unwrap(), member_row(name, seed));
+        }
+        federation
+    }
+
+    fn with(mut self, mode: Mode, replicas: Option<u32>) -> Self {
+        self.put(mode, replicas, |_| {});
+        self
+    }
+
+    fn put(&mut self, mode: Mode, replicas: Option<u32>, rules: impl Fn(&mut PlacementRules)) {
+        let key: WorkloadKey = WEB.parse().unwrap();
+        let mut placement = PlacementRules {
+            mode,
+            replicas,
+            match_labels: BTreeMap::new(),
+            domicile: BTreeSet::new(),
+        };
+        rules(&mut placement);
+        let manifest =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
+        let spec = WorkloadSpec::new(vec![manifest], placement, &key.namespace).unwrap();
+        let command = Command::PutWorkload {
+            key: key.clone(),
+            base: Generation(0),
+            spec: spec.clone(),
+        };
+        let proof = SignedCommand::sign(
+            &FederationId([0; 16]),
+            &PrivateKey::from_seed(&[9; 32]),
+            1,
+            &command,
+        );
+        self.index += 1;
+        let workload = Workload {
+            proof: proof.into(),
+            spec: spec.into(),
+            home: "acme-1".parse().unwrap(),
+            generation: Generation(self.index),
+            removed: false,
+        };
+        self.state.workloads.insert(key, workload);
+    }
+
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Member)) -> &mut Self {
+        self.index += 1;
+        let row = self
+            .state
+            .members
+            .get_mut(&name.parse::<MemberName>().unwrap())
+            .unwrap();
+        change(row);
+        row.generation = Generation(self.index);
+        self
+    }
+
+    fn lose(&mut self, name: &str) -> &mut Self {
+        let epoch = Epoch(self.index + 1);
+        self.change(name, |row| {
+            row.lease = Lease::Lost {
+                epoch,
+                fenced: false,
+            }
+        })
+    }
+
+    fn plan(&self) -> Plan {
+        schedule(&self.state)
+    }
+
+    /// The plan in words, then applied as the ledger would.
+    fn step(&mut self) -> String {
+        let plan = self.plan();
+        let words = plan.changes.iter().map(|row| match row.replicas {
+            Some(replicas) => format!("{} {replicas} ({})", row.member, row.because),
+            None => format!("{} - ({})", row.member, row.because),
+        });
+        let words = words.collect::<Vec<_>>().join("; ");
+        self.index += 1;
+        self.state.apply_plan(self.index, plan.changes);
+        words
+    }
+
+    fn unplaced(&self) -> Option<String> {
+        self.plan()
+            .diagnoses
+            .remove(&WEB.parse().unwrap())
+            .unwrap()
+            .unplaced
+    }
+
+    fn shares(&self) -> BTreeMap<String, u32> {
+        let rows = self.state.placements.get(&WEB.parse().unwrap());
+        rows.into_iter()
+            .flatten()
+            .map(|(name, row)| (name.to_string(), row.replicas))
+            .collect()
+    }
+}
+
+fn member_row(name: &str, seed: u8) -> Member {
+    Member {
+        owner: name.split('-').next().unwrap().parse().unwrap(),
+        key: PublicKey([seed; 32]),
+        sponsor: None,
+        attributes: Attributes::default(),
+        grants: vec![Grant {
+            grantee: Grantee::Any,
+            namespaces: GrantedNamespaces::Any,
+            kinds: BTreeSet::from([GroupKind {
+                group: "apps".into(),
+                kind: "Deployment".into(),
+            }]),
+            host_namespace: None,
+            pod_security: PodSecurity::Restricted,
+        }],
+        seat: None,
+        lease: Lease::Held { epoch: Epoch(1) },
+        generation: Generation(1),
+    }
+}
+
+#[test]
+fn divided_replicas_spread_evenly_and_then_stay() {
+    let mut federation =
+        Federation::of(&["acme-1", "beta-1", "gamma-1"]).with(Mode::Divided, Some(6));
+    let first = "placed for the first time";
+    assert_eq!(
+        federation.step(),
+        format!("acme-1 2 ({first}); beta-1 2 ({first}); gamma-1 2 ({first})")
+    );
+    assert_eq!(federation.step(), "");
+}
+
+#[test]
+fn a_lost_members_share_moves_and_nothing_else() {
+    let mut federation =
+        Federation::of(&["acme-1", "beta-1", "gamma-1"]).with(Mode::Divided, Some(6));
+    federation.step();
+    federation.lose("beta-1");
+    let why = "beta-1 was lost";
+    assert_eq!(
+        federation.step(),
+        format!("beta-1 - ({why}); acme-1 3 ({why}); gamma-1 3 ({why})")
+    );
+    assert_eq!(federation.step(), "");
+}
+
+#[test]
+fn a_member_that_returns_gets_nothing_back_by_itself() {
+    let mut federation = Federation::of(&["acme-1", "beta-1"]).with(Mode::Divided, Some(4));
+    federation.step();
+    federation.lose("beta-1").step();
+    federation.change("beta-1", |row| row.lease = Lease::Held { epoch: Epoch(99) });
+    assert_eq!(federation.step(), "");
+    assert_eq!(federation.shares(), BTreeMap::from([("acme-1".into(), 4)]));
+}
+
+#[test]
+fn what_nobody_may_host_stays_where_it_is_and_says_why() {
+    let mut federation = Federation::of(&["acme-1", "beta-1"]).with(Mode::Divided, Some(4));
+    federation.step();
+    federation.lose("acme-1").lose("beta-1");
+    assert_eq!(federation.step(), "");
+    assert_eq!(
+        federation.unplaced().as_deref(),
+        Some("none of the 2 members may host it")
+    );
+}
+
+#[test]
+fn a_duplicated_workload_runs_everywhere_and_keeps_its_row_on_a_lost_member() {
+    let mut federation = Federation::of(&["acme-1", "beta-1"]).with(Mode::Duplicated, Some(3));
+    assert_eq!(
+        federation.step(),
+        "acme-1 3 (every member runs it); beta-1 3 (every member runs it)"
+    );
+    federation.lose("beta-1");
+    assert_eq!(federation.step(), "");
+    federation.change("beta-1", |row| row.lease = Lease::Held { epoch: Epoch(99) });
+    assert_eq!(federation.step(), "");
+}
+
+#[test]
+fn a_revoked_grant_moves_the_workload_away() {
+    let mut federation = Federation::of(&["acme-1", "beta-1"]).with(Mode::Divided, Some(4));
+    federation.step();
+    federation.change("beta-1", |row| row.grants.clear());
+    let why =
+        "beta-1 may no longer host it: no HostingPolicy there grants owner 'acme' namespace 'shop'";
+    assert_eq!(
+        federation.step(),
+        format!("beta-1 - ({why}); acme-1 4 ({why})")
+    );
+}
+
+#[test]
+fn a_cordoned_member_keeps_what_it_runs_and_gets_nothing_new() {
+    let mut federation = Federation::of(&["acme-1", "beta-1"]).with(Mode::Divided, Some(2));
+    federation.step();
+    federation.change("beta-1", |row| row.attributes.cordoned = true);
+    assert_eq!(federation.step(), "");
+    let mut fresh = Federation::of(&["acme-1", "beta-1"]).with(Mode::Divided, Some(2));
+    fresh
+        .change("beta-1", |row| row.attributes.cordoned = true)
+        .step();
+    assert_eq!(fresh.shares(), BTreeMap::from([("acme-1".into(), 2)]));
+}
+
+#[test]
+fn a_single_prefers_its_owners_member_and_never_starts_again_before_the_stop_is_certain() {
+    let mut federation = Federation::of(&["acme-1", "beta-1"]).with(Mode::Single, None);
+    assert_eq!(federation.step(), "acme-1 1 (placed for the first time)");
+    federation.lose("acme-1");
+    assert_eq!(federation.step(), "acme-1 - (acme-1 was lost)");
+    assert_eq!(federation.step(), "");
+    assert!(
+        federation
+            .unplaced()
+            .unwrap()
+            .starts_with("waiting to be certain that its copy on acme-1 has stopped")
+    );
+    federation.change("acme-1", |row| {
+        row.lease = Lease::Lost {
+            epoch: Epoch(3),
+            fenced: true,
+        }
+    });
+    assert_eq!(federation.step(), "beta-1 1 (acme-1 was lost)");
+    assert_eq!(federation.unplaced(), None);
+}
+
+#[test]
+fn every_member_ruled_out_has_the_first_reason_against_it() {
+    let mut federation = Federation::of(&["acme-1", "beta-1", "gamma-1", "delta-1", "eta-1"]);
+    federation.put(Mode::Divided, None, |rules| {
+        rules.domicile = BTreeSet::from(["CH".into(), "EU".into()]);
+        rules.match_labels = BTreeMap::from([("gpu".into(), "h200".into())]);
+    });
+    let gpu =
+        |row: &mut Member| row.attributes.labels = BTreeMap::from([("gpu".into(), "h200".into())]);
+    federation
+        .lose("acme-1")
+        .change("beta-1", |row| row.grants.clear());
+    federation.change("delta-1", gpu).change("eta-1", |row| {
+        gpu(row);
+        row.attributes.jurisdiction = "US".into();
+    });
+    let diagnosis = federation
+        .plan()
+        .diagnoses
+        .remove(&WEB.parse().unwrap())
+        .unwrap();
+    let reasons: Vec<_> = diagnosis
+        .excluded
+        .iter()
+        .map(|(name, exclusion)| format!("{name} {}: {}", exclusion.reason, exclusion.message))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            "acme-1 LeaseNotHeld: its lease ended: it has not been heard from",
+            "beta-1 NotGranted: no HostingPolicy there grants owner 'acme' namespace 'shop'",
+            "delta-1 OutsideDomicile: it names no jurisdiction, and the workload must stay in CH, EU",
+            "eta-1 OutsideDomicile: it is in US, and the workload must stay in CH, EU",
+            "gamma-1 LabelsDoNotMatch: its label 'gpu' is not 'h200'",
+        ]
+    );
+}
+
+#[test]
+fn survives_names_the_largest_domain_whose_loss_leaves_a_host() {
+    let survives = |members: &[(&str, &str, &str)]| {
+        let names: Vec<_> = members.iter().map(|(name, _, _)| *name).collect();
+        let mut federation = Federation::of(&names).with(Mode::Divided, Some(2));
+        for (name, provider, region) in members {
+            federation.change(name, |row| {
+                row.attributes.provider = (*provider).into();
+                row.attributes.region = (*region).into();
+            });
+        }
+        federation
+            .plan()
+            .diagnoses
+            .remove(&WEB.parse().unwrap())
+            .unwrap()
+            .survives
+    };
+    assert_eq!(survives(&[("acme-1", "p", "r")]), Survives::Nothing);
+    assert_eq!(
+        survives(&[("acme-1", "p", "r"), ("acme-2", "p", "r")]),
+        Survives::Cluster
+    );
+    assert_eq!(
+        survives(&[("acme-1", "p", "r"), ("acme-2", "p", "s")]),
+        Survives::Region
+    );
+    assert_eq!(
+        survives(&[("acme-1", "p", "r"), ("acme-2", "q", "r")]),
+        Survives::Provider
+    );
+    assert_eq!(
+        survives(&[("acme-1", "p", "r"), ("beta-1", "q", "r")]),
+        Survives::Owner
+    );
+    assert_eq!(
+        survives(&[("acme-1", "p", "r"), ("beta-1", "p", "r")]),
+        Survives::Cluster
+    );
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![
+        Just(Mode::Divided),
+        Just(Mode::Duplicated),
+        Just(Mode::Single)
+    ]
+}
+
+proptest! {
+    /// Whatever happens to members, in whatever order: a plan applied leaves nothing to plan, nothing is placed where a
+    /// filter objects, and what somebody may host is placed.
+    #[test]
+    fn every_plan_is_valid_and_settles(
+        mode in mode(),
+        replicas in 1_u32..20,
+        events in prop::collection::vec((0_usize..4, 0_u8..5), 0..24),
+    ) {
+        let names = ["acme-1", "acme-2", "beta-1", "gamma-1"];
+        let replicas = if mode == Mode::Single { None } else { Some(replicas) };
+        let mut federation = Federation::of(&names).with(mode, replicas);
+        federation.step();
+        for (member, event) in events {
+            let epoch = Epoch(federation.index + 1);
+            let grants = member_row("x-1", 0).grants;
+            federation.change(names[member], |row| match event {
+                0 => row.lease = Lease::Lost { epoch, fenced: false },
+                1 => row.lease = Lease::Held { epoch },
+                2 => row.grants.clear(),
+                3 => row.grants = grants,
+                _ => row.lease = match row.lease {
+                    Lease::Lost { epoch, .. } => Lease::Lost { epoch, fenced: true },
+                    lease => lease,
+                },
+            });
+            let plan = federation.plan();
+            prop_assert_eq!(&plan, &federation.plan());
+            for row in plan.changes.iter().filter(|row| row.replicas.is_some()) {
+                let excluded = &plan.diagnoses[&row.workload].excluded;
+                prop_assert!(!excluded.contains_key(&row.member), "{row:?}");
+            }
+            federation.step();
+            // A `Single` that moves needs one more step once its old host is certain to have stopped.
+            federation.step();
+            prop_assert_eq!(federation.step(), "");
+            let diagnosis = federation.plan().diagnoses.remove(&WEB.parse().unwrap()).unwrap();
+            let total: u32 = federation.shares().values().sum();
+            if mode == Mode::Divided && diagnosis.unplaced.is_none() {
+                prop_assert_eq!(Some(total), replicas);
+            }
+            if mode == Mode::Single {
+                prop_assert!(total <= 1);
+            }
+        }
+    }
+}

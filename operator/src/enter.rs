@@ -1,0 +1,169 @@
+//! How a cluster comes to be a member: it founds a federation, joins one with an invitation, or is one already.
+//!
+//! What it is afterwards stands in the data directory ([`Membership`]); from then on the flags that got it in are
+//! ignored.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
+
+use anyhow::{Context, bail};
+use hanse_core::{
+    command::{Command, Newcomer, SignedCommand, admission_message},
+    id::FederationId,
+    state::Outcome,
+};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::{
+    identity::{Identity, Membership},
+    invitation::Invitation,
+    peer::{
+        Peer, Peers,
+        proto::federation::{JoinRequest, JoinResponse, federation_client::FederationClient},
+    },
+    settings::{Entry, Settings},
+};
+
+/// How long one voter may take to decide about a newcomer: a write to the ledger, perhaps over a relay.
+const JOIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Pause before the voters of an invitation are asked again.
+const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What this member is. Asks the federation of an invitation until it answers; a refusal is an error, since only a
+/// person can change it.
+pub async fn enter(
+    settings: &Settings,
+    identity: &Identity,
+    peers: &Peers,
+    random: impl FnOnce() -> [u8; 16],
+) -> anyhow::Result<Membership> {
+    if let Some(membership) = Membership::read(&settings.data_dir)? {
+        check_same(settings, &membership)?;
+        return Ok(membership);
+    }
+    let membership = match &settings.entry {
+        Entry::Found => found(settings, FederationId(random())),
+        Entry::Join(invitation) => join(settings, identity, peers, invitation).await?,
+        Entry::Resume => bail!(
+            "the data directory {} holds no member; use --found to found a federation or --invitation to join one",
+            settings.data_dir.display()
+        ),
+    };
+    membership.write(&settings.data_dir)?;
+    Ok(membership)
+}
+
+fn check_same(settings: &Settings, membership: &Membership) -> anyhow::Result<()> {
+    if membership.name == settings.name && membership.owner == settings.owner {
+        return Ok(());
+    }
+    bail!(
+        "the data directory {} holds member '{}' of owner '{}', not '{}' of '{}'; correct --name and --owner, or use an empty directory",
+        settings.data_dir.display(),
+        membership.name,
+        membership.owner,
+        settings.name,
+        settings.owner
+    )
+}
+
+fn found(settings: &Settings, federation: FederationId) -> Membership {
+    info!(%federation, "founding a federation");
+    Membership {
+        federation,
+        name: settings.name.clone(),
+        owner: settings.owner.clone(),
+        founding: true,
+        voters: BTreeSet::new(),
+    }
+}
+
+async fn join(
+    settings: &Settings,
+    identity: &Identity,
+    peers: &Peers,
+    invitation: &Invitation,
+) -> anyhow::Result<Membership> {
+    let newcomer = Newcomer {
+        name: settings.name.clone(),
+        owner: settings.owner.clone(),
+        key: identity.public(),
+    };
+    let invited = &invitation.key;
+    let proof = invited.sign(&admission_message(&invitation.federation, &newcomer));
+    let command = Command::Admit {
+        invitation: invited.public(),
+        newcomer,
+        proof,
+    };
+    let signed = SignedCommand::sign(&invitation.federation, &identity.key, 1, &command);
+    info!(federation = %invitation.federation, "asking to join");
+    let voters = loop {
+        if let Some(voters) = ask_all(peers, invitation, &signed).await? {
+            break voters;
+        }
+        sleep(JOIN_AGAIN_AFTER).await;
+    };
+    info!(federation = %invitation.federation, "joined");
+    Ok(Membership {
+        federation: invitation.federation,
+        name: settings.name.clone(),
+        owner: settings.owner.clone(),
+        founding: false,
+        voters: voters.into_iter().collect(),
+    })
+}
+
+/// Asks the invitation's voters in turn. `None` where none of them could decide.
+async fn ask_all(
+    peers: &Peers,
+    invitation: &Invitation,
+    signed: &SignedCommand,
+) -> anyhow::Result<Option<Vec<Peer>>> {
+    for voter in &invitation.voters {
+        match ask(peers, voter, signed).await {
+            Ok(response) => return accepted(&response, invitation).map(Some),
+            Err(error) => {
+                warn!(address = voter.address, %error, "this voter could not decide; trying the next")
+            }
+        }
+    }
+    Ok(None)
+}
+
+async fn ask(peers: &Peers, voter: &Peer, signed: &SignedCommand) -> anyhow::Result<JoinResponse> {
+    let request = JoinRequest {
+        command: serde_json::to_vec(signed)?,
+    };
+    let mut client = FederationClient::new(peers.channel(voter));
+    let answer = timeout(JOIN_WITHIN, client.join(request))
+        .await
+        .context("no answer in time")?;
+    Ok(answer?.into_inner())
+}
+
+fn accepted(response: &JoinResponse, invitation: &Invitation) -> anyhow::Result<Vec<Peer>> {
+    match serde_json::from_slice(&response.outcome)
+        .context("the federation's answer is not readable")?
+    {
+        Outcome::Rejected { rejection } => bail!("the federation refused this member: {rejection}"),
+        Outcome::Accepted { .. } => {}
+    }
+    let voters: Vec<Peer> = response
+        .voters
+        .iter()
+        .filter_map(|peer| peer.clone().try_into().ok())
+        .collect();
+    Ok(if voters.is_empty() {
+        invitation.voters.clone()
+    } else {
+        voters
+    })
+}
+
+/// The directory of one seat's replica. A seat belongs to one volume for ever, so its number is in the path.
+#[must_use]
+pub fn ledger_directory(data_dir: &Path, node: hanse_core::id::NodeId) -> std::path::PathBuf {
+    data_dir.join("ledger").join(node.to_string())
+}

@@ -1,0 +1,285 @@
+//! Dialling peers: one connection per peer, pinned to its key, opened when first used and again whenever it is lost.
+//!
+//! A peer that vanishes without a word is noticed by keepalive within [`KEEPALIVE_INTERVAL`] + [`KEEPALIVE_TIMEOUT`] = 3 s:
+//! the calls under way fail, and the next call dials again, which fails in turn within [`DIAL_TIMEOUT`]. A lease lasts 5 s,
+//! so a member whose voter is gone has time to find another one.
+//!
+//! Nothing is retried here. A call on a channel that cannot connect fails with `Unavailable` and says why; who calls in a
+//! loop brings the pause.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use hyper::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
+use tracing::{debug, info, warn};
+
+use super::{
+    Peer,
+    network::{BoxedStream, Network},
+    tls::{self, WrongKey},
+};
+use crate::identity::Identity;
+
+/// A connection that was silent for this long is asked for a sign of life.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the sign of life may take. Longer than an election, so that a busy voter is not dropped during one.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long opening a connection may take, handshake included.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Channels kept. There are at most seven voters; the rest is for those that were, and for invitations.
+const MAX_CHANNELS: usize = 64;
+
+/// What requests carry where HTTP wants a host. The connector knows the address, and nobody reads this.
+const ORIGIN: &str = "https://hanse.peer";
+
+/// Why a peer could not be dialled.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    #[error("{address} is unreachable: {cause}")]
+    Unreachable { address: String, cause: io::Error },
+    #[error("{address} did not answer within {DIAL_TIMEOUT:?}")]
+    Silent { address: String },
+    #[error("{address} is not who it should be: {cause}")]
+    WrongKey { address: String, cause: WrongKey },
+    #[error("{address} does not speak as a peer: {cause}")]
+    Handshake { address: String, cause: io::Error },
+    #[error("failed to configure TLS: {0}")]
+    Configure(rustls::Error),
+    #[error("{address} was forgotten: take a new channel to talk to it again")]
+    Forgotten { address: String },
+}
+
+/// The peers this operator talks to.
+pub struct Peers {
+    identity: Arc<Identity>,
+    network: Arc<dyn Network>,
+    channels: Mutex<Channels>,
+}
+
+#[derive(Default)]
+struct Channels {
+    /// Counts up with every use; the smallest is the longest unused.
+    uses: u64,
+    open: BTreeMap<Peer, Entry>,
+}
+
+struct Entry {
+    channel: Channel,
+    forgotten: CancellationToken,
+    used: u64,
+}
+
+impl Peers {
+    /// Peers as `identity` sees them through `network`.
+    #[must_use]
+    pub fn new(identity: Arc<Identity>, network: Arc<dyn Network>) -> Self {
+        Self {
+            identity,
+            network,
+            channels: Mutex::default(),
+        }
+    }
+
+    /// The channel to `peer`, connected when first used. Cheap: the same peer gets the same connection. Has to be called
+    /// within a tokio runtime.
+    ///
+    /// When 64 channels are kept, the longest unused is let go of: it stays open for those who still hold it, and
+    /// [`forget`](Self::forget) no longer reaches it.
+    pub fn channel(&self, peer: &Peer) -> Channel {
+        let mut channels = self.lock();
+        channels.uses += 1;
+        let used = channels.uses;
+        if let Some(entry) = channels.open.get_mut(peer) {
+            entry.used = used;
+            return entry.channel.clone();
+        }
+        if channels.open.len() >= MAX_CHANNELS {
+            let unused = channels.open.iter().min_by_key(|(_, entry)| entry.used);
+            if let Some(unused) = unused.map(|(peer, _)| peer.clone()) {
+                channels.open.remove(&unused);
+            }
+        }
+        let forgotten = CancellationToken::new();
+        let channel = self.lazy_channel(peer, &forgotten);
+        let entry = Entry {
+            channel: channel.clone(),
+            forgotten,
+            used,
+        };
+        channels.open.insert(peer.clone(), entry);
+        channel
+    }
+
+    /// Cuts the connection to `peer`. Calls on channels that were handed out fail from now on; a channel asked for anew
+    /// dials anew.
+    pub fn forget(&self, peer: &Peer) {
+        if let Some(entry) = self.lock().open.remove(peer) {
+            entry.forgotten.cancel();
+        }
+    }
+
+    fn lazy_channel(&self, peer: &Peer, forgotten: &CancellationToken) -> Channel {
+        let dialler = Arc::new(Dialler {
+            peer: peer.clone(),
+            identity: Arc::clone(&self.identity),
+            network: Arc::clone(&self.network),
+            forgotten: forgotten.clone(),
+            standing: Mutex::default(),
+        });
+        Endpoint::from_static(ORIGIN)
+            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .connect_with_connector_lazy(service_fn(move |_: Uri| {
+                let dialler = Arc::clone(&dialler);
+                async move { dialler.connect().await.map(TokioIo::new) }
+            }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens the connections of one channel, one after the other, and says so in the log when something changes.
+struct Dialler {
+    peer: Peer,
+    identity: Arc<Identity>,
+    network: Arc<dyn Network>,
+    forgotten: CancellationToken,
+    standing: Mutex<LastDial>,
+}
+
+/// How the last dial ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum LastDial {
+    #[default]
+    None,
+    Connected,
+    Failed {
+        wrong_key: bool,
+    },
+}
+
+impl Dialler {
+    async fn connect(&self) -> Result<Severable<TlsStream<BoxedStream>>, DialError> {
+        let address = || self.peer.address.clone();
+        let forgotten = self.forgotten.cancelled();
+        let dialled = tokio::select! {
+            () = forgotten => return Err(DialError::Forgotten { address: address() }),
+            dialled = time::timeout(DIAL_TIMEOUT, self.dial()) => {
+                dialled.unwrap_or_else(|_| Err(DialError::Silent { address: address() }))
+            }
+        };
+        self.log(dialled.as_ref().err());
+        Ok(Severable {
+            stream: dialled?,
+            severed: Box::pin(self.forgotten.clone().cancelled_owned()),
+        })
+    }
+
+    async fn dial(&self) -> Result<TlsStream<BoxedStream>, DialError> {
+        let Peer { address, key } = &self.peer;
+        let address = || address.clone();
+        let config = tls::client_config(&self.identity, *key).map_err(DialError::Configure)?;
+        let unreachable = |cause| DialError::Unreachable {
+            address: address(),
+            cause,
+        };
+        let stream = self.network.dial(&self.peer.address).await;
+        TlsConnector::from(Arc::new(config))
+            .connect(tls::no_name(), stream.map_err(unreachable)?)
+            .await
+            .map_err(|cause| match WrongKey::in_handshake(&cause) {
+                Some(cause) => DialError::WrongKey {
+                    address: address(),
+                    cause,
+                },
+                None => DialError::Handshake {
+                    address: address(),
+                    cause,
+                },
+            })
+    }
+
+    /// One line when the peer is lost or found, not one per attempt: a voter dials a dead one several times a second.
+    fn log(&self, error: Option<&DialError>) {
+        let mut last = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = error.map_or(LastDial::Connected, |error| LastDial::Failed {
+            wrong_key: matches!(error, DialError::WrongKey { .. }),
+        });
+        let (peer, before) = (&self.peer, *last);
+        *last = now;
+        match error {
+            Some(why) if before == now => debug!(%peer, %why, "still cannot reach a peer"),
+            Some(why) => warn!(%peer, %why, "cannot reach a peer"),
+            None if matches!(before, LastDial::Failed { .. }) => {
+                info!(%peer, "reached a peer again");
+            }
+            None => debug!(%peer, "connected to a peer"),
+        }
+    }
+}
+
+/// A connection that fails as soon as its peer is forgotten.
+struct Severable<S> {
+    stream: S,
+    severed: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl<S> Severable<S> {
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.severed.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Severable<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Severable<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,270 @@
+//! The leader's loop: who is alive, what should run where. One decision after the other, each a command.
+//!
+//! ```text
+//!  state changed │ lease due │ lost member heard ──► expire ──► renew ──► fence ──► schedule ──► Assign ──► (again)
+//! ```
+//!
+//! Every step reads the state afresh, asks a pure function of hanse-core what follows from it, and proposes the answer
+//! fenced to this term: what a deposed leader decided cannot commit later. Planning happens here and never in `apply`,
+//! so that two versions in a rolling upgrade cannot compute different states from one log.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use hanse_core::{
+    command::{Command, Lane, PlacementChange, SignedCommand},
+    id::{Epoch, FederationId, MemberName, PrivateKey},
+    lease::Lessor,
+    schedule::schedule,
+    state::{Lease, MAX_PLAN_ROWS, Outcome, State},
+};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    assign::Hub,
+    replicate::{ledger::Ledger, propose::ProposeError},
+};
+
+/// How often the loop looks at the leases even when nothing happens; a tenth of the shortest lease worth having.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What the leader's loop works with.
+pub struct Leader {
+    /// Sessions, leases and standings.
+    pub hub: Arc<Hub>,
+    /// Signs decisions.
+    pub key: PrivateKey,
+    /// How much longer than a lease a new leader waits before it expires anyone: the time an election may have taken.
+    pub grace: Duration,
+}
+
+/// Leads whenever this node is the leader, until `stop`.
+pub async fn run(leader: Leader, stop: CancellationToken) {
+    let mut leadership = leader.hub.ledger.leadership();
+    loop {
+        let term = tokio::select! {
+            () = stop.cancelled() => return,
+            now = leadership.wait_for(|now| now.is_self) => match now {
+                Ok(now) => now.term,
+                Err(_) => return,
+            },
+        };
+        info!(term, "leading");
+        let end = tokio::select! {
+            () = stop.cancelled() => return,
+            _ = leadership.wait_for(|now| !now.is_self || now.term != term) => "the term ended".to_owned(),
+            error = leader.lead(term) => error.to_string(),
+        };
+        info!(term, reason = end, "no longer leading");
+        leader.lessor(Lessor::follow);
+        // What members said is as old as the term: the next leader hears it afresh.
+        leader
+            .hub
+            .change_standing(|standing| *standing = hanse_core::slice::Standing::default());
+    }
+}
+
+impl Leader {
+    fn ledger(&self) -> &Ledger {
+        &self.hub.ledger
+    }
+
+    fn lessor<T>(&self, action: impl FnOnce(&mut Lessor) -> T) -> T {
+        action(
+            &mut self
+                .hub
+                .lessor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// One term. Returns only when it can no longer decide.
+    async fn lead(&self, term: u64) -> ProposeError {
+        // Everything of earlier terms must be applied before anything is decided on the state.
+        while let Err(error) = self.ledger().confirm_leadership().await {
+            warn!(%error, "waiting to be confirmed as the leader");
+            sleep(LOOK_EVERY).await;
+        }
+        let mut term = Term::new(self, term);
+        self.lessor(|lessor| {
+            self.ledger()
+                .read(|state| lessor.lead(self.hub.now(), state, self.hub.lease, self.grace));
+        });
+        let mut applied = self.ledger().applied();
+        loop {
+            applied.mark_unchanged();
+            if let Err(error) = term.decide().await {
+                return error;
+            }
+            let look = Instant::now() + LOOK_EVERY;
+            tokio::select! {
+                changed = applied.changed() => if changed.is_err() {
+                    return ProposeError::Unavailable("the ledger is closed".into());
+                },
+                () = self.hub.heard_from_lost.notified() => {}
+                () = sleep_until(look) => {
+                    // Woken late, this process stood still and heard nobody: that is no member's fault.
+                    self.lessor(|lessor| lessor.woke(look.elapsed()));
+                }
+            }
+        }
+    }
+}
+
+/// One term of leading.
+struct Term<'a> {
+    leader: &'a Leader,
+    term: u64,
+    federation: FederationId,
+    /// This issuer's last number in the leader's lane.
+    sequence: u64,
+    /// The rows last proposed. A plan of the very same rows, with the very same generations, has been refused by the
+    /// rules already; proposing it again would only make the log grow.
+    proposed: Vec<PlacementChange>,
+}
+
+impl<'a> Term<'a> {
+    fn new(leader: &'a Leader, term: u64) -> Self {
+        let key = leader.key.public();
+        let sequence = leader.ledger().read(|state| {
+            state
+                .issuers
+                .get(&key)
+                .map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
+        });
+        Self {
+            leader,
+            term,
+            federation: leader.hub.federation,
+            sequence,
+            proposed: Vec::new(),
+        }
+    }
+
+    /// Decides until there is nothing left to decide.
+    async fn decide(&mut self) -> Result<(), ProposeError> {
+        self.expire().await?;
+        self.renew().await?;
+        self.fence().await?;
+        self.plan().await
+    }
+
+    async fn expire(&mut self) -> Result<(), ProposeError> {
+        let due = self.leader.lessor(|lessor| {
+            self.leader
+                .ledger()
+                .read(|state| lessor.sync(self.leader.hub.now(), state));
+            lessor.due(self.leader.hub.now())
+        });
+        if due.is_empty() {
+            return Ok(());
+        }
+        // A leader that is none any more must not take anybody's lease, and finds out here.
+        self.leader.ledger().confirm_leadership().await?;
+        for (member, _) in &due {
+            warn!(member = %member, "lost: its lease ended");
+        }
+        self.propose(Command::ExpireLeases { leases: due }).await
+    }
+
+    async fn renew(&mut self) -> Result<(), ProposeError> {
+        let returned = self.leader.lessor(Lessor::take_returned);
+        let leases: BTreeSet<(MemberName, Epoch)> = self.leader.ledger().read(|state| {
+            returned
+                .into_iter()
+                .filter(|row| is_lost(state, row))
+                .collect()
+        });
+        if leases.is_empty() {
+            return Ok(());
+        }
+        for (member, _) in &leases {
+            info!(member = %member, "back: its lease is renewed");
+        }
+        self.propose(Command::RenewLeases { leases }).await
+    }
+
+    async fn fence(&mut self) -> Result<(), ProposeError> {
+        let due = self
+            .leader
+            .lessor(|lessor| lessor.fence_due(self.leader.hub.now()));
+        if due.is_empty() {
+            Ok(())
+        } else {
+            self.propose(Command::Fence { leases: due }).await
+        }
+    }
+
+    async fn plan(&mut self) -> Result<(), ProposeError> {
+        let plan = self.leader.ledger().read(schedule);
+        let changed = {
+            let standing = self
+                .leader
+                .hub
+                .standing
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            standing.diagnoses != plan.diagnoses
+        };
+        if changed {
+            self.leader
+                .hub
+                .change_standing(|standing| standing.diagnoses = plan.diagnoses);
+        }
+        if plan.changes == self.proposed {
+            return Ok(());
+        }
+        for changes in plan.changes.chunks(MAX_PLAN_ROWS) {
+            for row in changes {
+                let replicas = row.replicas.unwrap_or(0);
+                info!(workload = %row.workload, member = %row.member, replicas, because = row.because, "placing");
+            }
+            self.propose(Command::Assign {
+                changes: changes.to_vec(),
+            })
+            .await?;
+        }
+        self.proposed = plan.changes;
+        Ok(())
+    }
+
+    async fn propose(&mut self, command: Command) -> Result<(), ProposeError> {
+        let signed = SignedCommand::sign(
+            &self.federation,
+            &self.leader.key,
+            self.sequence + 1,
+            &command,
+        );
+        match self
+            .leader
+            .ledger()
+            .propose_as_leader(self.term, signed)
+            .await?
+        {
+            Outcome::Accepted { .. } => self.sequence += 1,
+            Outcome::Rejected { rejection } => {
+                // Refused by the rules, so the number is used; refused for its number, so it is not.
+                warn!(reason = %rejection, "the ledger refused a decision of the leader");
+                let key = self.leader.key.public();
+                self.sequence = self.leader.ledger().read(|state| {
+                    state
+                        .issuers
+                        .get(&key)
+                        .map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_lost(state: &State, (member, epoch): &(MemberName, Epoch)) -> bool {
+    let lease = state.members.get(member).map(|row| row.lease);
+    matches!(lease, Some(Lease::Lost { epoch: current, .. }) if current == *epoch)
+}

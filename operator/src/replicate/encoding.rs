@@ -1,0 +1,99 @@
+//! How the ledger is written on disk: one byte that names the version, then a message of `raft.proto`, or JSON for the
+//! state. The consensus engine's types never reach the disk, so that an upgrade of the engine reads what is there.
+
+use hanse_core::state::State;
+
+use super::{
+    engine::{Entry, LogId, SnapshotMeta, Vote},
+    wire::{self, WireError},
+};
+use crate::peer::proto::raft as proto;
+
+/// The version this code writes. It reads this one and, once there are older ones, those too.
+const VERSION: u8 = 1;
+
+/// Why bytes on disk (or a received state) are not readable.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("the record is empty")]
+    Empty,
+    #[error("the record has version {0}, this operator reads up to {VERSION}; upgrade it")]
+    NewerVersion(u8),
+    #[error("the record is damaged")]
+    Damaged(#[source] prost::DecodeError),
+    #[error("the record is inconsistent")]
+    Inconsistent(#[source] WireError),
+    #[error("the state is not readable")]
+    State(#[source] serde_json::Error),
+}
+
+impl From<DecodeError> for std::io::Error {
+    fn from(error: DecodeError) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
+fn versioned(message: &impl prost::Message) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + message.encoded_len());
+    bytes.push(VERSION);
+    message.encode_raw(&mut bytes);
+    bytes
+}
+
+fn body(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    match bytes.split_first() {
+        None => Err(DecodeError::Empty),
+        Some((&VERSION, body)) => Ok(body),
+        Some((&version, _)) => Err(DecodeError::NewerVersion(version)),
+    }
+}
+
+fn message<M: prost::Message + Default>(bytes: &[u8]) -> Result<M, DecodeError> {
+    M::decode(body(bytes)?).map_err(DecodeError::Damaged)
+}
+
+pub(super) fn encode_entry(entry: &Entry) -> Vec<u8> {
+    versioned(&wire::write_entry(entry))
+}
+
+pub(super) fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
+    wire::read_entry(message(bytes)?).map_err(DecodeError::Inconsistent)
+}
+
+pub(super) fn encode_vote(vote: &Vote) -> Vec<u8> {
+    versioned(&wire::write_vote(vote))
+}
+
+pub(super) fn decode_vote(bytes: &[u8]) -> Result<Vote, DecodeError> {
+    wire::read_vote(Some(message(bytes)?)).map_err(DecodeError::Inconsistent)
+}
+
+pub(super) fn encode_log_id(id: &LogId) -> Vec<u8> {
+    versioned(&wire::write_log_id(id))
+}
+
+pub(super) fn decode_log_id(bytes: &[u8]) -> Result<LogId, DecodeError> {
+    wire::read_log_id(message(bytes)?).map_err(DecodeError::Inconsistent)
+}
+
+pub(super) fn encode_snapshot_meta(meta: &SnapshotMeta) -> Vec<u8> {
+    versioned(&wire::write_snapshot_header(None, None, meta))
+}
+
+pub(super) fn decode_snapshot_meta(bytes: &[u8]) -> Result<SnapshotMeta, DecodeError> {
+    let header: proto::SnapshotHeader = message(bytes)?;
+    wire::read_snapshot_meta(header).map_err(DecodeError::Inconsistent)
+}
+
+pub(super) fn encode_state(state: &State) -> Result<Vec<u8>, DecodeError> {
+    let mut bytes = vec![VERSION];
+    serde_json::to_writer(&mut bytes, state).map_err(DecodeError::State)?;
+    Ok(bytes)
+}
+
+pub(super) fn decode_state(bytes: &[u8]) -> Result<State, DecodeError> {
+    serde_json::from_slice(body(bytes)?).map_err(DecodeError::State)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! The consensus engine's types, named once. No other module of Hanse spells out a generic of openraft.
+
+use std::{fmt, time::Duration};
+
+use hanse_core::{command::SignedCommand, id::PublicKey, state::Outcome};
+use openraft::{Config, SnapshotPolicy};
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+
+/// What runs the engine's tasks. A simulator swaps it for a runtime with seeded randomness, here and nowhere else.
+pub type Runtime = openraft_rt_tokio::TokioRuntime;
+
+openraft::declare_raft_types!(
+    /// The engine as Hanse uses it.
+    pub TypeConfig:
+        D = Write,
+        R = Option<Outcome>,
+        NodeId = u64,
+        Node = VoterNode,
+        AsyncRuntime = Runtime,
+);
+
+/// The engine itself.
+pub type Raft = openraft::Raft<TypeConfig, Machine>;
+/// An entry of the log.
+pub type Entry = openraft::alias::EntryOf<TypeConfig>;
+/// A position in the log.
+pub type LogId = openraft::alias::LogIdOf<TypeConfig>;
+/// A leader, elected or not: a term and a node.
+pub type LeaderId = openraft::alias::LeaderIdOf<TypeConfig>;
+/// A vote.
+pub type Vote = openraft::alias::VoteOf<TypeConfig>;
+/// Voters and learners.
+pub type Membership = openraft::Membership<u64, VoterNode>;
+/// Voters and learners, with the entry that made them so.
+pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
+/// What a snapshot covers.
+pub type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
+/// A snapshot: what it covers, and the encoded state.
+pub type Snapshot = openraft::alias::SnapshotOf<TypeConfig, bytes::Bytes>;
+
+/// What a log entry carries: a command, and the wall clock of the leader that took it in.
+///
+/// The engine wants it to implement serde's traits; nothing on disk or on the wire is written with them
+/// (see [`super::encoding`] and [`super::wire`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// Milliseconds since 1970.
+    pub time_ms: u64,
+    /// The command, signed by its issuer.
+    pub command: SignedCommand,
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SignedCommand {
+            issuer, sequence, ..
+        } = &self.command;
+        write!(f, "command {sequence} of {}", issuer.short())
+    }
+}
+
+/// Where a voter is reached, and what it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoterNode {
+    /// `HOST:PORT`; empty for a founder that has not told its address.
+    pub address: String,
+    /// The member's public key as 64 hexadecimal digits. Text, because the engine wants a default.
+    pub key: String,
+}
+
+impl VoterNode {
+    /// A voter with this key.
+    #[must_use]
+    pub fn new(address: impl Into<String>, key: PublicKey) -> Self {
+        Self {
+            address: address.into(),
+            key: key.to_string(),
+        }
+    }
+
+    /// The key, if this node was ever given one.
+    #[must_use]
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.key.parse().ok()
+    }
+}
+
+/// How fast voters notice that a leader is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a leader shows that it is there. Also the time limit of one append, of which three quarters are used:
+    /// it must exceed 4/3 of a round trip plus a follower's write to disk, or nothing is ever replicated.
+    pub heartbeat: Duration,
+    /// A follower stands for election after a random time between this …
+    pub election_min: Duration,
+    /// … and this, counted from the end of the leader's lease, which lasts as long.
+    pub election_max: Duration,
+}
+
+/// A snapshot is taken after so many entries: replaying as many takes well under a second.
+const SNAPSHOT_EVERY_ENTRIES: u64 = 5_000;
+
+/// A follower that far behind gets a snapshot. More than [`SNAPSHOT_EVERY_ENTRIES`], so that the leader has one.
+const SNAPSHOT_LAG_ENTRIES: u64 = 10_000;
+
+/// Entries in one message; their bytes are limited by the log store.
+const APPEND_ENTRIES: u64 = 128;
+
+/// A whole snapshot must travel in this time: 500 MB over 150 Mbit/s.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The engine's settings.
+pub(super) fn config(timing: Timing) -> Result<Config, openraft::ConfigError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Config {
+        cluster_name: "hanse".into(),
+        heartbeat_interval: millis(timing.heartbeat),
+        election_timeout_min: millis(timing.election_min),
+        election_timeout_max: millis(timing.election_max),
+        install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY_ENTRIES),
+        replication_lag_threshold: SNAPSHOT_LAG_ENTRIES,
+        max_payload_entries: APPEND_ENTRIES,
+        // A voter that was cut off asks before it disturbs a leader the others still hear.
+        enable_pre_vote: Some(true),
+        // Whoever votes is decided by `membership`; a store that has never voted must not start by itself.
+        enable_elect: false,
+        // A leader that restarts has forgotten its decisions and its followers' leases: it starts a new term.
+        enable_leader_restore: Some(false),
+        ..Config::default()
+    }
+    .validate()
+}

@@ -1,0 +1,361 @@
+//! The handle to the ledger that everyone else holds. Clones are cheap and share one engine.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use hanse_core::{
+    id::{FederationId, NodeId, PublicKey},
+    state::State,
+};
+use openraft::{
+    ServerState,
+    async_runtime::WatchReceiver as _,
+    errors::{InitializeError, RaftError},
+};
+use tokio::{sync::watch, time::timeout};
+
+use super::{
+    engine::{self, Raft, Timing, TypeConfig, VoterNode},
+    log_store::{LogStore, OpenLogError},
+    machine::{Machine, SharedState},
+    network::{Dialer, Network},
+    service::{CallerKey, KnownVoters, RaftService},
+    state_store::{OpenStateError, StateStore},
+    storage::Disk,
+};
+use crate::peer::proto::raft::raft_server::RaftServer;
+
+/// How long a leader that shuts down waits for another to take over. Handing over takes one election without the wait
+/// for it: a few round trips.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Milliseconds since 1970. Only stamped into entries; nothing here is timed with it.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// What a ledger needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where its databases are.
+    pub disk: Arc<dyn Disk>,
+    /// The federation it is the ledger of.
+    pub federation: FederationId,
+    /// This voter: the log index of its `Volunteer`, or [`hanse_core::state::FOUNDER_NODE`].
+    pub node: NodeId,
+    /// How fast voters notice that a leader is gone.
+    pub timing: Timing,
+    /// The voters a joiner was told of: whom it believes until the ledger tells it more.
+    pub known_voters: BTreeSet<PublicKey>,
+}
+
+/// Why a ledger cannot be opened or founded.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("failed to open the log")]
+    OpenLog(#[source] OpenLogError),
+    #[error("failed to open the state")]
+    OpenState(#[source] OpenStateError),
+    #[error("the timings do not fit one another")]
+    CheckTiming(#[source] openraft::ConfigError),
+    #[error(
+        "the data directory holds the ledger of federation {found}, not of {expected}; choose another directory"
+    )]
+    AnotherFederation {
+        found: FederationId,
+        expected: FederationId,
+    },
+    #[error("the ledger exists already; only an empty data directory can found a federation")]
+    AlreadyFounded,
+    #[error("the ledger has stopped: {0}")]
+    Stopped(String),
+}
+
+/// Who leads, as far as this voter knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader, once one is known.
+    pub leader: Option<NodeId>,
+    /// Its term; grows with every election.
+    pub term: u64,
+    /// Whether it is this node. Others may know better already: before acting on it, call
+    /// [`Ledger::confirm_leadership`].
+    pub is_self: bool,
+}
+
+/// One voter's replica of the ledger.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    raft: Raft,
+    state: SharedState,
+    log: LogStore,
+    snapshots: StateStore,
+    known: KnownVoters,
+    clock: WallClock,
+    applied: watch::Receiver<u64>,
+    leadership: watch::Receiver<Leadership>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `settings.disk`, creating an empty one if there is none. An empty one does nothing until it is
+    /// [`found`](Self::found)ed or a leader speaks to it.
+    pub async fn open(
+        settings: Settings,
+        dialer: Arc<dyn Dialer>,
+        clock: WallClock,
+    ) -> Result<Self, LedgerError> {
+        let Settings {
+            federation, node, ..
+        } = settings;
+        let disk = settings.disk.as_ref();
+        let log = LogStore::open(disk, federation, node).map_err(LedgerError::OpenLog)?;
+        let snapshots = StateStore::open(disk).map_err(LedgerError::OpenState)?;
+        let machine = Machine::open(snapshots.clone()).map_err(LedgerError::OpenState)?;
+        let (state, applied) = (machine.state(), machine.applied());
+        if let Some(found) = state.read(|state| state.federation)
+            && found != federation
+        {
+            let expected = federation;
+            return Err(LedgerError::AnotherFederation { found, expected });
+        }
+        let network = Network {
+            federation,
+            from: node,
+            state: state.clone(),
+            dialer,
+        };
+        let config = Arc::new(engine::config(settings.timing).map_err(LedgerError::CheckTiming)?);
+        let raft = Raft::new(node.0, config, network, log.clone(), machine)
+            .await
+            .map_err(stopped)?;
+        let known = KnownVoters::default();
+        known.learn(settings.known_voters.iter().copied());
+        let ledger = Self {
+            shared: Arc::new(Shared {
+                leadership: watch_leadership(&raft),
+                settings,
+                raft,
+                state,
+                log,
+                snapshots,
+                known,
+                clock,
+                applied,
+            }),
+        };
+        ledger.stand_for_election_once_seated().await?;
+        Ok(ledger)
+    }
+
+    /// Starts the ledger with this node as its only voter.
+    pub async fn found(&self, address: &str, key: PublicKey) -> Result<(), LedgerError> {
+        let node = VoterNode::new(address, key);
+        self.raft().runtime_config().elect(true);
+        let voters = BTreeMap::from([(self.node().0, node)]);
+        match self.raft().initialize(voters).await {
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
+                Err(LedgerError::AlreadyFounded)
+            }
+            Err(error) => Err(stopped(error)),
+        }
+    }
+
+    /// Whether nothing was ever written: neither founded nor reached by a leader.
+    pub async fn is_pristine(&self) -> Result<bool, LedgerError> {
+        let initialized = self.raft().is_initialized().await.map_err(stopped)?;
+        Ok(!initialized)
+    }
+
+    /// This voter's node id.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.shared.settings.node
+    }
+
+    /// The federation this is the ledger of.
+    #[must_use]
+    pub fn federation(&self) -> FederationId {
+        self.shared.settings.federation
+    }
+
+    /// Looks at the state as applied here. Keep it short: the next entry waits.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.shared.state.read(look)
+    }
+
+    /// The index of the last entry applied here.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.shared.applied.clone()
+    }
+
+    /// Who leads. The channel closes when the ledger has stopped.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.shared.leadership.clone()
+    }
+
+    /// The voters of the configuration in force; during a change those of both.
+    #[must_use]
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        let metrics = self.raft().server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.voter_ids().map(NodeId).collect()
+    }
+
+    /// Whether this node leads and a quorum has answered it within the last `within`. What a leader must know before it
+    /// tells a member that its lease is renewed.
+    #[must_use]
+    pub fn hears_quorum(&self, within: Duration) -> bool {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state != ServerState::Leader {
+            return false;
+        }
+        let mut others = metrics
+            .membership_config
+            .voter_ids()
+            .filter(|voter| *voter != metrics.id);
+        others.next().is_none()
+            || metrics
+                .last_quorum_acked
+                .is_some_and(|acked| openraft::Instant::elapsed(&*acked) <= within)
+    }
+
+    /// Believes these voters from now on, as if they had been in [`Settings::known_voters`].
+    pub fn learn_voters(&self, keys: impl IntoIterator<Item = PublicKey>) {
+        self.shared.known.learn(keys);
+    }
+
+    /// The service that other voters speak to. `caller` tells whose key the transport has proved.
+    #[must_use]
+    pub fn service(&self, caller: CallerKey) -> RaftServer<RaftService> {
+        let service = RaftService {
+            federation: self.federation(),
+            node: self.node(),
+            raft: self.raft().clone(),
+            state: self.shared.state.clone(),
+            known: self.shared.known.clone(),
+            caller,
+        };
+        service.into_server()
+    }
+
+    /// Stops this voter. A leader hands over first, so that the others need not wait until they miss it.
+    pub async fn shutdown(&self) -> Result<(), LedgerError> {
+        if let Some(successor) = self.successor() {
+            let mut leadership = self.leadership();
+            self.raft()
+                .trigger()
+                .transfer_leader(successor.0)
+                .await
+                .map_err(stopped)?;
+            let handed_over = leadership.wait_for(|leadership| !leadership.is_self);
+            if timeout(HANDOVER_TIMEOUT, handed_over).await.is_err() {
+                tracing::warn!(%successor, "no voter took over in time; the others will elect a leader");
+            }
+        }
+        self.halt().await
+    }
+
+    /// Stops this voter without a word to the others, and gives its files back.
+    pub(super) async fn halt(&self) -> Result<(), LedgerError> {
+        let halted = self.raft().shutdown().await.map_err(stopped);
+        let flushed = self.shared.log.flush().map_err(stopped);
+        self.shared.log.close();
+        self.shared.snapshots.close();
+        halted.and(flushed)
+    }
+
+    /// The voter that has most of the log, if this node leads and is not alone.
+    fn successor(&self) -> Option<NodeId> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state != ServerState::Leader {
+            return None;
+        }
+        let replication = metrics.replication.as_ref()?;
+        metrics
+            .membership_config
+            .voter_ids()
+            .filter(|voter| *voter != metrics.id)
+            .max_by_key(|voter| replication.get(voter).copied().flatten())
+            .map(NodeId)
+    }
+
+    pub(super) fn raft(&self) -> &Raft {
+        &self.shared.raft
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        (self.shared.clock)()
+    }
+
+    /// A joiner keeps quiet until it sees itself among the voters of a committed configuration. A voter that was one
+    /// before stands at once, and one that is alone need not wait for others it might disturb.
+    async fn stand_for_election_once_seated(&self) -> Result<(), LedgerError> {
+        let node = self.node().0;
+        let voters: BTreeSet<u64> = self
+            .raft()
+            .with_raft_state(|state| state.membership_state.effective().voter_ids().collect())
+            .await
+            .map_err(stopped)?;
+        if voters.contains(&node) {
+            self.raft().runtime_config().elect(true);
+            if voters.len() == 1 {
+                self.raft().trigger().elect(true).await.map_err(stopped)?;
+            }
+            return Ok(());
+        }
+        let raft = self.raft().clone();
+        tokio::spawn(async move {
+            let mut metrics = raft.server_metrics();
+            loop {
+                let seated = {
+                    let metrics = metrics.borrow_watched();
+                    let mut voters = metrics.committed_membership_config.voter_ids();
+                    voters.any(|voter| voter == node)
+                };
+                if seated {
+                    return raft.runtime_config().elect(true);
+                }
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Follows the engine's view of who leads. Ends with the engine.
+fn watch_leadership(raft: &Raft) -> watch::Receiver<Leadership> {
+    let mut metrics = raft.server_metrics();
+    let (sender, receiver) = watch::channel(leadership_of(&metrics.borrow_watched()));
+    tokio::spawn(async move {
+        while metrics.changed().await.is_ok() {
+            let now = leadership_of(&metrics.borrow_watched());
+            sender.send_if_modified(|current| std::mem::replace(current, now) != now);
+        }
+    });
+    receiver
+}
+
+fn leadership_of(metrics: &openraft::metrics::RaftServerMetrics<TypeConfig>) -> Leadership {
+    Leadership {
+        leader: metrics.current_leader.map(NodeId),
+        term: metrics.vote.leader_id.term,
+        is_self: metrics.state == ServerState::Leader && metrics.current_leader == Some(metrics.id),
+    }
+}
+
+pub(super) fn stopped(error: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Stopped(error.to_string())
+}

@@ -1,0 +1,194 @@
+//! Applies committed entries to the state, one by one, and takes snapshots of it.
+//!
+//! The state is in memory. It is rebuilt on a restart from the newest snapshot and the committed entries behind it; the
+//! log is never cut beyond a snapshot that is on disk.
+
+use std::{
+    io,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt as _};
+use hanse_core::{
+    id::NodeId,
+    state::{Entry as Fact, Outcome, State},
+};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use tokio::sync::watch;
+
+use super::{
+    encoding,
+    engine::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Write},
+    state_store::{OpenStateError, StateStore},
+    storage,
+};
+
+/// The state, shared between the machine, which alone writes it, and everyone who reads it. The lock is never held
+/// across an await.
+#[derive(Debug, Clone, Default)]
+pub struct SharedState(Arc<RwLock<State>>);
+
+impl SharedState {
+    /// Looks at the state. Keep it short: the next entry waits.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The state machine as the engine drives it.
+#[derive(Debug)]
+pub struct Machine {
+    state: SharedState,
+    last: Option<LogId>,
+    membership: StoredMembership,
+    store: StateStore,
+    applied: watch::Sender<u64>,
+}
+
+impl Machine {
+    /// A machine that starts from the newest snapshot in `store`.
+    pub fn open(store: StateStore) -> Result<Self, OpenStateError> {
+        let mut machine = Self {
+            state: SharedState::default(),
+            last: None,
+            membership: StoredMembership::default(),
+            store,
+            applied: watch::Sender::new(0),
+        };
+        if let Some(Snapshot { meta, snapshot }) =
+            machine.store.newest().map_err(OpenStateError::Read)?
+        {
+            let state = encoding::decode_state(&snapshot)
+                .map_err(|error| OpenStateError::Read(error.into()))?;
+            machine.replace(&meta, state);
+        }
+        Ok(machine)
+    }
+
+    /// The state, for readers.
+    #[must_use]
+    pub fn state(&self) -> SharedState {
+        self.state.clone()
+    }
+
+    /// The index of the last entry applied, for whoever waits for more.
+    #[must_use]
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    fn replace(&mut self, meta: &SnapshotMeta, state: State) {
+        self.applied.send_replace(state.index);
+        self.state.write(|current| *current = state);
+        self.last = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+    }
+
+    fn apply_entry(&mut self, entry: &Entry) -> Option<Outcome> {
+        let (index, term) = (
+            entry.log_id.index(),
+            entry.log_id.committed_leader_id().term,
+        );
+        self.last = Some(entry.log_id);
+        match &entry.payload {
+            EntryPayload::Blank => self
+                .state
+                .write(|state| state.apply(index, term, Fact::Blank)),
+            EntryPayload::Normal(Write { time_ms, command }) => self.state.write(|state| {
+                let time_ms = *time_ms;
+                state.apply(index, term, Fact::Command { time_ms, command })
+            }),
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                let configurations: Vec<Vec<NodeId>> = membership
+                    .get_joint_config()
+                    .iter()
+                    .map(|voters| voters.iter().copied().map(NodeId).collect())
+                    .collect();
+                self.state
+                    .write(|state| state.apply(index, term, Fact::Membership(&configurations)))
+            }
+        }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = Bytes;
+    type SnapshotBuilder = SnapshotTaker;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.last, self.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let outcome = self.apply_entry(&entry);
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        if let Some(last) = self.last {
+            self.applied.send_replace(last.index());
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        SnapshotTaker {
+            meta: SnapshotMeta {
+                last_log_id: self.last,
+                last_membership: self.membership.clone(),
+            },
+            // Specs and proofs are behind an `Arc`: the clone copies the tables, not what they hold.
+            state: self.state.read(State::clone),
+            store: self.store.clone(),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Bytes,
+    ) -> Result<(), io::Error> {
+        let state = storage::blocking(|| encoding::decode_state(&snapshot))?;
+        self.store.save(meta, &snapshot)?;
+        self.replace(meta, state);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        self.store.newest()
+    }
+}
+
+/// Writes one snapshot, while the machine goes on.
+#[derive(Debug)]
+pub struct SnapshotTaker {
+    meta: SnapshotMeta,
+    state: State,
+    store: StateStore,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotTaker {
+    type SnapshotData = Bytes;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let state = storage::blocking(|| encoding::encode_state(&self.state))?;
+        self.store.save(&self.meta, &state)?;
+        Ok(Snapshot {
+            meta: self.meta.clone(),
+            snapshot: state.into(),
+        })
+    }
+}

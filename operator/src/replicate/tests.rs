@@ -1,0 +1,6 @@
+//! The ledger as a whole: real databases on real disks, and a network of pipes in memory.
+
+mod federation;
+mod stores;
+mod strangers;
+mod testbed;

@@ -1,0 +1,296 @@
+//! What the operator is told: flags and environment variables, and what they mean.
+//!
+//! [`RunArguments`] is what was typed; [`Settings`] is what it means. All interpretation is in
+//! [`RunArguments::settings`]; nothing after it sees a raw flag.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use hanse_core::{
+    command::Attributes,
+    id::{MemberName, OwnerName},
+};
+
+use crate::{invitation::Invitation, telemetry::LogFormat};
+
+/// Joins Kubernetes clusters of independent owners into one federation without a hub.
+#[derive(Debug, Parser)]
+#[command(name = "hanse-operator", version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Run the operator of one cluster.
+    Run(Box<RunArguments>),
+    /// Print the custom resource definitions as YAML.
+    Crds,
+}
+
+/// Each flag has an environment variable, which the Helm chart uses.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// This member's name, unique in the federation: a DNS label
+    #[arg(long, env = "HANSE_NAME")]
+    pub name: MemberName,
+    /// The organisation this cluster belongs to: a DNS label
+    #[arg(long, env = "HANSE_OWNER")]
+    pub owner: OwnerName,
+    /// Where this member's key and its replica of the ledger live; must survive restarts
+    #[arg(long, env = "HANSE_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// How to reach this cluster's API server; without it, as a pod of the cluster or by the default kubeconfig
+    #[arg(long, env = "HANSE_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace for what the operator keeps in the cluster: inventories and invitations
+    #[arg(long, env = "HANSE_NAMESPACE", default_value = "hanse-system")]
+    pub namespace: String,
+    /// Where to listen for other operators
+    #[arg(long, env = "HANSE_PEER_LISTEN", default_value = "0.0.0.0:7443")]
+    pub peer_listen: String,
+    /// HOST:PORT at which other operators reach this one; without it the member dials out only and never votes
+    #[arg(long, env = "HANSE_PEER_ADDRESS")]
+    pub peer_address: Option<String>,
+    /// Dial the right side wherever the left side is advertised (ADDRESS=ADDRESS), for address translation
+    #[arg(long, env = "HANSE_PEER_VIA", value_delimiter = ',', value_parser = pair)]
+    pub peer_via: Vec<(String, String)>,
+    /// Where to serve /healthz, /readyz and /metrics
+    #[arg(long, env = "HANSE_ADMIN_LISTEN", default_value = "0.0.0.0:7444")]
+    pub admin_listen: String,
+    /// Found a federation if the data directory is empty
+    #[arg(long, env = "HANSE_FOUND", conflicts_with_all = ["invitation", "invitation_file"])]
+    pub found: bool,
+    /// Join with this invitation if the data directory is empty
+    #[arg(
+        long,
+        env = "HANSE_INVITATION",
+        hide_env_values = true,
+        conflicts_with = "invitation_file"
+    )]
+    pub invitation: Option<String>,
+    /// Join with the invitation in this file if the data directory is empty
+    #[arg(long, env = "HANSE_INVITATION_FILE")]
+    pub invitation_file: Option<PathBuf>,
+    /// First value of the own Member object's `spec.provider`; afterwards the object is the truth
+    #[arg(long, env = "HANSE_PROVIDER", default_value = "")]
+    pub provider: String,
+    /// First value of `spec.region`
+    #[arg(long, env = "HANSE_REGION", default_value = "")]
+    pub region: String,
+    /// First value of `spec.jurisdiction`
+    #[arg(long, env = "HANSE_JURISDICTION", default_value = "")]
+    pub jurisdiction: String,
+    /// First values of `spec.labels` (KEY=VALUE, repeatable)
+    #[arg(long = "label", env = "HANSE_LABELS", value_delimiter = ',', value_parser = pair)]
+    pub labels: Vec<(String, String)>,
+    /// How long a member may be silent before it is lost; the same on all voters
+    #[arg(long, env = "HANSE_LEASE", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub lease: Duration,
+    /// How often this member says that it is alive; at most a third of the lease
+    #[arg(long, env = "HANSE_HEARTBEAT", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub heartbeat: Duration,
+    /// How often a leader tells the voters that it leads; more than the round trip between the farthest two and a disk
+    /// write, with a quarter to spare
+    #[arg(long, env = "HANSE_RAFT_HEARTBEAT", default_value = "300ms", value_parser = humantime::parse_duration)]
+    pub raft_heartbeat: Duration,
+    /// Shortest silence of the leader after which a voter stands for election; at least three Raft heartbeats
+    #[arg(long, env = "HANSE_ELECTION_MIN", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub election_min: Duration,
+    /// Longest such silence
+    #[arg(long, env = "HANSE_ELECTION_MAX", default_value = "1500ms", value_parser = humantime::parse_duration)]
+    pub election_max: Duration,
+    /// Receives a JSON event for each failover that touches this owner's workloads
+    #[arg(long, env = "HANSE_NOTIFY_URL", hide_env_values = true)]
+    pub notify_url: Option<String>,
+    /// How log lines look; what is logged is chosen by RUST_LOG
+    #[arg(long, env = "HANSE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How this member comes to be one, if its data directory is empty.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// It founds a federation.
+    Found,
+    /// It was invited.
+    Join(Invitation),
+    /// It is one already, or waits to be told.
+    Resume,
+}
+
+/// The clockwork of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timings {
+    /// How long a member may be silent before it is lost.
+    pub lease: Duration,
+    /// How often a member says that it is alive.
+    pub heartbeat: Duration,
+    /// How often a leader tells the voters that it leads.
+    pub raft_heartbeat: Duration,
+    /// Shortest silence of the leader before an election.
+    pub election_min: Duration,
+    /// Longest such silence.
+    pub election_max: Duration,
+}
+
+/// What one operator is told, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub name: MemberName,
+    pub owner: OwnerName,
+    pub data_dir: PathBuf,
+    pub namespace: String,
+    pub peer_listen: String,
+    pub peer_address: Option<String>,
+    pub admin_listen: String,
+    pub entry: Entry,
+    pub attributes: Attributes,
+    pub timings: Timings,
+    pub notify_url: Option<String>,
+}
+
+impl RunArguments {
+    /// What the flags mean together.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        Ok(Settings {
+            name: self.name.clone(),
+            owner: self.owner.clone(),
+            data_dir: self.data_dir.clone(),
+            namespace: self.namespace.clone(),
+            peer_listen: self.peer_listen.clone(),
+            peer_address: self.peer_address.clone(),
+            admin_listen: self.admin_listen.clone(),
+            entry: self.entry()?,
+            attributes: Attributes {
+                provider: self.provider.clone(),
+                region: self.region.clone(),
+                jurisdiction: self.jurisdiction.clone(),
+                labels: self.labels.iter().cloned().collect(),
+                cordoned: false,
+            },
+            timings: self.timings()?,
+            notify_url: self.notify_url.clone(),
+        })
+    }
+
+    /// Which advertised addresses to dial elsewhere.
+    #[must_use]
+    pub fn via(&self) -> BTreeMap<String, String> {
+        self.peer_via.iter().cloned().collect()
+    }
+
+    fn entry(&self) -> anyhow::Result<Entry> {
+        let token = match (&self.invitation, &self.invitation_file) {
+            (Some(token), _) => token.clone(),
+            (None, Some(path)) => std::fs::read_to_string(path).with_context(|| {
+                format!("failed to read the invitation from {}", path.display())
+            })?,
+            (None, None) => {
+                return Ok(if self.found {
+                    Entry::Found
+                } else {
+                    Entry::Resume
+                });
+            }
+        };
+        let invitation = token
+            .trim()
+            .parse()
+            .context("the invitation is not readable; ask for a new one")?;
+        Ok(Entry::Join(invitation))
+    }
+
+    fn timings(&self) -> anyhow::Result<Timings> {
+        let timings = Timings {
+            lease: self.lease,
+            heartbeat: self.heartbeat,
+            raft_heartbeat: self.raft_heartbeat,
+            election_min: self.election_min,
+            election_max: self.election_max,
+        };
+        timings.check()?;
+        Ok(timings)
+    }
+}
+
+impl Timings {
+    /// The relations without which the promises of the lease do not hold.
+    fn check(&self) -> anyhow::Result<()> {
+        if self.heartbeat.is_zero() || self.raft_heartbeat.is_zero() {
+            bail!("--heartbeat and --raft-heartbeat must be more than zero");
+        }
+        if self.heartbeat * 3 > self.lease {
+            bail!(
+                "--heartbeat must be at most a third of --lease: one lost heartbeat must not lose a member"
+            );
+        }
+        if self.raft_heartbeat * 3 > self.election_min {
+            bail!(
+                "--election-min must be at least three times --raft-heartbeat: one lost message must not cost a leader"
+            );
+        }
+        if self.election_max <= self.election_min {
+            bail!(
+                "--election-max must be longer than --election-min: equal patience makes voters collide"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (left, right) = text
+        .split_once('=')
+        .ok_or_else(|| format!("'{text}' must be LEFT=RIGHT"))?;
+    Ok((left.to_owned(), right.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(more: &[&str]) -> anyhow::Result<Settings> {
+        let base = [
+            "hanse-operator",
+            "run",
+            "--name",
+            "eu-1",
+            "--owner",
+            "acme",
+            "--data-dir",
+            "/data",
+        ];
+        let arguments = Arguments::try_parse_from(base.iter().chain(more))?;
+        match arguments.action {
+            Action::Run(run) => run.settings(),
+            Action::Crds => bail!("not a run"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_keep_their_own_rules() {
+        let settings = parse(&["--found"]).unwrap();
+        assert!(matches!(settings.entry, Entry::Found));
+        assert_eq!(settings.timings.lease, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn timings_that_break_a_promise_are_refused_with_the_reason() {
+        let refused = |more: &[&str]| parse(more).unwrap_err().to_string();
+        assert!(refused(&["--heartbeat", "2s"]).contains("at most a third of --lease"));
+        assert!(
+            refused(&["--raft-heartbeat", "500ms"])
+                .contains("at least three times --raft-heartbeat")
+        );
+        assert!(refused(&["--election-max", "1s"]).contains("longer than --election-min"));
+    }
+
+    #[test]
+    fn founding_and_joining_exclude_each_other() {
+        assert!(parse(&["--found", "--invitation", "hanse1.x"]).is_err());
+    }
+}

@@ -1,0 +1,297 @@
+//! Three operators in one process, over real sockets, real TLS and real disks, without any API server.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hanse_core::{
+    command::{Attributes, Command},
+    grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
+    id::{Generation, MemberName, PrivateKey, WorkloadKey},
+    slice::Slice,
+    state::{Lease, Outcome, Rejection},
+    workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
+};
+use hanse_operator::{
+    invitation::Invitation,
+    peer::{Peer, TcpNetwork},
+    run::{Environment, Operator},
+    settings::{Entry, Settings, Timings},
+};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Longer than any of these steps takes on a loaded machine; reached only by a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Member {
+    operator: Operator,
+    settings: Settings,
+    address: String,
+    _directory: TempDir,
+}
+
+fn environment() -> Environment {
+    Environment {
+        network: Arc::new(TcpNetwork::default()),
+        wall_clock: Arc::new(|| {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            u64::try_from(now.as_millis()).unwrap_or(0)
+        }),
+        random: Arc::new(rand::random),
+        kubernetes: None,
+    }
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+async fn start(name: &str, owner: &str, entry: Entry) -> Member {
+    let directory = tempfile::tempdir().unwrap();
+    let address = free_address();
+    let mut settings = template(name, owner, &directory);
+    settings.peer_listen.clone_from(&address);
+    settings.peer_address = Some(address.clone());
+    settings.entry = entry;
+    let operator = timeout(PATIENCE, Operator::start(settings.clone(), environment()))
+        .await
+        .unwrap()
+        .unwrap();
+    Member {
+        operator,
+        settings,
+        address,
+        _directory: directory,
+    }
+}
+
+impl Member {
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Slice) -> bool) -> Arc<Slice> {
+        let mut slices = self.operator.uplink.slice();
+        let found = timeout(
+            PATIENCE,
+            slices.wait_for(|slice| slice.as_deref().is_some_and(&mut holds)),
+        )
+        .await;
+        match found {
+            Ok(slice) => slice.unwrap().clone().unwrap(),
+            Err(_) => panic!(
+                "{} never saw that {what}: {:#?}",
+                self.settings.name,
+                self.operator.uplink.slice().borrow()
+            ),
+        }
+    }
+
+    async fn propose(&self, command: Command) -> Outcome {
+        timeout(PATIENCE, self.operator.uplink.propose(command))
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    async fn accepted(&self, command: Command) -> u64 {
+        match self.propose(command).await {
+            Outcome::Accepted { index } => index,
+            Outcome::Rejected { rejection } => panic!("rejected: {rejection}"),
+        }
+    }
+
+    async fn invite(&self, owner: &str) -> Invitation {
+        let slice = self.until("there is a federation", |_| true).await;
+        let invitation = Invitation {
+            federation: slice.federation.id,
+            owner: owner.parse().unwrap(),
+            key: PrivateKey::from_seed(&rand::random()),
+            expires_ms: u64::MAX,
+            voters: vec![Peer {
+                address: self.address.clone(),
+                key: self.operator.identity.public(),
+            }],
+        };
+        let owner = invitation.owner.clone();
+        self.accepted(Command::Invite {
+            invitation: invitation.key.public(),
+            owner,
+            expires_ms: u64::MAX,
+        })
+        .await;
+        invitation
+    }
+}
+
+async fn three() -> [Member; 3] {
+    let one = start("one", "acme", Entry::Found).await;
+    let two = start("two", "beta", Entry::Join(one.invite("beta").await)).await;
+    let three = start("three", "gamma", Entry::Join(one.invite("gamma").await)).await;
+    for member in [&one, &two, &three] {
+        member
+            .until("three vote", |slice| slice.federation.voters.len() == 3)
+            .await;
+    }
+    [one, two, three]
+}
+
+fn web() -> (WorkloadKey, WorkloadSpec) {
+    let key: WorkloadKey = "acme/shop/web".parse().unwrap();
+    let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {}});
+    let rules = PlacementRules {
+        mode: Mode::Divided,
+        replicas: Some(6),
+        match_labels: Default::default(),
+        domicile: BTreeSet::new(),
+    };
+    let spec = WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap();
+    (key, spec)
+}
+
+fn grant_deployments() -> Command {
+    let kinds = BTreeSet::from([GroupKind {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+    }]);
+    Command::PublishGrants {
+        grants: vec![Grant {
+            grantee: Grantee::Any,
+            namespaces: GrantedNamespaces::Any,
+            kinds,
+            host_namespace: None,
+            pod_security: PodSecurity::Restricted,
+        }],
+    }
+}
+
+fn shares(slice: &Slice, key: &WorkloadKey) -> Vec<(MemberName, u32)> {
+    let hosts = slice.workloads.get(key).map(|workload| &workload.hosts);
+    let placed = hosts
+        .into_iter()
+        .flatten()
+        .filter(|(_, host)| !host.removing);
+    placed
+        .map(|(member, host)| (member.clone(), host.replicas))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_dies_and_the_others_take_over_its_share() {
+    let [one, two, three] = three().await;
+    two.accepted(grant_deployments()).await;
+    three.accepted(grant_deployments()).await;
+    let (key, spec) = web();
+    one.accepted(Command::PutWorkload {
+        key: key.clone(),
+        base: Generation(0),
+        spec,
+    })
+    .await;
+    one.until("the replicas are divided by three", |slice| {
+        shares(slice, &key)
+            .iter()
+            .map(|(_, replicas)| *replicas)
+            .collect::<Vec<_>>()
+            == [2, 2, 2]
+    })
+    .await;
+
+    let (dead, alive) = ("one", [two, three]);
+    one.operator.stop().await;
+    for member in &alive {
+        member
+            .until("the leader is lost and replaced", |slice| {
+                let lost = slice
+                    .members
+                    .get(&dead.parse().unwrap())
+                    .map(|row| row.lease);
+                matches!(lost, Some(Lease::Lost { .. })) && slice.federation.leader.as_str() != dead
+            })
+            .await;
+        member
+            .until("it runs half of the replicas", |slice| {
+                slice
+                    .placements
+                    .get(&key)
+                    .is_some_and(|placement| placement.replicas == 3)
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_is_used_once_and_by_its_owner_only() {
+    let one = start("one", "acme", Entry::Found).await;
+    let invitation = one.invite("beta").await;
+    let _two = start("two", "beta", Entry::Join(invitation.clone())).await;
+
+    let refused = |name: &'static str, owner: &'static str, invitation: Invitation| async move {
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = template(name, owner, &directory);
+        settings.entry = Entry::Join(invitation);
+        let result = timeout(PATIENCE, Operator::start(settings, environment()))
+            .await
+            .unwrap();
+        result.err().expect("must be refused").to_string()
+    };
+    assert_eq!(
+        refused("three", "beta", invitation).await,
+        format!(
+            "the federation refused this member: {}",
+            Rejection::UnknownInvitation
+        )
+    );
+    assert_eq!(
+        refused("three", "delta", one.invite("gamma").await).await,
+        "the federation refused this member: the invitation is for owner 'gamma', not 'delta'"
+    );
+}
+
+fn template(name: &str, owner: &str, directory: &TempDir) -> Settings {
+    Settings {
+        name: name.parse().unwrap(),
+        owner: owner.parse().unwrap(),
+        data_dir: directory.path().to_owned(),
+        namespace: "hanse-system".into(),
+        peer_listen: free_address(),
+        peer_address: None,
+        admin_listen: "127.0.0.1:0".into(),
+        entry: Entry::Resume,
+        attributes: Attributes::default(),
+        timings: Timings {
+            lease: Duration::from_secs(3),
+            heartbeat: Duration::from_millis(300),
+            raft_heartbeat: Duration::from_millis(200),
+            election_min: Duration::from_millis(800),
+            election_max: Duration::from_millis(1_400),
+        },
+        notify_url: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_on_an_old_generation_loses_and_is_told() {
+    let one = start("one", "acme", Entry::Found).await;
+    let (key, spec) = web();
+    let put = |base, spec| Command::PutWorkload {
+        key: key.clone(),
+        base,
+        spec,
+    };
+    let first = one.accepted(put(Generation(0), spec.clone())).await;
+    let mut other = spec;
+    other.placement.replicas = Some(9);
+    assert_eq!(
+        one.propose(put(Generation(0), other)).await,
+        Outcome::Rejected {
+            rejection: Rejection::Conflict {
+                base: Generation(0),
+                current: Generation(first)
+            }
+        }
+    );
+}
