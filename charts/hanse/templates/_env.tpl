@@ -38,7 +38,7 @@
   value: {{ . | quote }}
 {{- end }}
 {{- with .Values.member.labels }}
-- name: HANSE_LABEL
+- name: HANSE_LABELS
   {{- $labels := list }}
   {{- range $key, $value := . }}
   {{- $labels = append $labels (printf "%s=%s" $key $value) }}

@@ -55,6 +55,8 @@ pub(crate) enum Failure {
     NoFederation,
     #[error("there is no member '{member}' in this federation")]
     NoMember { member: String },
+    #[error("member '{member}' is this cluster itself")]
+    OwnMember { member: String },
     #[error("the operator refused: {reason}")]
     Refused { reason: String },
     #[error("nothing was changed")]
@@ -166,6 +168,7 @@ impl Failure {
             | Self::NoNamespace { .. }
             | Self::NoFederation
             | Self::NoMember { .. }
+            | Self::OwnMember { .. }
             | Self::Refused { .. }
             | Self::Declined
             | Self::Request { .. }
@@ -196,6 +199,9 @@ impl Failure {
                 "Is it running? kubectl get pods --all-namespaces --selector app.kubernetes.io/name=hanse".into()
             }
             Self::NoMember { .. } => "kubectl hanse members lists them.".into(),
+            Self::OwnMember { .. } => {
+                "It would be cut off before it could hear of it: revoke it from another member's cluster, with --context.".into()
+            }
             Self::TimedOut { hint, .. } => hint.clone(),
             Self::Refused { .. }
             | Self::Declined

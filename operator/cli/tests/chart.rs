@@ -12,14 +12,16 @@ use serde_json::Value;
 /// Set to anything, the test writes the files instead of comparing them: the same as for `crds/manifests`.
 const UPDATE: &str = "UPDATE_MANIFESTS";
 
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
 fn chart(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../charts/hanse")
         .join(path)
 }
 
-fn read(path: &str) -> String {
-    fs::read_to_string(chart(path)).unwrap()
+fn read(path: &str) -> Result<String> {
+    Ok(fs::read_to_string(chart(path))?)
 }
 
 /// The dotted paths of everything in `values.yaml` that is not itself a table.
@@ -39,14 +41,20 @@ fn leaves(path: &str, value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-fn values() -> BTreeSet<String> {
+fn values() -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     leaves(
         "",
-        &serde_yaml::from_str(&read("values.yaml")).unwrap(),
+        &serde_yaml::from_str(&read("values.yaml")?)?,
         &mut found,
     );
-    found
+    Ok(found)
+}
+
+/// Every word of `text` that is the name of a setting of the operator.
+fn settings(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    words.filter(|word| word.starts_with("HANSE_")).collect()
 }
 
 #[test]
@@ -94,19 +102,19 @@ fn every_definition_has_one_place_for_the_resource_policy() {
 
 #[test]
 fn every_value_is_explained() {
-    let readme = read("README.md");
+    let readme = read("README.md").unwrap();
     let explained: BTreeSet<String> = readme
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .map(str::to_owned)
         .collect();
-    assert_eq!(explained, values());
+    assert_eq!(explained, values().unwrap());
 }
 
 #[test]
 fn the_schema_knows_every_value_and_refuses_others() {
-    let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
-    for path in values() {
+    let schema: Value = serde_json::from_str(&read("values.schema.json").unwrap()).unwrap();
+    for path in values().unwrap() {
         let mut known = &schema;
         for key in path.split('.') {
             // Below a table whose keys are free, such as `resources.requests`, nothing is named.
@@ -121,8 +129,19 @@ fn the_schema_knows_every_value_and_refuses_others() {
 }
 
 #[test]
+fn every_setting_it_makes_is_one_of_the_operator() {
+    let made = read("templates/_env.tpl").unwrap();
+    let known = read("../../operator/src/settings.rs").unwrap();
+    let unknown: Vec<&str> = settings(&made)
+        .difference(&settings(&known))
+        .copied()
+        .collect();
+    assert_eq!(unknown, Vec::<&str>::new());
+}
+
+#[test]
 fn every_alert_has_a_runbook() {
-    let alerts = read("templates/monitoring.yaml");
+    let alerts = read("templates/monitoring.yaml").unwrap();
     let linked: BTreeSet<&str> = alerts
         .split("(list .runbookUrl \"")
         .skip(1)
