@@ -17,6 +17,7 @@
 pub mod chain;
 pub mod command;
 pub mod grant;
+pub mod health;
 pub mod id;
 pub mod lease;
 pub mod quorum;
