@@ -24,4 +24,5 @@ pub mod quorum;
 pub mod schedule;
 pub mod slice;
 pub mod state;
+pub mod summary;
 pub mod workload;
