@@ -55,6 +55,8 @@ pub(crate) enum Failure {
     NoFederation,
     #[error("there is no member '{member}' in this federation")]
     NoMember { member: String },
+    #[error("member '{member}' is this cluster itself")]
+    OwnMember { member: String },
     #[error("the operator refused: {reason}")]
     Refused { reason: String },
     #[error("nothing was changed")]
@@ -166,6 +168,7 @@ impl Failure {
             | Self::NoNamespace { .. }
             | Self::NoFederation
             | Self::NoMember { .. }
+            | Self::OwnMember { .. }
             | Self::Refused { .. }
             | Self::Declined
             | Self::Request { .. }
@@ -196,6 +199,9 @@ impl Failure {
                 "Is it running? kubectl get pods --all-namespaces --selector app.kubernetes.io/name=hanse".into()
             }
             Self::NoMember { .. } => "kubectl hanse members lists them.".into(),
+            Self::OwnMember { .. } => {
+                "It would be cut off before it could hear of it: revoke it from another member's cluster, with --context.".into()
+            }
             Self::TimedOut { hint, .. } => hint.clone(),
             Self::Refused { .. }
             | Self::Declined
@@ -230,23 +236,30 @@ impl Asked {
             resource,
             namespace,
         } = self;
-        let verbs = match *resource {
-            "secrets" => "create,list,watch,delete",
-            "members.hanse.dev" => "list,watch,patch",
-            _ => "list",
+        let (verbs, resources) = match (*verb, *resource) {
+            (_, "secrets") => ("create,list,watch,delete", "secrets"),
+            ("patch", _) => ("patch", *resource),
+            _ => (
+                "get,list,watch",
+                "federations.hanse.dev,members.hanse.dev,federatedworkloads.hanse.dev",
+            ),
         };
-        match namespace {
-            Some(namespace) => format!(
-                "Missing in your RBAC: verb '{verb}' on '{resource}' in namespace '{namespace}'. To grant it:\n  \
-                 kubectl -n {namespace} create role hanse-user --verb={verbs} --resource={resource}\n  \
-                 kubectl -n {namespace} create rolebinding hanse-user --role=hanse-user --user=YOU"
+        let (place, within, role) = match namespace {
+            Some(namespace) => {
+                let place = format!("in namespace '{namespace}'");
+                (place, format!(" -n {namespace}"), "role")
+            }
+            None => (
+                "in the whole cluster".to_owned(),
+                String::new(),
+                "clusterrole",
             ),
-            None => format!(
-                "Missing in your RBAC: verb '{verb}' on '{resource}' in the whole cluster. To grant it:\n  \
-                 kubectl create clusterrole hanse-user --verb={verbs} --resource={resource}\n  \
-                 kubectl create clusterrolebinding hanse-user --clusterrole=hanse-user --user=YOU"
-            ),
-        }
+        };
+        format!(
+            "Missing in your RBAC: verb '{verb}' on '{resource}' {place}. To grant it and what goes with it:\n  \
+             kubectl{within} create {role} hanse-user --verb={verbs} --resource={resources}\n  \
+             kubectl{within} create {role}binding hanse-user --{role}=hanse-user --user=YOU"
+        )
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use hanse_crds::{Condition, ConditionStatus, Lease, Member, condition::SYNCED};
+use hanse_crds::{
+    Condition, ConditionStatus, Lease, Member, condition::SYNCED, names::MIRRORED_LABEL,
+};
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
@@ -36,6 +38,12 @@ pub(crate) async fn run(
     })?;
     if is_revoked(Some(&member)) {
         return streams.answer_line(&format!("member {} was revoked before", revoke.member));
+    }
+    // Its own row is the only one that is no mirror.
+    if !member.labels().contains_key(MIRRORED_LABEL) {
+        return Err(Failure::OwnMember {
+            member: revoke.member.clone(),
+        });
     }
     if !revoke.yes && !confirmed(&member, streams)? {
         return Err(Failure::Declined);
@@ -111,7 +119,8 @@ fn unresolved(revoke: &Revoke, said: Option<String>) -> Failure {
         after: revoke.timeout,
         hint: format!(
             "{said}The request stands and is carried out once it can be. A member can be put out by a member of the same\n\
-             owner and by the one that invited it, while there is a quorum: kubectl hanse status"
+             owner and by the one that invited it, while there is a quorum: kubectl hanse status\n\
+             The operator's log says why: kubectl -n hanse-system logs statefulset/hanse"
         ),
     }
 }
@@ -171,6 +180,9 @@ mod tests {
     fn member(lease: Lease) -> Member {
         let mut member = testing::member("beta-us-1", "beta", lease);
         member.metadata.resource_version = Some("1".into());
+        member
+            .labels_mut()
+            .insert(MIRRORED_LABEL.into(), "true".into());
         member.status.as_mut().unwrap().workloads = 2;
         member
     }
@@ -216,6 +228,19 @@ mod tests {
             result.unwrap_err().chain(),
             "there is no member 'beta-2' in this federation"
         );
+    }
+
+    #[tokio::test]
+    async fn a_cluster_does_not_revoke_itself() {
+        let mut own = member(Lease::Held);
+        own.labels_mut().clear();
+        let api = api(own.clone(), own);
+        let (result, ..) = run_against(&api, &revoke()).await;
+        assert_eq!(
+            result.unwrap_err().chain(),
+            "member 'beta-us-1' is this cluster itself"
+        );
+        assert_eq!(api.asked(), ["GET /apis/hanse.dev/v1alpha1/members"]);
     }
 
     #[tokio::test(start_paused = true)]
