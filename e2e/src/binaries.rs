@@ -100,6 +100,16 @@ fn build_command(cargo: &Path) -> Command {
         ])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace::root());
+    // What Cargo tells this program about its own package must not reach the build: build scripts that look at it
+    // (ring's does) would run again, and with them half of the dependencies, in this build and in the next one outside.
+    for (name, _) in env::vars_os() {
+        let about_us = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if about_us {
+            command.env_remove(name);
+        }
+    }
     if workspace::is_release() {
         command.arg("--release");
     }

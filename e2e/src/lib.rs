@@ -6,6 +6,7 @@
 //! | [`Cluster`] | one real control plane with fake nodes |
 //! | [`Operator`] | one operator process |
 //! | [`Proxy`] | one link that can fail |
+//! | [`View`] | what a cluster's API server says, kept up to date |
 //! | [`await_condition`] | the only way to wait |
 //! | [`Testbed`] | the binary all control planes are made of; built on first use |
 //! | [`Binaries`] | our own programs; built on first use |
@@ -25,6 +26,7 @@ mod process;
 mod progress;
 mod proxy;
 mod testbed;
+mod view;
 pub mod workspace;
 
 pub use binaries::{Binaries, BinariesError};
@@ -37,3 +39,4 @@ pub use port::{PortError, free_ports};
 pub use process::{Process, ProcessError};
 pub use proxy::{Direction, Flow, Proxy};
 pub use testbed::{Testbed, TestbedError};
+pub use view::View;

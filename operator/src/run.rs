@@ -14,19 +14,32 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use hanse_core::slice::Slice;
+use hanse_crds::names;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::events::{Recorder, Reporter};
+use prometheus::Registry;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    admin::{self, Admin, Readiness},
+    cluster::{Clock, Cluster, Entropy},
     enter::enter,
     identity::{Identity, Membership},
+    local::{self, Local},
+    metrics::{Census, Metrics},
+    notify,
+    observe::{self, Faults},
     peer::{Network, Peer, Peers, TcpNetwork},
+    realize,
     replicate::{
         ledger::Ledger,
         seat::SeatKeeper,
         uplink::{Uplink, UplinkSettings, voters_of},
     },
+    report,
     settings::{RunArguments, Settings},
     telemetry,
 };
@@ -83,6 +96,16 @@ impl Operator {
         let (uplink, uplink_task) = Uplink::start(uplink_settings, stop.clone());
         let (ledger_tx, ledger) = watch::channel(None);
         let mut tasks = JoinSet::new();
+        tasks.spawn(look_after(settings.clone(), uplink.clone(), stop.clone()));
+        if let Some(client) = environment.kubernetes.clone() {
+            tasks.spawn(live_in_cluster(
+                settings.clone(),
+                environment.clone(),
+                client,
+                uplink.clone(),
+                stop.clone(),
+            ));
+        }
         tasks.spawn(async move { uplink_task.await.context("the uplink panicked") });
         tasks.spawn(remember_voters(
             settings.data_dir.clone(),
@@ -145,6 +168,91 @@ fn first_half(bytes: [u8; 32]) -> [u8; 16] {
     half
 }
 
+/// Everything that has to do with the cluster this operator runs in.
+async fn live_in_cluster(
+    settings: Settings,
+    environment: Environment,
+    client: kube::Client,
+    uplink: Uplink,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let reporter = Reporter {
+        controller: names::FIELD_MANAGER.to_owned(),
+        instance: Some(settings.name.to_string()),
+    };
+    let wall_clock = environment.wall_clock.clone();
+    let cluster = Cluster {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        namespace: settings.namespace.clone(),
+        member: settings.name.clone(),
+        owner: settings.owner.clone(),
+        uplink,
+        clock: Clock(Arc::new(move || {
+            let now = i64::try_from(wall_clock()).unwrap_or(i64::MAX);
+            Timestamp::from_millisecond(now).unwrap_or_default()
+        })),
+        entropy: Entropy(environment.random.clone()),
+    };
+    let (local, faults, (kept, terms)) = (Local::default(), Faults::default(), observe::terms());
+    tokio::join!(
+        local::run(&cluster, &local, &stop),
+        observe::run(
+            &cluster,
+            &local,
+            &kept,
+            &faults,
+            &settings.attributes,
+            &stop
+        ),
+        realize::run(&cluster, &terms, &stop),
+        report::run(&cluster, &local, &faults, &stop),
+        notify::run(&cluster, settings.notify_url.clone(), &stop),
+    );
+    Ok(())
+}
+
+/// Probes and metrics. The operator is ready once the federation has told it what this member sees.
+async fn look_after(
+    settings: Settings,
+    uplink: Uplink,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let registry = Registry::new();
+    let (name, counted) = (settings.name.clone(), uplink.clone());
+    Metrics::register(&registry, move || {
+        let attached = counted.standing().borrow().attached;
+        let slice = counted.slice().borrow().clone();
+        slice.map_or_else(Census::default, |slice| {
+            Census::of(&name, attached, &slice, &counted.reports())
+        })
+    })
+    .context("failed to register the metrics")?;
+    let (readiness_tx, readiness) =
+        watch::channel(Readiness::waiting_for("the federation's first answer"));
+    let listener = tokio::net::TcpListener::bind(&settings.admin_listen)
+        .await
+        .with_context(|| {
+            format!(
+                "failed to listen on {} for probes and metrics",
+                settings.admin_listen
+            )
+        })?;
+    let connections = TcpListenerStream::new(listener);
+    let mut slices = uplink.slice();
+    let ready = async {
+        if slices.wait_for(Option::is_some).await.is_ok() {
+            readiness_tx.send_replace(Readiness::ready());
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = admin::serve(connections, Admin { registry, readiness }, stop.clone()) => {}
+        () = ready => {}
+    }
+    Ok(())
+}
+
 /// Keeps the list of voters in the data directory up to date, so that a restart finds them wherever they are by then.
 async fn remember_voters(
     data_dir: PathBuf,
@@ -183,16 +291,35 @@ pub async fn on_this_machine(arguments: RunArguments) -> anyhow::Result<()> {
         network: Arc::new(TcpNetwork {
             via: arguments.via(),
         }),
-        wall_clock: Arc::new(|| {
-            u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
-        }),
+        wall_clock: Arc::new(|| u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)),
         random: Arc::new(rand::random),
-        kubernetes: None,
+        kubernetes: Some(client(&arguments).await?),
     };
     Operator::start(arguments.settings()?, environment)
         .await?
         .until(stop_requested())
         .await
+}
+
+/// The client of the cluster that the arguments, or the surroundings, name.
+async fn client(arguments: &RunArguments) -> anyhow::Result<kube::Client> {
+    let mut config = match &arguments.kubeconfig {
+        Some(path) => {
+            let kubeconfig = kube::config::Kubeconfig::read_from(path)
+                .with_context(|| format!("failed to read --kubeconfig {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(
+                kubeconfig,
+                &kube::config::KubeConfigOptions::default(),
+            )
+            .await?
+        }
+        None => kube::Config::infer()
+            .await
+            .context("no cluster found; name one with --kubeconfig")?,
+    };
+    // Whoever calls retries by itself, with what has changed meanwhile; retries below it would only hide that.
+    config.default_retry = false;
+    kube::Client::try_from(config).context("failed to make a client of the API server")
 }
 
 /// Ends when the process is asked to stop, by a terminal or by the kubelet.

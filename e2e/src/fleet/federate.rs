@@ -109,8 +109,6 @@ impl Fleet {
                 "wait",
                 "--for=condition=Established",
                 "crd",
-                "-l",
-                "",
                 "--all",
                 "--timeout=30s",
             ],

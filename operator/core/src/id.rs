@@ -19,6 +19,10 @@ pub enum ParseIdError {
         "{kind} '{value}' must be a DNS subdomain: 1 to 253 of a-z, 0-9, '-' and '.', each part starting and ending with a letter or digit"
     )]
     NotADnsSubdomain { kind: &'static str, value: String },
+    #[error(
+        "{kind} '{value}' must be a DNS label of 1 to 40 of a-z, 0-9 and '-' without '--', which ends the owner in the names of guests' namespaces"
+    )]
+    NotAnOwnerName { kind: &'static str, value: String },
     #[error("{kind} must be {bytes} bytes as {digits} hexadecimal digits")]
     NotHex {
         kind: &'static str,
@@ -95,8 +99,14 @@ macro_rules! string_id {
 }
 
 string_id!(
-    /// An organisation's name, for example `acme`. A DNS label.
-    OwnerName, "owner", is_dns_label, NotADnsLabel
+    /// An organisation's name, for example `acme`. A DNS label of at most 40 characters without `--`.
+    ///
+    /// A guest's namespace is `<owner>--<namespace>`: with a shorter rule owner `a` could choose the namespace `b--c` and
+    /// land in the one of owner `a--b`. With this one the first `--` always ends the owner, also where a long name is cut.
+    OwnerName,
+    "owner",
+    |value| value.len() <= 40 && !value.contains("--") && is_dns_label(value),
+    NotAnOwnerName
 );
 string_id!(
     /// A member's name, unique in its federation, for example `acme-eu-1`. A DNS label.
@@ -322,6 +332,17 @@ mod tests {
                 "{bad:?} must be refused"
             );
         }
+    }
+
+    #[test]
+    fn an_owner_leaves_room_and_a_mark_for_the_namespaces_of_guests() {
+        assert!("a".repeat(40).parse::<OwnerName>().is_ok());
+        assert_eq!(
+            "a--b".parse::<OwnerName>().unwrap_err().to_string(),
+            "owner 'a--b' must be a DNS label of 1 to 40 of a-z, 0-9 and '-' without '--', which ends the owner in the \
+             names of guests' namespaces"
+        );
+        assert!("a".repeat(41).parse::<OwnerName>().is_err());
     }
 
     #[test]

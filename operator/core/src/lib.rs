@@ -17,10 +17,12 @@
 pub mod chain;
 pub mod command;
 pub mod grant;
+pub mod health;
 pub mod id;
 pub mod lease;
 pub mod quorum;
 pub mod schedule;
 pub mod slice;
 pub mod state;
+pub mod summary;
 pub mod workload;

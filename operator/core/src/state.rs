@@ -13,6 +13,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     chain::{self, Link},
@@ -78,6 +79,9 @@ pub struct Issuer {
 pub struct Counter {
     /// The last number applied.
     pub sequence: u64,
+    /// What was asked under that number. Another command under the same number is no retry, and must not be told that
+    /// it was accepted.
+    pub asked: Option<Digest>,
     /// What came of it, so that a retry of unknown outcome gets the answer it missed.
     pub outcome: Option<Outcome>,
 }
@@ -139,6 +143,12 @@ impl Lease {
     #[must_use]
     pub fn is_held(self) -> bool {
         matches!(self, Self::Held { .. })
+    }
+
+    /// Whether the member was put out for good.
+    #[must_use]
+    pub fn is_revoked(self) -> bool {
+        matches!(self, Self::Revoked { .. })
     }
 
     /// Whether it is certain that nothing with a `Single` promise runs there any more, without the member's word.
@@ -252,7 +262,9 @@ pub struct Placement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Outcome {
-    /// It is done. `index` is the entry's log index, which is also the epoch, generation or node id it allocated.
+    /// It is done. `index` is the log index of the entry that did it, which is also the epoch, generation or node id it
+    /// allocated. Where nothing had to change, that is an earlier entry: a workload put again as it is keeps its
+    /// generation.
     Accepted { index: u64 },
     /// It changed nothing.
     Rejected { rejection: Rejection },
@@ -377,7 +389,7 @@ impl State {
             Err(Refused::Rejected(rejection)) => Outcome::Rejected { rejection },
             Ok(command) => {
                 let outcome = match self.execute(index, signed, command) {
-                    Ok(()) => Outcome::Accepted { index },
+                    Ok(index) => Outcome::Accepted { index },
                     Err(rejection) => Outcome::Rejected { rejection },
                 };
                 // A stranger's refused command leaves no trace: otherwise strangers could fill the table of issuers.
@@ -385,6 +397,7 @@ impl State {
                     let issuer = self.issuers.entry(signed.issuer).or_default();
                     *issuer.counter(signed.lane) = Counter {
                         sequence: signed.sequence,
+                        asked: Some(asked(signed)),
                         outcome: Some(outcome.clone()),
                     };
                 }
@@ -405,18 +418,24 @@ impl State {
             }
         };
         let command = signed.verify(&federation).map_err(Rejection::from)?;
+        let start = Counter::default();
         let last = self
             .issuers
             .get(&signed.issuer)
-            .map(|issuer| issuer.lane(signed.lane));
-        let (last, outcome) = last.map_or((0, None), |last| (last.sequence, last.outcome.clone()));
-        match outcome {
-            Some(outcome) if signed.sequence == last => Err(Refused::Repeated(outcome)),
-            _ if signed.sequence != last + 1 => Err(Rejection::OutOfSequence {
-                given: signed.sequence,
-                last,
+            .map_or(&start, |issuer| issuer.lane(signed.lane));
+        match &last.outcome {
+            Some(outcome)
+                if signed.sequence == last.sequence && last.asked == Some(asked(signed)) =>
+            {
+                Err(Refused::Repeated(outcome.clone()))
             }
-            .into()),
+            _ if last.sequence.checked_add(1) != Some(signed.sequence) => {
+                Err(Rejection::OutOfSequence {
+                    given: signed.sequence,
+                    last: last.sequence,
+                }
+                .into())
+            }
             _ => Ok(command),
         }
     }
@@ -426,23 +445,30 @@ impl State {
         index: u64,
         signed: &SignedCommand,
         command: Command,
-    ) -> Result<(), Rejection> {
-        match command {
+    ) -> Result<u64, Rejection> {
+        let command = match command {
             Command::Found {
                 federation,
                 founder,
-            } => return self.found(index, signed, federation, founder),
+            } => {
+                self.found(index, signed, federation, founder)?;
+                return Ok(index);
+            }
             Command::Admit {
                 invitation,
                 newcomer,
                 proof,
             } => {
-                return self.admit(index, signed, invitation, newcomer, &proof);
+                self.admit(index, signed, invitation, newcomer, &proof)?;
+                return Ok(index);
             }
-            _ => {}
-        }
+            asked_by_a_member => asked_by_a_member,
+        };
         let issuer = self.authorize(signed, &command)?;
         match command {
+            Command::PutWorkload { key, base, spec } => {
+                return self.put_workload(index, issuer, signed, key, base, spec);
+            }
             Command::Found { .. } | Command::Admit { .. } => Ok(()),
             Command::Invite {
                 invitation,
@@ -453,9 +479,6 @@ impl State {
             Command::Describe { attributes } => self.describe(index, &issuer, attributes),
             Command::Volunteer { address } => self.volunteer(index, &issuer, address),
             Command::PublishGrants { grants } => self.publish_grants(index, &issuer, grants),
-            Command::PutWorkload { key, base, spec } => {
-                self.put_workload(index, issuer, signed, key, base, spec)
-            }
             Command::RemoveWorkload { key } => self.remove_workload(index, &key),
             Command::ConfirmRemoval { workload, epoch } => {
                 self.confirm_removal(&issuer, &workload, epoch)
@@ -465,6 +488,7 @@ impl State {
             Command::Fence { leases } => self.fence(index, &leases),
             Command::Assign { changes } => self.assign(index, changes),
         }
+        .map(|()| index)
     }
 
     /// Who may ask what. Returns the member that asks.
@@ -478,15 +502,12 @@ impl State {
                 key: signed.issuer.short(),
             });
         };
-        if matches!(member.lease, Lease::Revoked { .. }) {
+        if member.lease.is_revoked() {
             return Err(Rejection::Revoked {
                 member: name.clone(),
             });
         }
-        let votes = member
-            .seat
-            .as_ref()
-            .is_some_and(|seat| self.voters.contains(&seat.node));
+        let votes = self.is_voter(member);
         let (may, what, by) = match command {
             Command::PutWorkload { key, .. } | Command::RemoveWorkload { key } => (
                 key.owner == member.owner,
@@ -536,6 +557,15 @@ impl State {
         self.members.iter().find(|(_, member)| member.key == *key)
     }
 
+    /// Whether `member` votes in the newest configuration.
+    #[must_use]
+    pub fn is_voter(&self, member: &Member) -> bool {
+        member
+            .seat
+            .as_ref()
+            .is_some_and(|seat| self.voters.contains(&seat.node))
+    }
+
     /// The member that sits in this seat.
     #[must_use]
     pub fn member_at(&self, node: NodeId) -> Option<(&MemberName, &Member)> {
@@ -576,6 +606,11 @@ impl From<Rejection> for Refused {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
     }
+}
+
+/// What a command asks, for telling a retry from another command under the same number.
+fn asked(command: &SignedCommand) -> Digest {
+    Digest(Sha256::digest(&command.body).into())
 }
 
 /// The bytes of a command that the chain covers: everything in it, each part with a fixed length or its length first.

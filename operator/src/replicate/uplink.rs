@@ -159,6 +159,12 @@ impl Uplink {
         self.standing.clone()
     }
 
+    /// What this member last said of its placements.
+    #[must_use]
+    pub fn reports(&self) -> Reports {
+        self.reports.borrow().clone()
+    }
+
     /// Replaces what this member says of its placements.
     pub fn report(&self, reports: Reports) {
         self.reports.send_if_modified(|current| {

@@ -43,6 +43,13 @@ impl State {
         let now = self.time_ms;
         self.invitations
             .retain(|_, invitation| invitation.expires_ms > now);
+        // The public half stands in the ledger for all to read. Asked for again by another member, it would change who
+        // answers for the newcomer.
+        if self.invitations.contains_key(&invitation) {
+            return Err(Rejection::Invalid {
+                reason: "`invitation` must be a new key: this one is open already".into(),
+            });
+        }
         if self.invitations.len() >= MAX_INVITATIONS {
             return Err(Rejection::TooMany {
                 what: "open invitations".into(),
@@ -102,6 +109,7 @@ impl State {
                 given: newcomer.owner.clone(),
             });
         }
+        self.may_vouch(row, newcomer)?;
         if !invitation.verifies(&admission_message(&federation, newcomer), proof) {
             return Err(Rejection::Unverified {
                 reason: "the invitation does not cover this newcomer".into(),
@@ -113,6 +121,21 @@ impl State {
             });
         }
         Ok(())
+    }
+
+    /// Two invitations may be open for an owner nobody knows yet. The first to be used makes the owner known, and from
+    /// then on only its own members vouch for it: the other would let a stranger act in its name.
+    fn may_vouch(&self, invitation: &Invitation, newcomer: &Newcomer) -> Result<(), Rejection> {
+        let sponsor = self.members.get(&invitation.sponsor);
+        if sponsor.is_some_and(|sponsor| sponsor.owner == newcomer.owner)
+            || !self.is_known_owner(&newcomer.owner)
+        {
+            return Ok(());
+        }
+        Err(Rejection::NotPermitted {
+            what: format!("an admission for owner '{}'", newcomer.owner),
+            by: "invitation of its own members, because it is in the federation already".into(),
+        })
     }
 
     fn enter(
@@ -142,9 +165,21 @@ impl State {
     }
 
     pub(super) fn revoke(&mut self, index: u64, name: &MemberName) -> Result<(), Rejection> {
+        let mut voters = self
+            .members
+            .iter()
+            .filter(|(_, row)| !row.lease.is_revoked() && self.is_voter(row));
+        let last = voters.next().is_some_and(|(voter, _)| voter == name) && voters.next().is_none();
         let member = self.member_mut(name)?;
-        if matches!(member.lease, Lease::Revoked { .. }) {
+        if member.lease.is_revoked() {
             return Ok(());
+        }
+        if last {
+            return Err(Rejection::Invalid {
+                reason: format!(
+                    "'{name}' is the last voter, and without one nothing can be decided any more: let another member vote first"
+                ),
+            });
         }
         let fenced = member.lease.is_fenced();
         member.lease = Lease::Revoked {
@@ -154,6 +189,7 @@ impl State {
         member.generation = Generation(index);
         self.invitations
             .retain(|_, invitation| invitation.sponsor != *name);
+        self.forgive(name);
         Ok(())
     }
 
@@ -267,6 +303,9 @@ impl State {
             }),
             Lease::Held { .. } | Lease::Lost { .. } | Lease::Revoked { .. } => None,
         });
+        for (name, _) in leases {
+            self.forgive(name);
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What runs where, and what still has to be removed where.
 
-use super::{Lease, Placement, Rejection, State};
+use super::{Placement, Rejection, State};
 use crate::{
     command::PlacementChange,
     id::{Epoch, MemberName, WorkloadKey},
@@ -137,10 +137,16 @@ impl State {
     }
 
     pub(super) fn owe_removal(&mut self, index: u64, member: MemberName, workload: &WorkloadKey) {
-        self.removals
-            .entry(member)
-            .or_default()
-            .insert(workload.clone(), Epoch(index));
+        let gone = self
+            .members
+            .get(&member)
+            .is_none_or(|row| row.lease.is_revoked() && row.lease.is_fenced());
+        if !gone {
+            self.removals
+                .entry(member)
+                .or_default()
+                .insert(workload.clone(), Epoch(index));
+        }
     }
 
     pub(super) fn confirm_removal(
@@ -162,15 +168,35 @@ impl State {
         Ok(())
     }
 
+    /// A member put out is never heard again. What it owes keeps no removed workload waiting, and is forgotten once it
+    /// is certain that nothing of it still counts on being the only one.
+    pub(super) fn forgive(&mut self, member: &MemberName) {
+        let Some(row) = self
+            .members
+            .get(member)
+            .filter(|row| row.lease.is_revoked())
+        else {
+            return;
+        };
+        let owed = if row.lease.is_fenced() {
+            self.removals.remove(member).unwrap_or_default()
+        } else {
+            self.removals.get(member).cloned().unwrap_or_default()
+        };
+        for workload in owed.keys() {
+            self.forget_if_gone(workload);
+        }
+    }
+
     /// Drops the row of a removed workload once nobody owes anything for it. A host put out never confirms, so its
     /// debt does not keep the row.
     pub(super) fn forget_if_gone(&mut self, workload: &WorkloadKey) {
         let removed = self.workloads.get(workload).is_some_and(|row| row.removed);
         let owed = self.removals.iter().any(|(host, owed)| {
-            let put_out = matches!(
-                self.members.get(host).map(|row| row.lease),
-                Some(Lease::Revoked { .. })
-            );
+            let put_out = self
+                .members
+                .get(host)
+                .is_some_and(|row| row.lease.is_revoked());
             owed.contains_key(workload) && !put_out
         });
         if removed && !owed {

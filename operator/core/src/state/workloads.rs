@@ -21,7 +21,7 @@ impl State {
         key: WorkloadKey,
         base: Generation,
         spec: WorkloadSpec,
-    ) -> Result<(), Rejection> {
+    ) -> Result<u64, Rejection> {
         spec.check(&key.namespace)
             .map_err(|error| Rejection::Invalid {
                 reason: error.to_string(),
@@ -30,9 +30,9 @@ impl State {
         if existing.is_some_and(|workload| workload.removed) {
             return Err(Rejection::BeingRemoved);
         }
-        if existing.is_some_and(|workload| *workload.spec == spec) {
+        if let Some(workload) = existing.filter(|workload| *workload.spec == spec) {
             // The same words by another author: nothing to decide, nothing to lose.
-            return Ok(());
+            return Ok(workload.generation.0);
         }
         let current = existing.map_or(Generation(0), |workload| workload.generation);
         if base != current {
@@ -52,7 +52,7 @@ impl State {
             removed: false,
         };
         self.workloads.insert(key, workload);
-        Ok(())
+        Ok(index)
     }
 
     pub(super) fn remove_workload(
@@ -64,6 +64,9 @@ impl State {
             // Gone already is what was asked for.
             return Ok(());
         };
+        if workload.removed {
+            return Ok(());
+        }
         workload.removed = true;
         workload.generation = Generation(index);
         for member in self.placements.remove(key).unwrap_or_default().into_keys() {

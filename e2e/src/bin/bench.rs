@@ -1,0 +1,303 @@
+//! What the federation costs on this machine, measured at real API servers.
+//!
+//! `propagate`: workloads applied one after the other in one cluster, and for each the time from the API server's answer
+//! to the moment a watch in the host, another cluster, sees its object. Then what the operators use at rest.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use futures::StreamExt;
+use hanse_crds::{
+    FederatedWorkload, FederatedWorkloadSpec, Placement, PlacementMode, Requirements,
+};
+use hanse_e2e::{Fleet, Links, MemberPlan, hold_condition, workspace};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api, Client,
+    api::PostParams,
+    runtime::{WatchStreamExt, watcher},
+};
+use rustix::param::clock_ticks_per_second;
+use serde::Serialize;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{Instant, timeout},
+};
+
+/// Longer than any object has taken; one that takes longer is an error and not a sample.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long operators are left alone to see what they use then.
+const REST: Duration = Duration::from_secs(10);
+/// Where the workloads are, in the cluster of their owner.
+const NAMESPACE: &str = "bench";
+/// Label of the member that hosts them.
+const HOST_LABEL: (&str, &str) = ("bench", "host");
+
+/// Measures Hanse with real control planes on this machine.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// From a workload in one cluster to its object in another.
+    Propagate {
+        /// How many workloads.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        samples: u32,
+        /// Print the result as one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What came out. Anonymous memory and processor time are per operator, in the order of the members.
+#[derive(Debug, Serialize)]
+struct Propagation {
+    bench: &'static str,
+    samples: usize,
+    p50_s: f64,
+    p99_s: f64,
+    max_s: f64,
+    operator_rss_mb: Vec<f64>,
+    operator_idle_millicores: Vec<f64>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let Bench::Propagate { samples, json } = Arguments::parse().bench;
+    let mut fleet = start().await?;
+    let result = propagate(&mut fleet, samples).await?;
+    fleet.end().await?;
+    print(&result, json)
+}
+
+async fn start() -> Result<Fleet> {
+    let (key, value) = HOST_LABEL;
+    let plans = [
+        MemberPlan::new("home").owner("north"),
+        MemberPlan::new("host").owner("east").label(key, value),
+        MemberPlan::new("third").owner("south"),
+    ];
+    // Directly: a proxy of ours would be part of what is measured.
+    let mut fleet = Fleet::start("bench", plans, Links::Direct).await?;
+    fleet.federate().await?;
+    let policy = workspace::root()
+        .join("examples")
+        .join("hosting-policy.yaml");
+    let policy = fs::read_to_string(&policy)
+        .with_context(|| format!("failed to read {}", policy.display()))?;
+    fleet.apply_yaml("host", &policy).await?;
+    fleet
+        .kubectl("home", &["create", "namespace", NAMESPACE])
+        .await?;
+    Ok(fleet)
+}
+
+async fn propagate(fleet: &mut Fleet, samples: u32) -> Result<Propagation> {
+    let workloads = Api::namespaced(fleet.client("home")?, NAMESPACE);
+    let mut seen = watch_objects(fleet.client("host")?);
+    // The first one brings the namespace in the host into being, once per tenant and not once per workload.
+    propagate_one(&workloads, &mut seen, "warm-up").await?;
+    let mut took = Vec::new();
+    for sample in 0..samples {
+        took.push(propagate_one(&workloads, &mut seen, &format!("sample-{sample}")).await?);
+    }
+    took.sort_unstable();
+
+    let before = used(fleet)?;
+    let rested = Instant::now();
+    hold_condition("all operators run", REST, async || running(fleet)).await?;
+    let after = used(fleet)?;
+    let rested = rested.elapsed();
+    Ok(Propagation {
+        bench: "propagate",
+        samples: took.len(),
+        p50_s: rounded(percentile(&took, 50).as_secs_f64()),
+        p99_s: rounded(percentile(&took, 99).as_secs_f64()),
+        max_s: rounded(percentile(&took, 100).as_secs_f64()),
+        operator_rss_mb: after
+            .iter()
+            .map(|used| rounded(used.anonymous_mb))
+            .collect(),
+        operator_idle_millicores: before
+            .iter()
+            .zip(&after)
+            .map(|(before, after)| {
+                rounded(
+                    after.cpu.saturating_sub(before.cpu).as_secs_f64() / rested.as_secs_f64()
+                        * 1000.0,
+                )
+            })
+            .collect(),
+    })
+}
+
+/// From the answer of the home's API server to the object being seen in the host.
+async fn propagate_one(
+    workloads: &Api<FederatedWorkload>,
+    seen: &mut UnboundedReceiver<(String, Instant)>,
+    name: &str,
+) -> Result<Duration> {
+    let workload = workload(name);
+    workloads.create(&PostParams::default(), &workload).await?;
+    let answered = Instant::now();
+    let arrival = async {
+        loop {
+            let (object, at) = seen.recv().await.context("the watch has ended")?;
+            if object == name {
+                return anyhow::Ok(at);
+            }
+        }
+    };
+    let arrived = timeout(PATIENCE, arrival)
+        .await
+        .with_context(|| format!("{name} did not arrive"))??;
+    // The object may be seen before the answer has been read here.
+    Ok(arrived.saturating_duration_since(answered))
+}
+
+fn workload(name: &str) -> FederatedWorkload {
+    let (key, value) = HOST_LABEL;
+    let mut workload = FederatedWorkload::new(
+        name,
+        FederatedWorkloadSpec {
+            manifests: vec![serde_json::json!({
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": name},
+                "data": {"sample": name},
+            })],
+            placement: Placement {
+                mode: PlacementMode::Duplicated,
+                require: Requirements {
+                    match_labels: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+                },
+                ..Placement::default()
+            },
+        },
+    );
+    workload.metadata.namespace = Some(NAMESPACE.to_owned());
+    workload
+}
+
+/// The objects that Hanse has applied in a cluster, each with the moment it was seen.
+fn watch_objects(client: Client) -> UnboundedReceiver<(String, Instant)> {
+    use hanse_crds::names::WORKLOAD_LABEL;
+    let (sender, receiver) = unbounded_channel();
+    let objects: Api<ConfigMap> = Api::all(client);
+    let changes = watcher(objects, watcher::Config::default().labels(WORKLOAD_LABEL));
+    tokio::spawn(
+        changes
+            .default_backoff()
+            .applied_objects()
+            .for_each(move |object| {
+                let seen = object
+                    .ok()
+                    .and_then(|object| object.metadata.name)
+                    .map(|name| (name, Instant::now()));
+                // Nobody listens any more once the last sample is taken.
+                seen.map(|seen| sender.send(seen).ok());
+                async {}
+            }),
+    );
+    receiver
+}
+
+/// What a process has used.
+struct Used {
+    /// Anonymous resident memory: what it has asked for, without the pages of its program.
+    anonymous_mb: f64,
+    /// Processor time since it started.
+    cpu: Duration,
+}
+
+fn used(fleet: &mut Fleet) -> Result<Vec<Used>> {
+    let members: Vec<_> = fleet.members().map(str::to_owned).collect();
+    members
+        .iter()
+        .map(|member| {
+            let process = fleet.operator(member)?.process();
+            used_by(
+                process
+                    .with_context(|| format!("the operator of {member} does not run"))?
+                    .id(),
+            )
+        })
+        .collect()
+}
+
+fn used_by(process: u32) -> Result<Used> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let anonymous_kib: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix("kB"))
+        .context("no RssAnon in /proc/PID/status")?
+        .trim()
+        .parse()?;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // After the name, which may hold spaces and brackets, comes field 3; 14 and 15 are time in user and system mode.
+    let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
+    let ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(str::parse::<u64>)
+        .sum::<Result<u64, _>>()?;
+    Ok(Used {
+        anonymous_mb: anonymous_kib / 1024.0,
+        cpu: Duration::from_millis(ticks * 1000 / clock_ticks_per_second()),
+    })
+}
+
+fn running(fleet: &mut Fleet) -> Result<()> {
+    let members: Vec<_> = fleet.members().map(str::to_owned).collect();
+    for member in &members {
+        fleet.operator(member)?.ensure_running()?;
+    }
+    Ok(())
+}
+
+/// The smallest sample that is not exceeded by `percent` of all; they are in order and at least one.
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted[rank - 1]
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn print(result: &Propagation, json: bool) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    if json {
+        writeln!(stdout, "{}", serde_json::to_string(result)?)?;
+        return Ok(());
+    }
+    let Propagation {
+        bench,
+        samples,
+        p50_s,
+        p99_s,
+        max_s,
+        operator_rss_mb,
+        operator_idle_millicores,
+    } = result;
+    writeln!(
+        stdout,
+        "{bench}, {samples} samples: p50 {p50_s} s, p99 {p99_s} s, max {max_s} s"
+    )?;
+    writeln!(
+        stdout,
+        "operators: {operator_rss_mb:?} MB anonymous, {operator_idle_millicores:?} millicores at rest"
+    )?;
+    Ok(())
+}

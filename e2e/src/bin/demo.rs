@@ -1,3 +1,0 @@
-//! A federation of three clusters on this machine.
-
-fn main() {}

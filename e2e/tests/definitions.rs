@@ -1,0 +1,94 @@
+//! What users write, before a real API server.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use hanse_e2e::{Fleet, Links, MemberPlan, View, await_condition, workspace};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn yaml_in(folder: &str) -> Result<Vec<String>> {
+    let folder = workspace::root().join(folder);
+    let mut paths = fs::read_dir(&folder)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| fs::read_to_string(path).with_context(|| path.display().to_string()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_accepts_the_definitions_and_the_examples_and_goes_on_when_left_running()
+-> Result<()> {
+    let mut fleet = Fleet::start("definitions", [MemberPlan::new("lubeck")], Links::Direct).await?;
+    for definition in yaml_in("crds/manifests")? {
+        fleet.apply_yaml("lubeck", &definition).await?;
+    }
+    fleet
+        .kubectl(
+            "lubeck",
+            &[
+                "wait",
+                "--for=condition=Established",
+                "crd",
+                "--all",
+                "--timeout=30s",
+            ],
+        )
+        .await?;
+
+    for example in yaml_in("examples")? {
+        fleet.apply_yaml("lubeck", &example).await?;
+    }
+    let workloads = fleet
+        .kubectl("lubeck", &["get", "fwl", "-A", "-o", "name"])
+        .await?;
+    ensure!(
+        workloads.lines().count() == 3,
+        "the examples hold {workloads}"
+    );
+
+    let view = View::of(&fleet.client("lubeck")?);
+    await_condition("the view shows the workload", SOON, async || {
+        ensure!(view.is_complete(), "something is still unknown");
+        view.workload("web").context("it is not there").map(drop)
+    })
+    .await?;
+    fleet.kill("lubeck").await?;
+    fleet.restart("lubeck").await?;
+    fleet
+        .kubectl("lubeck", &["delete", "fwl", "-n", "shop", "web"])
+        .await?;
+    await_condition(
+        "the view follows what happens after a restart",
+        SOON,
+        async || {
+            ensure!(
+                view.workload("web").is_none(),
+                "the workload is still there"
+            );
+            Ok(())
+        },
+    )
+    .await?;
+
+    let client = fleet.client("lubeck")?;
+    fleet.leave_running()?;
+    client
+        .apiserver_version()
+        .await
+        .context("what is left running answers")?;
+    let ended = workspace::end_kept("definitions")?;
+    assert_eq!(ended, 5, "etcd and four components");
+    await_condition("nothing is left", SOON, async || {
+        ensure!(
+            client.apiserver_version().await.is_err(),
+            "the API server still answers"
+        );
+        Ok(())
+    })
+    .await?;
+    Ok(())
+}

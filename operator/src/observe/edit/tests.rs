@@ -1,0 +1,280 @@
+use std::{collections::BTreeSet, sync::Arc};
+
+use hanse_core::{schedule::Diagnosis, slice::HostStanding};
+use serde_json::json;
+
+use super::*;
+use hanse_core::id::Epoch;
+
+fn spec(replicas: u32) -> WorkloadSpec {
+    let rules = PlacementRules {
+        mode: Mode::Divided,
+        replicas: Some(replicas),
+        match_labels: BTreeMap::from([("gpu".to_owned(), "h200".to_owned())]),
+        domicile: BTreeSet::from(["EU".to_owned()]),
+    };
+    let manifest =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}});
+    WorkloadSpec::new(vec![manifest], rules, &"shop".parse().unwrap()).unwrap()
+}
+
+fn synced(generation: u64, replicas: u32) -> Synced {
+    Synced {
+        generation: Generation(generation),
+        digest: spec(replicas).digest(),
+    }
+}
+
+/// An object with a finalizer that asks for so many replicas.
+fn object(replicas: u32, synced: Option<Synced>) -> Written {
+    Written {
+        deleting: false,
+        guarded: true,
+        synced,
+        told: Generation(0),
+        spec: Ok(spec(replicas)),
+    }
+}
+
+fn owned(generation: u64, replicas: u32) -> OwnedWorkload {
+    OwnedWorkload {
+        spec: Arc::new(spec(replicas)),
+        generation: Generation(generation),
+        home: "acme-1".parse().unwrap(),
+        removed: false,
+        hosts: BTreeMap::new(),
+        diagnosis: Diagnosis::default(),
+    }
+}
+
+fn removing(lease_held: bool) -> OwnedWorkload {
+    let host = HostStanding {
+        replicas: 0,
+        epoch: Epoch(9),
+        because: String::new(),
+        removing: true,
+        lease_held,
+        report: None,
+    };
+    OwnedWorkload {
+        removed: true,
+        hosts: BTreeMap::from([("beta-1".parse().unwrap(), host)]),
+        ..owned(9, 1)
+    }
+}
+
+fn decided(object: Option<&Written>, owned: Option<&OwnedWorkload>, index: u64) -> Decision {
+    decide(object, &Memory::default(), View { index, owned })
+}
+
+fn put(base: u64, replicas: u32) -> Decision {
+    Decision::Put {
+        base: Generation(base),
+        spec: spec(replicas),
+    }
+}
+
+#[test]
+fn a_new_object_is_guarded_then_proposed() {
+    let new = object(1, None);
+    let bare = Written {
+        guarded: false,
+        ..new.clone()
+    };
+    assert_eq!(decided(Some(&bare), None, 20), Decision::Guard);
+    assert_eq!(decided(Some(&new), None, 20), put(0, 1));
+}
+
+#[test]
+fn an_edit_is_proposed_on_what_it_was_made_on() {
+    let edited = object(2, Some(synced(5, 1)));
+    assert_eq!(decided(Some(&edited), Some(&owned(5, 1)), 20), put(5, 2));
+}
+
+#[test]
+fn an_edit_that_lost_its_annotation_counts_on_what_the_status_tells() {
+    let replaced = Written {
+        told: Generation(5),
+        ..object(2, None)
+    };
+    assert_eq!(decided(Some(&replaced), Some(&owned(5, 1)), 20), put(5, 2));
+}
+
+#[test]
+fn an_edit_made_on_an_older_generation_is_overruled() {
+    let edited = object(2, Some(synced(5, 1)));
+    let base = Generation(5);
+    assert_eq!(
+        decided(Some(&edited), Some(&owned(7, 3)), 20),
+        Decision::Overrule { base }
+    );
+}
+
+#[test]
+fn an_object_nobody_edited_follows_the_ledger() {
+    let at_5 = object(1, Some(synced(5, 1)));
+    let decisions = [
+        decided(Some(&at_5), Some(&owned(5, 1)), 20),
+        decided(Some(&at_5), Some(&owned(7, 3)), 20),
+        // The same words by another author: only the annotation is behind.
+        decided(Some(&object(3, Some(synced(5, 1)))), Some(&owned(7, 3)), 20),
+        decided(Some(&object(3, None)), Some(&owned(7, 3)), 20),
+    ];
+    assert_eq!(
+        decisions,
+        [
+            Decision::Settled,
+            Decision::Follow,
+            Decision::Follow,
+            Decision::Follow
+        ]
+    );
+}
+
+#[test]
+fn a_slice_older_than_what_was_committed_from_here_decides_nothing() {
+    let at_9 = object(1, Some(synced(9, 1)));
+    assert_eq!(decided(Some(&at_9), None, 8), Decision::Wait);
+    assert_eq!(decided(Some(&at_9), Some(&owned(5, 2)), 8), Decision::Wait);
+    // A further edit need not wait: it is one of generation 9.
+    let edited = object(2, Some(synced(9, 1)));
+    assert_eq!(decided(Some(&edited), Some(&owned(5, 3)), 8), put(9, 2));
+}
+
+#[test]
+fn what_this_process_wrote_counts_before_the_watch_has_shown_it() {
+    let memory = Memory {
+        synced: Some(synced(9, 2)),
+        ..Memory::default()
+    };
+    let owned = owned(9, 2);
+    let view = View {
+        index: 9,
+        owned: Some(&owned),
+    };
+    let seen = object(2, Some(synced(5, 1)));
+    assert_eq!(decide(Some(&seen), &memory, view), Decision::Settled);
+}
+
+#[test]
+fn a_workload_of_another_cluster_is_mirrored() {
+    assert_eq!(decided(None, Some(&owned(5, 1)), 20), Decision::Mirror);
+    assert_eq!(decided(None, Some(&removing(true)), 20), Decision::Settled);
+    assert_eq!(decided(None, None, 20), Decision::Settled);
+}
+
+#[test]
+fn a_copy_goes_only_when_the_ledger_provably_had_it() {
+    let copy = object(1, Some(synced(9, 1)));
+    let decisions = [
+        decided(Some(&copy), None, 9),
+        decided(Some(&copy), Some(&removing(true)), 20),
+        // Never committed: a new object, whatever is absent.
+        decided(Some(&object(1, None)), None, 9),
+    ];
+    assert_eq!(decisions, [Decision::Drop, Decision::Drop, put(0, 1)]);
+}
+
+#[test]
+fn a_new_object_waits_while_its_namesake_is_removed() {
+    let new = object(1, None);
+    assert_eq!(
+        decided(Some(&new), Some(&removing(true)), 20),
+        Decision::Wait
+    );
+}
+
+#[test]
+fn a_deletion_is_proposed_and_let_go_when_no_live_host_has_anything_left() {
+    let deleting = Written {
+        deleting: true,
+        ..object(1, Some(synced(5, 1)))
+    };
+    let decisions = [
+        decided(Some(&deleting), Some(&owned(5, 1)), 20),
+        decided(Some(&deleting), Some(&removing(true)), 20),
+        decided(Some(&deleting), Some(&removing(false)), 20),
+        decided(Some(&deleting), None, 20),
+        // A slice that does not know of the workload yet does not keep its deletion from being asked for.
+        decided(Some(&deleting), None, 4),
+    ];
+    assert_eq!(
+        decisions,
+        [
+            Decision::Remove,
+            Decision::Wait,
+            Decision::Release,
+            Decision::Release,
+            Decision::Remove
+        ]
+    );
+}
+
+#[test]
+fn after_a_removal_was_accepted_an_older_slice_brings_nothing_back() {
+    let memory = Memory {
+        decided: 12,
+        ..Memory::default()
+    };
+    let owned = owned(5, 1);
+    let view = |index| View {
+        index,
+        owned: Some(&owned),
+    };
+    assert_eq!(decide(None, &memory, view(11)), Decision::Wait);
+    assert_eq!(
+        decide(Some(&object(1, None)), &memory, view(11)),
+        Decision::Wait
+    );
+}
+
+#[test]
+fn what_is_wrong_with_an_object_is_said_and_not_proposed() {
+    let nameless = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+    let rules = spec(1).placement;
+    let error = WorkloadSpec::new(vec![nameless], rules, &"shop".parse().unwrap()).unwrap_err();
+    let invalid = Written {
+        spec: Err(error),
+        ..object(1, None)
+    };
+    let refused = Memory {
+        refused: Some((spec(1).digest(), "no".into())),
+        ..Memory::default()
+    };
+    let view = View {
+        index: 20,
+        owned: None,
+    };
+    assert_eq!(
+        [
+            decided(Some(&invalid), None, 20),
+            decide(Some(&object(1, None)), &refused, view)
+        ],
+        [
+            Decision::Invalid {
+                message: "a manifest must have `metadata.name`, a non-empty string".into()
+            },
+            Decision::Invalid {
+                message: "no".into()
+            }
+        ]
+    );
+}
+
+#[test]
+fn a_spec_survives_the_way_into_an_object_and_back() {
+    let back = spec_of(&object_of(&spec(3)), &"shop".parse().unwrap());
+    assert_eq!(back, Ok(spec(3)));
+}
+
+#[test]
+fn the_annotation_reads_back_and_counts_in_its_own_federation_only() {
+    let federation = FederationId([1; 16]);
+    let mut object = FederatedWorkload::new("web", object_of(&spec(1)));
+    let annotations = object.annotations_mut();
+    annotations.insert(names::SYNCED_ANNOTATION.into(), synced(5, 1).to_string());
+    annotations.insert(FEDERATION_ANNOTATION.into(), federation.to_string());
+    let read = |federation| Written::read(&object, &"shop".parse().unwrap(), &federation).synced;
+    assert_eq!(read(federation), Some(synced(5, 1)));
+    assert_eq!(read(FederationId([2; 16])), None);
+}

@@ -1,0 +1,264 @@
+//! This cluster's own `Member` object: its owner's description of it.
+//!
+//! Where it is missing it is written once, from the ledger if that knows this member already and from the operator's
+//! settings otherwise; from then on the object is the truth, and what it says goes to the ledger.
+
+use std::sync::Arc;
+
+use hanse_core::{
+    command::{Attributes, Command},
+    id::MemberName,
+    slice::Slice,
+    state::Outcome,
+};
+use hanse_crds::{Member, MemberSpec, Scheduling, names};
+use kube::{Api, api::PostParams};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agenda::backoff,
+    cluster::{CallError, Cluster, bounded},
+    watched::Watched,
+};
+
+/// What follows from the own object and the slice.
+#[derive(Debug, Clone, PartialEq)]
+enum Decision {
+    Nothing,
+    Create(MemberSpec),
+    Describe(Attributes),
+}
+
+/// Observes until `stop`; keeps `published` at what the object says.
+pub(super) async fn run(
+    cluster: &Cluster,
+    members: &Watched<Member>,
+    published: &watch::Sender<Option<Arc<Attributes>>>,
+    first: &Attributes,
+    stop: &CancellationToken,
+) {
+    let keep = async {
+        members.completed().await;
+        let (mut objects, mut slices) = (members.version(), cluster.uplink.slice());
+        let (mut told, mut failures) = (None, 0);
+        loop {
+            objects.borrow_and_update();
+            slices.borrow_and_update();
+            match round(cluster, members, published, first, &mut told).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot keep this member's own row, trying again");
+                    sleep(backoff(failures)).await;
+                    failures += 1;
+                    continue;
+                }
+            }
+            tokio::select! {
+                _ = objects.changed() => {}
+                changed = slices.changed() => if changed.is_err() { return },
+            }
+        }
+    };
+    stop.run_until_cancelled(keep).await;
+}
+
+async fn round(
+    cluster: &Cluster,
+    members: &Watched<Member>,
+    published: &watch::Sender<Option<Arc<Attributes>>>,
+    first: &Attributes,
+    told: &mut Option<(Attributes, u64)>,
+) -> Result<(), CallError> {
+    let key = (String::new(), cluster.member.to_string());
+    let own = match members.get(&key) {
+        Some(Ok(object)) => Some(attributes_of(&object.spec)),
+        // An unreadable row says nothing; what it said before holds.
+        Some(Err(_)) => return Ok(()),
+        None => None,
+    };
+    if let Some(own) = &own {
+        publish(published, own);
+    }
+    let slice = cluster.uplink.slice().borrow().clone();
+    match decide(
+        &cluster.member,
+        own.as_ref(),
+        slice.as_deref(),
+        first,
+        told.as_ref(),
+    ) {
+        Decision::Nothing => Ok(()),
+        Decision::Create(spec) => {
+            let api: Api<Member> = Api::all(cluster.client.clone());
+            let params = PostParams {
+                field_manager: Some(names::FIELD_MANAGER.into()),
+                ..PostParams::default()
+            };
+            match bounded(api.create(&params, &Member::new(cluster.member.as_str(), spec))).await {
+                // The watch shows it.
+                Ok(_) | Err(CallError::Conflict) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+        Decision::Describe(attributes) => {
+            let command = Command::Describe {
+                attributes: attributes.clone(),
+            };
+            match cluster.uplink.propose(command).await {
+                Ok(Outcome::Accepted { index }) => *told = Some((attributes, index)),
+                Ok(Outcome::Rejected { rejection }) => {
+                    tracing::warn!(%rejection, "the ledger refused this member's description");
+                    // Nothing but a change will make it acceptable.
+                    *told = Some((attributes, u64::MAX));
+                }
+                Err(gone) => tracing::debug!(%gone, "not described"),
+            }
+            Ok(())
+        }
+    }
+}
+
+fn publish(published: &watch::Sender<Option<Arc<Attributes>>>, own: &Attributes) {
+    published.send_if_modified(|known| {
+        let changed = known.as_deref() != Some(own);
+        if changed {
+            *known = Some(Arc::new(own.clone()));
+        }
+        changed
+    });
+}
+
+/// `told` is what the ledger last took in, and at which index: an older slice does not show it yet.
+fn decide(
+    name: &MemberName,
+    own: Option<&Attributes>,
+    slice: Option<&Slice>,
+    first: &Attributes,
+    told: Option<&(Attributes, u64)>,
+) -> Decision {
+    let Some(slice) = slice else {
+        return Decision::Nothing;
+    };
+    let Some(row) = slice.members.get(name) else {
+        return Decision::Nothing;
+    };
+    let Some(own) = own else {
+        let known = row.attributes != Attributes::default();
+        let attributes = if known { &row.attributes } else { first };
+        return Decision::Create(spec_of(attributes));
+    };
+    let on_the_way = told
+        .is_some_and(|(attributes, index)| attributes == own && slice.federation.index < *index);
+    if row.attributes == *own || on_the_way {
+        Decision::Nothing
+    } else {
+        Decision::Describe(own.clone())
+    }
+}
+
+/// What an object says, as the ledger knows it.
+pub(crate) fn attributes_of(spec: &MemberSpec) -> Attributes {
+    let MemberSpec {
+        provider,
+        region,
+        jurisdiction,
+        labels,
+        scheduling,
+    } = spec.clone();
+    Attributes {
+        provider: provider.unwrap_or_default(),
+        region: region.unwrap_or_default(),
+        jurisdiction: jurisdiction.unwrap_or_default(),
+        labels,
+        cordoned: scheduling == Scheduling::Cordoned,
+    }
+}
+
+/// What the ledger has, as an object says it.
+pub(crate) fn spec_of(attributes: &Attributes) -> MemberSpec {
+    let Attributes {
+        provider,
+        region,
+        jurisdiction,
+        labels,
+        cordoned,
+    } = attributes.clone();
+    let told = |value: String| Some(value).filter(|value| !value.is_empty());
+    MemberSpec {
+        provider: told(provider),
+        region: told(region),
+        jurisdiction: told(jurisdiction),
+        labels,
+        scheduling: if cordoned {
+            Scheduling::Cordoned
+        } else {
+            Scheduling::Enabled
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::fixture::slice;
+
+    fn attributes(region: &str) -> Attributes {
+        Attributes {
+            region: region.into(),
+            cordoned: true,
+            ..Attributes::default()
+        }
+    }
+
+    fn decided(own: Option<&str>, ledger: Option<&str>, told: Option<(&str, u64)>) -> Decision {
+        let slice = ledger.map(|region| {
+            let mut slice = slice("acme", "acme-1", 20);
+            let row = slice.members.get_mut(&"acme-1".parse().unwrap()).unwrap();
+            row.attributes = if region.is_empty() {
+                Attributes::default()
+            } else {
+                attributes(region)
+            };
+            slice
+        });
+        let told = told.map(|(region, index)| (attributes(region), index));
+        decide(
+            &"acme-1".parse().unwrap(),
+            own.map(attributes).as_ref(),
+            slice.as_ref(),
+            &attributes("first"),
+            told.as_ref(),
+        )
+    }
+
+    #[test]
+    fn a_missing_row_is_written_from_the_ledger_or_from_the_settings() {
+        let created = |region| Decision::Create(spec_of(&attributes(region)));
+        assert_eq!(decided(None, None, None), Decision::Nothing);
+        assert_eq!(decided(None, Some(""), None), created("first"));
+        assert_eq!(decided(None, Some("fsn1"), None), created("fsn1"));
+    }
+
+    #[test]
+    fn what_the_row_says_goes_to_the_ledger_once() {
+        let describe = Decision::Describe(attributes("fsn1"));
+        assert_eq!(decided(Some("fsn1"), Some("hel1"), None), describe);
+        assert_eq!(decided(Some("fsn1"), Some("fsn1"), None), Decision::Nothing);
+        assert_eq!(
+            decided(Some("fsn1"), Some("hel1"), Some(("fsn1", 21))),
+            Decision::Nothing
+        );
+        assert_eq!(
+            decided(Some("fsn1"), Some("hel1"), Some(("fsn1", 20))),
+            describe
+        );
+    }
+
+    #[test]
+    fn a_description_survives_the_way_into_an_object_and_back() {
+        for attributes in [attributes("fsn1"), Attributes::default()] {
+            assert_eq!(attributes_of(&spec_of(&attributes)), attributes);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Putting a member out: the annotation `hanse.dev/revoke: "true"` on another cluster's `Member` object.
+
+use hanse_core::{
+    command::Command,
+    id::MemberName,
+    slice::Slice,
+    state::{Lease, Outcome},
+};
+use hanse_crds::{Member, names};
+use kube::ResourceExt;
+use tokio_util::sync::CancellationToken;
+
+use super::workloads::REFUSED_RETRY;
+use crate::{
+    agenda::{Agenda, Next},
+    cluster::Cluster,
+    watched::{ObjectKey, Watched},
+};
+
+/// Annotation on a mirrored `Member`: its value `true` asks to put the member out.
+const REVOKE_ANNOTATION: &str = "hanse.dev/revoke";
+
+/// Observes until `stop`.
+pub(super) async fn run(cluster: &Cluster, members: &Watched<Member>, stop: &CancellationToken) {
+    let agenda = Agenda::new();
+    members.completed().await;
+    members.tell(&agenda);
+    agenda
+        .work(4, stop, |key| round(cluster, members, key))
+        .await;
+}
+
+async fn round(cluster: &Cluster, members: &Watched<Member>, key: ObjectKey) -> Next {
+    let Some(Ok(object)) = members.get(&key) else {
+        return Next::Done;
+    };
+    if !asks(&object) {
+        return Next::Done;
+    }
+    let Some(slice) = cluster.uplink.slice().borrow().clone() else {
+        return Next::Retry;
+    };
+    let Some(member) = to_put_out(&object, &slice) else {
+        return Next::Done;
+    };
+    let command = Command::Revoke {
+        member: member.clone(),
+    };
+    match cluster.uplink.propose(command).await {
+        Ok(Outcome::Accepted { .. }) => {
+            tracing::info!(%member, "put out of the federation");
+            Next::Done
+        }
+        Ok(Outcome::Rejected { rejection }) => {
+            tracing::warn!(%member, %rejection, "the ledger refused to put the member out");
+            Next::After(REFUSED_RETRY)
+        }
+        Err(_) => Next::Done,
+    }
+}
+
+fn asks(object: &Member) -> bool {
+    object
+        .annotations()
+        .get(REVOKE_ANNOTATION)
+        .map(String::as_str)
+        == Some(names::TRUE)
+}
+
+/// Only a row that mirrors another cluster can ask for its own end, and only while the ledger still has it in.
+fn to_put_out(object: &Member, slice: &Slice) -> Option<MemberName> {
+    let name: MemberName = object.name_any().parse().ok()?;
+    let mirrored = object.labels().contains_key(names::MIRRORED_LABEL);
+    let row = slice.members.get(&name)?;
+    let still_in = !matches!(row.lease, Lease::Revoked { .. });
+    (mirrored && still_in).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use hanse_core::id::Epoch;
+    use hanse_crds::MemberSpec;
+
+    use super::*;
+    use crate::observe::fixture::slice;
+
+    fn row(name: &str, mirrored: bool) -> Member {
+        let mut object = Member::new(name, MemberSpec::default());
+        if mirrored {
+            object
+                .labels_mut()
+                .insert(names::MIRRORED_LABEL.into(), names::TRUE.into());
+        }
+        object
+    }
+
+    #[test]
+    fn only_a_mirrored_row_of_a_member_that_is_in_puts_it_out() {
+        let inside = slice("beta", "beta-1", 20);
+        let mut outside = inside.clone();
+        let name: MemberName = "beta-1".parse().unwrap();
+        outside.members.get_mut(&name).unwrap().lease = Lease::Revoked {
+            epoch: Epoch(9),
+            fenced: false,
+        };
+        assert_eq!(
+            [
+                to_put_out(&row("beta-1", true), &inside),
+                to_put_out(&row("beta-1", false), &inside),
+                to_put_out(&row("beta-2", true), &inside),
+                to_put_out(&row("beta-1", true), &outside),
+            ],
+            [Some(name), None, None, None]
+        );
+    }
+}

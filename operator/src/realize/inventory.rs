@@ -1,0 +1,122 @@
+//! What was applied in this cluster for a workload: the memory that outlives this process and its volume.
+//!
+//! One `ConfigMap` per placement in the operator's namespace. It is written *before* objects are applied, with the union
+//! of old and new, and trimmed after what is no longer wanted is gone: at any moment it names at least everything that
+//! may exist. The epoch in it is the fence against an older plan.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use hanse_core::id::{Epoch, WorkloadKey};
+use hanse_crds::names;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::cluster::{CallError, Cluster, bounded, optional};
+
+/// One object in this cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ObjectId {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    /// Empty for objects of the whole cluster.
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} '{}'", self.kind, self.name)
+    }
+}
+
+/// What was applied for a workload.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Inventory {
+    /// The last epoch applied.
+    pub(super) epoch: Epoch,
+    /// Everything that may exist.
+    pub(super) objects: BTreeSet<ObjectId>,
+    /// The namespace that Hanse made for a guest, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) made_namespace: Option<String>,
+}
+
+const WORKLOAD: &str = "workload";
+const INVENTORY: &str = "inventory";
+
+/// Every inventory in this cluster. One that cannot be read is an error: what it names would be forgotten.
+pub(super) async fn list(cluster: &Cluster) -> Result<BTreeMap<WorkloadKey, Inventory>, CallError> {
+    let selector = format!("{}={}", names::INVENTORY_LABEL, names::TRUE);
+    let found = bounded(api(cluster).list(&ListParams::default().labels(&selector))).await?;
+    let read = |map: ConfigMap| {
+        let name = map.metadata.name.clone().unwrap_or_default();
+        let data = map.data.unwrap_or_default();
+        let parsed = data.get(WORKLOAD).and_then(|key| key.parse().ok()).zip(
+            data.get(INVENTORY)
+                .and_then(|text| serde_json::from_str(text).ok()),
+        );
+        parsed.ok_or_else(|| {
+            CallError::Unavailable(format!(
+                "the inventory in ConfigMap '{name}' is not readable"
+            ))
+        })
+    };
+    found.items.into_iter().map(read).collect()
+}
+
+/// Writes the inventory of `key`. It is in the API server when this returns.
+pub(super) async fn write(
+    cluster: &Cluster,
+    key: &WorkloadKey,
+    inventory: &Inventory,
+) -> Result<(), CallError> {
+    let text = serde_json::to_string(inventory).unwrap_or_default();
+    let map = ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name(key)),
+            labels: Some(BTreeMap::from([(
+                names::INVENTORY_LABEL.into(),
+                names::TRUE.into(),
+            )])),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([
+            (WORKLOAD.into(), key.to_string()),
+            (INVENTORY.into(), text),
+        ])),
+        ..ConfigMap::default()
+    };
+    let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+    bounded(api(cluster).patch(&name(key), &parameters, &Patch::Apply(&map)))
+        .await
+        .map(drop)
+}
+
+/// Deletes the inventory of `key`.
+pub(super) async fn delete(cluster: &Cluster, key: &WorkloadKey) -> Result<(), CallError> {
+    optional(api(cluster).delete(&name(key), &DeleteParams::default()))
+        .await
+        .map(drop)
+}
+
+fn api(cluster: &Cluster) -> Api<ConfigMap> {
+    Api::namespaced(cluster.client.clone(), &cluster.namespace)
+}
+
+/// A key can be longer than a name, so the name is its digest.
+fn name(key: &WorkloadKey) -> String {
+    format!(
+        "hanse-{}",
+        &hex::encode(Sha256::digest(key.to_string()))[..16]
+    )
+}

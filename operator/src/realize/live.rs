@@ -1,0 +1,184 @@
+//! The objects that carry Hanse's marks, as this cluster's API server has them: one watch per kind, begun on demand.
+//!
+//! A change marks its workload; a deletion also forgets what was applied for it, so that the next round applies again.
+//! While the API server cannot be reached the last known objects stay.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use futures::{StreamExt, pin_mut};
+use hanse_core::id::WorkloadKey;
+use hanse_crds::names;
+use kube::{
+    Api, Client,
+    api::DynamicObject,
+    core::GroupVersionKind,
+    discovery,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    apply::{Applied, fingerprint},
+    inventory::ObjectId,
+    locked,
+};
+use crate::{
+    agenda::{Agenda, backoff},
+    cluster::bounded,
+};
+
+/// Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub(super) struct Live {
+    client: Client,
+    agenda: Agenda<WorkloadKey>,
+    applied: Arc<Mutex<BTreeMap<WorkloadKey, Applied>>>,
+    objects: Arc<Mutex<BTreeMap<ObjectId, (WorkloadKey, Arc<Value>)>>>,
+    watched: Arc<Mutex<BTreeSet<(String, String)>>>,
+    stop: CancellationToken,
+}
+
+impl Live {
+    pub(super) fn new(
+        client: Client,
+        agenda: Agenda<WorkloadKey>,
+        applied: Arc<Mutex<BTreeMap<WorkloadKey, Applied>>>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            client,
+            agenda,
+            applied,
+            objects: Arc::default(),
+            watched: Arc::default(),
+            stop,
+        }
+    }
+
+    pub(super) fn get(&self, id: &ObjectId) -> Option<Arc<Value>> {
+        locked(&self.objects)
+            .get(id)
+            .map(|(_, object)| object.clone())
+    }
+
+    /// Whether what is wanted was applied by this process and nobody has touched it since, as far as the watches know.
+    pub(super) fn is_as_applied(
+        &self,
+        key: &WorkloadKey,
+        wanted: &Applied,
+        objects: &[Value],
+    ) -> bool {
+        let applied = locked(&self.applied);
+        let Some(applied) = applied.get(key) else {
+            return false;
+        };
+        let untouched = applied.objects.iter().all(|(id, applied)| {
+            // Not seen yet is not touched; a deletion forgets the whole entry.
+            self.get(id)
+                .is_none_or(|object| fingerprint(&object) == *applied)
+        });
+        applied.is_for(wanted) && applied.objects.len() == objects.len() && untouched
+    }
+
+    /// Begins to watch the kinds that are not watched yet.
+    pub(super) fn watch(&self, kinds: BTreeSet<(String, String)>) {
+        for kind in kinds {
+            if locked(&self.watched).insert(kind.clone()) {
+                let live = self.clone();
+                tokio::spawn(async move {
+                    let stop = live.stop.clone();
+                    stop.run_until_cancelled(live.keep(kind)).await;
+                });
+            }
+        }
+    }
+
+    async fn keep(&self, (api_version, kind): (String, String)) {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+        let wanted = GroupVersionKind::gvk(group, version, &kind);
+        let mut failures = 0;
+        let resource = loop {
+            match bounded(discovery::pinned_kind(&self.client, &wanted)).await {
+                Ok((resource, _)) => break resource,
+                Err(error) => {
+                    warn!(kind, %error, "cannot watch, trying again");
+                    tokio::time::sleep(backoff(failures)).await;
+                    failures += 1;
+                }
+            }
+        };
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let selector = format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER);
+        let events = watcher(api, watcher::Config::default().labels(&selector)).default_backoff();
+        pin_mut!(events);
+        let mut listed = BTreeSet::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object)) => {
+                    listed.extend(self.changed(&api_version, &kind, object))
+                }
+                Ok(watcher::Event::InitDone) => self.forget_unlisted(&api_version, &kind, &listed),
+                Ok(watcher::Event::Apply(object)) => {
+                    drop(self.changed(&api_version, &kind, object))
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    self.deleted(&id_of(&api_version, &kind, &object))
+                }
+                Err(error) => warn!(kind, %error, "the watch was interrupted"),
+            }
+        }
+    }
+
+    fn changed(&self, api_version: &str, kind: &str, object: DynamicObject) -> Option<ObjectId> {
+        let id = id_of(api_version, kind, &object);
+        let key = workload_of(&object)?;
+        let value = Arc::new(serde_json::to_value(object).unwrap_or_default());
+        locked(&self.objects).insert(id.clone(), (key.clone(), value));
+        self.agenda.mark(key);
+        Some(id)
+    }
+
+    fn deleted(&self, id: &ObjectId) {
+        let Some((key, _)) = locked(&self.objects).remove(id) else {
+            return;
+        };
+        locked(&self.applied).remove(&key);
+        self.agenda.mark(key);
+    }
+
+    fn forget_unlisted(&self, api_version: &str, kind: &str, listed: &BTreeSet<ObjectId>) {
+        let known: Vec<ObjectId> = locked(&self.objects).keys().cloned().collect();
+        let of_kind = known
+            .iter()
+            .filter(|id| id.api_version == api_version && id.kind == kind);
+        of_kind
+            .filter(|id| !listed.contains(id))
+            .for_each(|id| self.deleted(id));
+    }
+}
+
+fn id_of(api_version: &str, kind: &str, object: &DynamicObject) -> ObjectId {
+    ObjectId {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        namespace: object.metadata.namespace.clone().unwrap_or_default(),
+        name: object.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// The workload an object is marked as belonging to.
+fn workload_of(object: &DynamicObject) -> Option<WorkloadKey> {
+    let labels = object.metadata.labels.as_ref()?;
+    let of = |name: &str| labels.get(name).map(String::as_str);
+    Some(WorkloadKey {
+        owner: of(names::OWNER_LABEL)?.parse().ok()?,
+        namespace: of(names::WORKLOAD_NAMESPACE_LABEL)?.parse().ok()?,
+        name: of(names::WORKLOAD_LABEL)?.parse().ok()?,
+    })
+}
