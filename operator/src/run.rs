@@ -76,6 +76,12 @@ impl Operator {
     /// Starts every task. Returns when the operator is a member and on its way.
     pub async fn start(settings: Settings, environment: Environment) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
+        std::fs::create_dir_all(&settings.data_dir).with_context(|| {
+            format!(
+                "failed to make the data directory {}",
+                settings.data_dir.display()
+            )
+        })?;
         let identity = Arc::new(Identity::open(&settings.data_dir, || {
             (environment.random)()
         })?);

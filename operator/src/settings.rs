@@ -186,9 +186,18 @@ impl RunArguments {
     fn entry(&self) -> anyhow::Result<Entry> {
         let token = match (&self.invitation, &self.invitation_file) {
             (Some(token), _) => token.clone(),
-            (None, Some(path)) => std::fs::read_to_string(path).with_context(|| {
-                format!("failed to read the invitation from {}", path.display())
-            })?,
+            // A member that has joined needs it no more, and whoever tidies up may delete it.
+            (None, Some(path)) => match std::fs::read_to_string(path) {
+                Ok(token) => token,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Ok(Entry::Resume);
+                }
+                Err(error) => {
+                    return Err(error).with_context(|| {
+                        format!("failed to read the invitation from {}", path.display())
+                    });
+                }
+            },
             (None, None) => {
                 return Ok(if self.found {
                     Entry::Found
