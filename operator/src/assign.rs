@@ -117,7 +117,7 @@ impl Hub {
             return Err(Status::invalid_argument("the first message must be Hello"));
         };
         let (member, relayed) = self.identify(caller, &hello)?;
-        let leadership = self.ledger.leadership().borrow().clone();
+        let leadership = *self.ledger.leadership().borrow();
         if leadership.is_self {
             return Ok(session::start(self, member, leadership.term, up));
         }
@@ -224,7 +224,7 @@ impl Hub {
         match &outcome {
             Outcome::Accepted { .. } => info!(key, "admitted a newcomer"),
             Outcome::Rejected { rejection } => {
-                warn!(key, reason = %rejection, "refused a newcomer")
+                warn!(key, reason = %rejection, "refused a newcomer");
             }
         }
         Ok(outcome)

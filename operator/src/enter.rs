@@ -125,7 +125,7 @@ async fn ask_all(
         match ask(peers, voter, signed).await {
             Ok(response) => return accepted(&response, invitation).map(Some),
             Err(error) => {
-                warn!(address = voter.address, %error, "this voter could not decide; trying the next")
+                warn!(address = voter.address, %error, "this voter could not decide; trying the next");
             }
         }
     }

@@ -120,7 +120,7 @@ impl Leader {
 /// One term of leading.
 struct Term<'a> {
     leader: &'a Leader,
-    term: u64,
+    number: u64,
     federation: FederationId,
     /// This issuer's last number in the leader's lane.
     sequence: u64,
@@ -140,7 +140,7 @@ impl<'a> Term<'a> {
         });
         Self {
             leader,
-            term,
+            number: term,
             federation: leader.hub.federation,
             sequence,
             proposed: Vec::new(),
@@ -244,7 +244,7 @@ impl<'a> Term<'a> {
         match self
             .leader
             .ledger()
-            .propose_as_leader(self.term, signed)
+            .propose_as_leader(self.number, signed)
             .await?
         {
             Outcome::Accepted { .. } => self.sequence += 1,

@@ -322,7 +322,7 @@ impl Host {
         let mut report = health::report(placement.epoch, placement.generation, &objects);
         if stopped {
             report.phase = PlacementPhase::Stopped;
-            report.message = "stopped: this member's lease is over".to_owned();
+            "stopped: this member's lease is over".clone_into(&mut report.message);
         }
         report
     }

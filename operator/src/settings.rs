@@ -106,11 +106,12 @@ pub struct RunArguments {
     /// Receives a JSON event for each failover that touches this owner's workloads
     #[arg(long, env = "HANSE_NOTIFY_URL", hide_env_values = true)]
     pub notify_url: Option<String>,
-    /// How log lines look; what is logged is chosen by RUST_LOG
+    /// How log lines look; what is logged is chosen by `RUST_LOG`
     #[arg(long, env = "HANSE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
 
+#[allow(clippy::large_enum_variant, reason = "made once per process")]
 /// How this member comes to be one, if its data directory is empty.
 #[derive(Debug, Clone)]
 pub enum Entry {

@@ -4,7 +4,7 @@
 //! ([`Watched::tell`]) for what changed. An object that this version cannot read does not blind the watch: it is kept as
 //! unreadable, with the reason. While the API server cannot be reached the last known objects stay.
 //!
-//! Absent is not deleted: until [`Watched::is_complete`], a missing object means nothing.
+//! Absent is not deleted: until [`Watched::completed`], a missing object means nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -84,11 +84,6 @@ impl<K> Watched<K> {
     /// The names of all objects.
     pub(crate) fn keys(&self) -> BTreeSet<ObjectKey> {
         self.objects().keys().cloned().collect()
-    }
-
-    /// Whether the first list has been read to its end.
-    pub(crate) fn is_complete(&self) -> bool {
-        *self.inner.complete.borrow()
     }
 
     /// Waits until the first list has been read to its end.

@@ -219,6 +219,10 @@ impl<K: Ord + Clone, V: PartialEq + Clone> TableDifference<K, V> {
 }
 
 /// What a leader sends a member to keep its slice up to date.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "made, sent and dropped one at a time"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum SliceUpdate {

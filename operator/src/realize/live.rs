@@ -121,14 +121,14 @@ impl Live {
             match event {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(object)) => {
-                    listed.extend(self.changed(&api_version, &kind, object))
+                    listed.extend(self.changed(&api_version, &kind, object));
                 }
                 Ok(watcher::Event::InitDone) => self.forget_unlisted(&api_version, &kind, &listed),
                 Ok(watcher::Event::Apply(object)) => {
-                    drop(self.changed(&api_version, &kind, object))
+                    drop(self.changed(&api_version, &kind, object));
                 }
                 Ok(watcher::Event::Delete(object)) => {
-                    self.deleted(&id_of(&api_version, &kind, &object))
+                    self.deleted(&id_of(&api_version, &kind, &object));
                 }
                 Err(error) => warn!(kind, %error, "the watch was interrupted"),
             }

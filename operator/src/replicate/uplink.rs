@@ -287,7 +287,7 @@ impl Task {
             Some(Ok(_)) => Err(StreamEnd::Unreadable(
                 "the first message is not Welcome".into(),
             )),
-            Some(Err(status)) => Err(self.refused(&status)),
+            Some(Err(status)) => Err(Self::refused(&status)),
             None => Err(StreamEnd::Closed("without a word".into())),
         }
     }
@@ -310,7 +310,7 @@ impl Task {
         let answer = timeout(WELCOME_WITHIN, client.attach(up)).await;
         let response = answer.map_err(|_| StreamEnd::Silent(WELCOME_WITHIN))?;
         Ok(response
-            .map_err(|status| self.refused(&status))?
+            .map_err(|status| Self::refused(&status))?
             .into_inner()
             .boxed())
     }
@@ -331,7 +331,7 @@ impl Task {
         }
     }
 
-    fn refused(&self, status: &Status) -> StreamEnd {
+    fn refused(status: &Status) -> StreamEnd {
         if status.code() == tonic::Code::PermissionDenied {
             warn!(
                 reason = status.message(),
@@ -449,7 +449,7 @@ impl Task {
     ) -> Result<(), StreamEnd> {
         let down = match message {
             None => return Err(StreamEnd::Closed("without a word".into())),
-            Some(Err(status)) => return Err(self.refused(&status)),
+            Some(Err(status)) => return Err(Self::refused(&status)),
             Some(Ok(down)) => down.message,
         };
         match down {
