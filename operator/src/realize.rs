@@ -52,6 +52,9 @@ const ROUNDS: usize = 16;
 /// How soon a removal looks again whether its objects are gone, where no watch says so.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long a process that has just begun may take to get its first heartbeat acknowledged: the default lease.
+const HEARS_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long a round waits for the ledger to take a confirmation before it gives its place to another.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
@@ -66,6 +69,8 @@ struct Host {
     /// What this process applied last, so that an unchanged workload costs no call.
     applied: Arc<Mutex<BTreeMap<WorkloadKey, Applied>>>,
     reports: Mutex<Reports>,
+    /// When this process began.
+    began: Instant,
 }
 
 /// Realizes until `stop`.
@@ -85,6 +90,7 @@ pub async fn run(cluster: &Cluster, terms: &Terms, stop: &CancellationToken) {
         inventories: Mutex::default(),
         applied,
         reports: Mutex::default(),
+        began: Instant::now(),
     };
     let Some(()) = stop.run_until_cancelled(host.begin()).await else {
         return;
@@ -206,13 +212,14 @@ impl Host {
         }
     }
 
+    /// Whether `Single` workloads may run. A process that has just begun has not had the time to hear: what runs keeps
+    /// running for a moment, or every restart of an operator would stop it.
     fn holds_lease(&self) -> bool {
-        self.cluster
-            .uplink
-            .standing()
-            .borrow()
-            .lease_ends
-            .is_some_and(|ends| ends > Instant::now())
+        let ends = self.cluster.uplink.standing().borrow().lease_ends;
+        ends.map_or_else(
+            || self.began.elapsed() < HEARS_WITHIN,
+            |ends| ends > Instant::now(),
+        )
     }
 
     async fn round(&self, key: WorkloadKey) -> Next {
@@ -295,7 +302,12 @@ impl Host {
             }
         }
         self.report(key, self.assess(key, placement, stopped));
-        Next::Done
+        let unheard = self.cluster.uplink.standing().borrow().lease_ends.is_none();
+        if unheard && verified.spec.placement.mode == Mode::Single {
+            Next::After(LOOK_AGAIN)
+        } else {
+            Next::Done
+        }
     }
 
     /// How the objects of a placement are doing.
@@ -346,6 +358,10 @@ impl Host {
             locked(&self.inventories).remove(key);
             locked(&self.applied).remove(key);
             info!(workload = %key, "removed");
+        }
+        // A proposal waits in a queue until it is taken; while nobody takes any, one more would only pile up.
+        if !self.cluster.uplink.standing().borrow().attached {
+            return Next::After(LOOK_AGAIN);
         }
         let confirm = Command::ConfirmRemoval {
             workload: key.clone(),

@@ -86,6 +86,12 @@ impl<K> Watched<K> {
         self.objects().keys().cloned().collect()
     }
 
+    /// Whether the first list has been read to its end.
+    #[cfg(test)]
+    pub(crate) fn is_complete(&self) -> bool {
+        *self.inner.complete.borrow()
+    }
+
     /// Waits until the first list has been read to its end.
     pub(crate) async fn completed(&self) {
         let mut complete = self.inner.complete.subscribe();

@@ -1,7 +1,14 @@
 //! Three operators in one process, over real sockets, real TLS and real disks, without any API server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::match_wild_err_arm,
+    reason = "a test fails by panicking"
+)]
+
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -145,7 +152,7 @@ fn web() -> (WorkloadKey, WorkloadSpec) {
     let rules = PlacementRules {
         mode: Mode::Divided,
         replicas: Some(6),
-        match_labels: Default::default(),
+        match_labels: BTreeMap::new(),
         domicile: BTreeSet::new(),
     };
     let spec = WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap();

@@ -118,14 +118,24 @@ impl Hands {
         let mut inventory = before.unwrap_or_default();
         let stale: BTreeSet<ObjectId> = inventory.objects.difference(&wanted).cloned().collect();
         let namespace = &verified.consent.namespace;
-        let made = verified.consent.pod_security.map(|_| namespace.clone());
+        self.none_is_foreign(key, wanted.difference(&inventory.objects))
+            .await
+            .map_err(|error| refused(error, None))?;
+        let ours = self.namespace_is_ours(namespace).await;
+        let ours =
+            ours.map_err(|error| refused((format!("Namespace '{namespace}'"), error), None))?;
+        let made = verified
+            .consent
+            .pod_security
+            .filter(|_| ours)
+            .map(|_| namespace.clone());
         inventory.epoch = applied.epoch;
         inventory.made_namespace = inventory.made_namespace.or(made);
         inventory.objects.extend(wanted.iter().cloned());
         let written = inventory::write(cluster, key, &inventory).await;
         written.map_err(|error| refused(("inventory".into(), error), None))?;
         let result = async {
-            self.namespace(key, verified)
+            self.namespace(key, verified, ours)
                 .await
                 .map_err(|error| (format!("Namespace '{namespace}'"), error))?;
             for (id, object) in resolved {
@@ -244,12 +254,53 @@ impl Hands {
         Ok(serde_json::to_value(answer).unwrap_or_default())
     }
 
-    /// A namespace of the same owner only has to exist; that of a guest is made for it, at the level its grant says.
-    async fn namespace(&self, key: &WorkloadKey, verified: &Verified) -> Result<(), CallError> {
+    /// Refuses to take over an object that somebody else made: what is there already and not marked is not ours.
+    async fn none_is_foreign(
+        &self,
+        key: &WorkloadKey,
+        new: impl Iterator<Item = &ObjectId>,
+    ) -> Result<(), (String, CallError)> {
+        for id in new {
+            let found = async { optional(self.api(id).await?.get(&id.name)).await };
+            let Some(object) = found.await.map_err(|error| (id.to_string(), error))? else {
+                continue;
+            };
+            let labels = object.metadata.labels.unwrap_or_default();
+            if marks(key)
+                .iter()
+                .any(|(name, value)| labels.get(*name) != Some(value))
+            {
+                let message = "an object of this name is there already and was not made for this workload; delete it or \
+                    choose another name"
+                    .to_owned();
+                return Err((id.to_string(), CallError::Refused { code: 409, message }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a namespace is not there yet, or was made by Hanse.
+    async fn namespace_is_ours(&self, name: &str) -> Result<bool, CallError> {
+        let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
+        let found = optional(api.get(name)).await?;
+        Ok(found.is_none_or(|found| {
+            let labels = found.metadata.labels.unwrap_or_default();
+            labels.get(names::MANAGED_BY_LABEL).map(String::as_str) == Some(names::FIELD_MANAGER)
+        }))
+    }
+
+    /// A namespace of the same owner only has to exist; that of a guest is made for it, at the level its grant says. One
+    /// that somebody else made keeps its labels.
+    async fn namespace(
+        &self,
+        key: &WorkloadKey,
+        verified: &Verified,
+        ours: bool,
+    ) -> Result<(), CallError> {
         let name = &verified.consent.namespace;
         let mut namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        if let Some(level) = verified.consent.pod_security {
+        if let Some(level) = verified.consent.pod_security.filter(|_| ours) {
             namespace["metadata"]["labels"] = json!({
                 names::MANAGED_BY_LABEL: names::FIELD_MANAGER,
                 names::OWNER_LABEL: key.owner.as_str(),
