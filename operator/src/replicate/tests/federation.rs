@@ -105,6 +105,21 @@ impl Disk for InMemory {
 async fn an_idle_leader_knows_that_it_is_still_heard() {
     let pipes = Pipes::default();
     let [founder, _second, _third] = three(&pipes).await;
+    // Growing ends with an entry of its own, which says that the old configuration is over.
+    let growing = founder.ledger.raft().wait(Some(PATIENCE));
+    let settled = growing.metrics(
+        |metrics| {
+            let uniform = metrics
+                .membership_config
+                .membership()
+                .get_joint_config()
+                .len()
+                == 1;
+            uniform && metrics.last_applied.as_ref().map(|id| id.index()) == metrics.last_log_index
+        },
+        "the end of the growth",
+    );
+    settled.await.unwrap();
     let height = founder.ledger.read(|state| state.index);
     let now = tokio::time::Instant::now();
     let waiting = founder.ledger.raft().wait(Some(PATIENCE));
