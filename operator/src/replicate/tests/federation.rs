@@ -115,7 +115,8 @@ async fn an_idle_leader_knows_that_it_is_still_heard() {
                 .get_joint_config()
                 .len()
                 == 1;
-            uniform && metrics.last_applied.as_ref().map(|id| id.index()) == metrics.last_log_index
+            let applied = metrics.last_applied.as_ref();
+            uniform && applied.is_some_and(|id| Some(id.index()) == metrics.last_log_index)
         },
         "the end of the growth",
     );
