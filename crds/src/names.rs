@@ -11,17 +11,16 @@ pub const API_VERSION: &str = "hanse.dev/v1alpha1";
 pub const FEDERATION_NAME: &str = "hanse";
 /// Namespace the operator runs in unless it is told another.
 pub const DEFAULT_NAMESPACE: &str = "hanse-system";
-/// Field manager of everything the operator applies, and value of [`MANAGED_BY_LABEL`].
+/// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "hanse";
 
-/// Label on every object applied in a host; its value is [`FIELD_MANAGER`].
-pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// Label on every object applied in a host: the owner of the workload.
-pub const OWNER_LABEL: &str = "hanse.dev/owner";
-/// Label on every object applied in a host: the name of the workload.
+/// Label on every object applied in a host: a short id of the workload it was applied for, to select by.
 pub const WORKLOAD_LABEL: &str = "hanse.dev/workload";
-/// Label on every object applied in a host: the namespace of the workload in its owner's clusters.
-pub const WORKLOAD_NAMESPACE_LABEL: &str = "hanse.dev/workload-namespace";
+/// Annotation on every object applied in a host: the workload it was applied for, as `OWNER/NAMESPACE/NAME`. It decides whose
+/// an object is.
+pub const WORKLOAD_ANNOTATION: &str = "hanse.dev/workload";
+/// Label on a namespace that Hanse made for a guest: the guest's owner.
+pub const GUEST_LABEL: &str = "hanse.dev/guest";
 /// Label on a `Member` that describes another cluster; its value is [`TRUE`]. Mirrored rows are read-only.
 pub const MIRRORED_LABEL: &str = "hanse.dev/mirrored";
 /// Label on the `ConfigMap` that lists what a placement applied in this host; its value is [`TRUE`].
@@ -34,6 +33,8 @@ pub const EPOCH_ANNOTATION: &str = "hanse.dev/epoch";
 /// Annotation on a workload: `<ledger generation>:<SHA-256 of the canonical spec>` of what the operator last wrote there.
 /// A user's edit is an edit of that generation.
 pub const SYNCED_ANNOTATION: &str = "hanse.dev/synced";
+/// Annotation on a mirrored `Member`: its value [`TRUE`] asks the operator to revoke that member.
+pub const REVOKE_ANNOTATION: &str = "hanse.dev/revoke";
 /// Finalizer on a workload: its objects are removed from every host before it goes.
 pub const PLACEMENTS_FINALIZER: &str = "hanse.dev/placements";
 

@@ -337,9 +337,8 @@ fn every_definition_fits_into_the_annotation_of_a_client_side_apply() {
 fn labels_annotations_and_finalizers_are_under_the_group_of_the_kinds() {
     use hanse_crds::names;
     let own = [
-        names::OWNER_LABEL,
         names::WORKLOAD_LABEL,
-        names::WORKLOAD_NAMESPACE_LABEL,
+        names::GUEST_LABEL,
         names::MIRRORED_LABEL,
         names::INVENTORY_LABEL,
         names::INVITATION_LABEL,

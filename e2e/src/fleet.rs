@@ -21,6 +21,7 @@ mod dump;
 mod federate;
 mod links;
 mod plan;
+mod workload;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -32,7 +33,10 @@ use futures::future::{try_join, try_join_all};
 use kube::Client;
 
 use self::links::PeerLinks;
-pub use self::plan::{Links, MemberPlan};
+pub use self::{
+    plan::{Links, MemberPlan},
+    workload::{Shares, Workload},
+};
 use crate::{
     binaries::Binaries,
     cluster::Cluster,

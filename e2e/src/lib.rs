@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`Fleet`] | several clusters, each with its operator, and every link between them: the words a story is told in |
+//! | [`Workload`] | which workload a story is about |
 //! | [`Cluster`] | one real control plane with fake nodes |
 //! | [`Operator`] | one operator process |
 //! | [`Proxy`] | one link that can fail |
@@ -32,7 +33,7 @@ pub mod workspace;
 pub use binaries::{Binaries, BinariesError};
 pub use cluster::{Cluster, ClusterError, Component, Nodes};
 pub use condition::{ConditionError, await_condition, hold_condition};
-pub use fleet::{Fleet, Links, MemberPlan};
+pub use fleet::{Fleet, Links, MemberPlan, Shares, Workload};
 pub use operator::{Entry, Operator, OperatorFlags};
 pub use pki::PkiError;
 pub use port::{PortError, free_ports};

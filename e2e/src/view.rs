@@ -80,8 +80,8 @@ impl View {
 
 /// Only what Hanse has applied.
 fn ours() -> watcher::Config {
-    use hanse_crds::names::{FIELD_MANAGER, MANAGED_BY_LABEL};
-    watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={FIELD_MANAGER}"))
+    use hanse_crds::names::WORKLOAD_LABEL;
+    watcher::Config::default().labels(WORKLOAD_LABEL)
 }
 
 fn watch<K>(client: &Client, config: watcher::Config, watches: &mut JoinSet<()>) -> Store<K>

@@ -3,83 +3,25 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hanse_e2e::{Fleet, MemberPlan, await_condition, workspace};
+use hanse_e2e::{Fleet, MemberPlan, Shares, Workload, await_condition};
+use serde_json::json;
 
 /// Longer than any step takes on a loaded machine; reached only by a failure.
 const SOON: Duration = Duration::from_mins(1);
 
-const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
+/// Where the owner of the workloads has its cluster.
+const HOME: &str = "bergen";
 
-async fn example(fleet: &Fleet, member: &str, file: &str) -> Result<()> {
-    let text = std::fs::read_to_string(workspace::root().join("examples").join(file))?;
-    fleet.apply_yaml(member, &text).await.map(drop)
-}
+const WEB: Workload = Workload {
+    owner: "fjord",
+    namespace: "shop",
+    name: "web",
+};
+const BAD: Workload = Workload { name: "bad", ..WEB };
 
-/// The replicas of the Deployment `web` in each member; `-` where there is none.
-async fn shares(fleet: &Fleet, owner: &str) -> Result<Vec<String>> {
-    let mut shares = Vec::new();
-    for member in MEMBERS {
-        let namespace = fleet.namespace_in(member, owner, "shop")?;
-        let arguments = [
-            "get",
-            "deployment",
-            "web",
-            "--ignore-not-found",
-            "-o",
-            "jsonpath={.spec.replicas}",
-            "-n",
-            &namespace,
-        ];
-        let replicas = fleet.kubectl(member, &arguments).await?;
-        shares.push(if replicas.is_empty() {
-            "-".to_owned()
-        } else {
-            replicas
-        });
-    }
-    Ok(shares)
-}
+const READY_REASON: &str = "{.status.conditions[?(@.type==\"Ready\")].reason}";
+const READY_MESSAGE: &str = "{.status.conditions[?(@.type==\"Ready\")].message}";
 
-async fn await_shares(fleet: &Fleet, what: &str, expected: [&str; 3]) -> Result<()> {
-    await_condition(what, SOON, async || {
-        let shares = shares(fleet, "fjord").await?;
-        ensure!(
-            shares == expected,
-            "the replicas in {MEMBERS:?} are {shares:?}"
-        );
-        Ok(())
-    })
-    .await?;
-    Ok(())
-}
-
-async fn field(fleet: &Fleet, member: &str, name: &str, path: &str) -> Result<String> {
-    let path = format!("jsonpath={path}");
-    fleet
-        .kubectl(member, &["get", "fwl", name, "-n", "shop", "-o", &path])
-        .await
-}
-
-async fn await_field(
-    fleet: &Fleet,
-    member: &str,
-    name: &str,
-    path: &str,
-    part: &str,
-) -> Result<()> {
-    await_condition(format!("{name}: {path} has '{part}'"), SOON, async || {
-        let found = field(fleet, member, name, path).await?;
-        ensure!(found.contains(part), "it is '{found}'");
-        Ok(())
-    })
-    .await?;
-    Ok(())
-}
-
-#[allow(
-    clippy::too_many_lines,
-    reason = "one story on one fleet, told in order"
-)]
 #[tokio::test(flavor = "multi_thread")]
 async fn three_owners_share_their_clusters_as_far_as_each_consents() -> Result<()> {
     let plans = [
@@ -89,159 +31,112 @@ async fn three_owners_share_their_clusters_as_far_as_each_consents() -> Result<(
     ];
     let mut fleet = Fleet::federated("federation", plans).await?;
 
-    // Without a grant only the owner's own cluster hosts, and the status says why the others do not.
-    example(&fleet, "bergen", "web.yaml").await?;
-    await_shares(&fleet, "the owner's cluster runs it alone", ["-", "6", "-"]).await?;
-    await_field(
-        &fleet,
-        "bergen",
-        "web",
-        "{.status.excluded[*].reason}",
-        "NotGranted NotGranted",
-    )
-    .await?;
-    fleet
-        .kubectl(
-            "bergen",
-            &["delete", "fwl", "web", "-n", "shop", "--timeout=60s"],
-        )
-        .await?;
-    await_shares(&fleet, "nothing is left", ["-", "-", "-"]).await?;
+    without_a_grant_only_the_owner_hosts(&fleet).await?;
+    with_grants_all_host_a_share(&fleet).await?;
+    a_host_that_drifts_is_corrected(&fleet).await?;
+    a_revoked_grant_moves_the_share_away(&fleet).await?;
+    a_bad_manifest_is_reported(&fleet).await?;
+    without_a_quorum_nothing_changes(&mut fleet).await?;
 
-    // With grants it is divided, and every replica becomes ready.
-    for member in MEMBERS {
-        example(&fleet, member, "hosting-policy.yaml").await?;
-    }
-    // A first placement stays, so it is made anew until it was made with every grant in the ledger.
-    await_condition("the grants allow a division by three", SOON, async || {
-        example(&fleet, "bergen", "web.yaml").await?;
-        let known = field(&fleet, "bergen", "web", "{.status.survives}").await?;
-        let excluded = field(&fleet, "bergen", "web", "{.status.excluded[*].reason}").await?;
-        let shares = shares(&fleet, "fjord").await?;
-        if known.is_empty() || shares.contains(&"-".to_owned()) {
-            if !known.is_empty() && excluded.is_empty() {
-                fleet
-                    .kubectl(
-                        "bergen",
-                        &["delete", "fwl", "web", "-n", "shop", "--timeout=60s"],
-                    )
-                    .await?;
-            }
-            anyhow::bail!("excluded '{excluded}', shares {shares:?}");
-        }
-        Ok(())
-    })
-    .await?;
-    await_shares(&fleet, "it is divided by three", ["2", "2", "2"]).await?;
-    await_field(
-        &fleet,
-        "bergen",
-        "web",
-        "{.status.conditions[?(@.type==\"Ready\")].reason}",
-        "AllReplicasReady",
-    )
-    .await?;
+    // The killed members come back, and deleting removes everything everywhere.
+    fleet.restart("lubeck").await?;
+    fleet.restart("riga").await?;
+    fleet.await_quorum().await?;
+    fleet.delete_workload(HOME, &WEB).await?;
+    fleet.delete_workload(HOME, &BAD).await?;
+    fleet.await_shares("nothing is left", &WEB, &[]).await?;
+    fleet.end().await
+}
 
-    // An update rolls through.
-    let nine = r#"{"spec": {"placement": {"replicas": 9}}}"#;
+/// The status says why the others do not.
+async fn without_a_grant_only_the_owner_hosts(fleet: &Fleet) -> Result<()> {
+    fleet.apply_example(HOME, "web.yaml").await?;
     fleet
-        .kubectl(
-            "bergen",
-            &[
-                "patch",
-                "fwl",
-                "web",
-                "-n",
-                "shop",
-                "--type=merge",
-                "-p",
-                nine,
-            ],
-        )
+        .await_shares("the owner's cluster runs it alone", &WEB, &[("bergen", 6)])
         .await?;
-    await_shares(&fleet, "nine are divided by three", ["3", "3", "3"]).await?;
+    let reasons = "{.status.excluded[*].reason}";
+    fleet
+        .await_field(HOME, &WEB, reasons, "NotGranted NotGranted")
+        .await?;
+    fleet.delete_workload(HOME, &WEB).await?;
+    fleet.await_shares("nothing is left", &WEB, &[]).await
+}
 
-    // A host that drifts is corrected.
-    let guest = fleet.namespace_in("riga", "fjord", "shop")?;
+/// Every replica becomes ready, and an update changes every share.
+async fn with_grants_all_host_a_share(fleet: &Fleet) -> Result<()> {
+    fleet.await_consent_of_all(HOME).await?;
+    fleet.apply_example(HOME, "web.yaml").await?;
+    let twos = [("lubeck", 2), ("bergen", 2), ("riga", 2)];
     fleet
-        .kubectl(
-            "riga",
-            &["scale", "deployment", "web", "--replicas=7", "-n", &guest],
-        )
+        .await_shares("six are divided by three", &WEB, &twos)
         .await?;
-    await_shares(&fleet, "the drift is corrected", ["3", "3", "3"]).await?;
     fleet
-        .kubectl("riga", &["delete", "deployment", "web", "-n", &guest])
+        .await_field(HOME, &WEB, READY_REASON, "AllReplicasReady")
         .await?;
-    await_shares(&fleet, "the deleted object is back", ["3", "3", "3"]).await?;
 
-    // A revoked grant moves the workload away.
+    let nine = json!({"spec": {"placement": {"replicas": 9}}});
+    fleet.patch_workload(HOME, &WEB, &nine).await?;
+    let threes = [("lubeck", 3), ("bergen", 3), ("riga", 3)];
+    fleet
+        .await_shares("nine are divided by three", &WEB, &threes)
+        .await
+}
+
+async fn a_host_that_drifts_is_corrected(fleet: &Fleet) -> Result<()> {
+    let threes = [("lubeck", 3), ("bergen", 3), ("riga", 3)];
+    let guest = fleet.namespace_in("riga", WEB.owner, WEB.namespace)?;
+    let scale = ["scale", "deployment", "web", "--replicas=7", "-n", &guest];
+    fleet.kubectl("riga", &scale).await?;
+    fleet
+        .await_shares("the replicas are corrected", &WEB, &threes)
+        .await?;
+    let delete = ["delete", "deployment", "web", "-n", &guest];
+    fleet.kubectl("riga", &delete).await?;
+    fleet
+        .await_shares("the deleted object is back", &WEB, &threes)
+        .await
+}
+
+async fn a_revoked_grant_moves_the_share_away(fleet: &Fleet) -> Result<()> {
     fleet.kubectl("riga", &["delete", "hpol", "--all"]).await?;
-    await_condition("riga's share moved away", SOON, async || {
-        let shares = shares(&fleet, "fjord").await?;
-        let total: u32 = shares
-            .iter()
-            .filter_map(|share| share.parse::<u32>().ok())
-            .sum();
+    await_condition("the share of riga has moved away", SOON, async || {
+        let shares = fleet.shares(&WEB).await?;
+        let total: i32 = shares.values().sum();
         ensure!(
-            shares[2] == "-" && total == 9,
-            "the replicas in {MEMBERS:?} are {shares:?}"
+            !shares.contains_key("riga") && total == 9,
+            "the replicas are {shares:?}"
         );
         Ok(())
     })
     .await?;
+    Ok(())
+}
 
-    // A bad manifest is told with the object and the API server's words.
+/// The status names the object and has the API server's words.
+async fn a_bad_manifest_is_reported(fleet: &Fleet) -> Result<()> {
     let bad = r#"{"apiVersion": "hanse.dev/v1alpha1", "kind": "FederatedWorkload", "metadata": {"name": "bad", "namespace": "shop"},
         "spec": {"manifests": [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "bad"}, "spec": {"replicas": 1}}]}}"#;
-    fleet.apply_yaml("bergen", bad).await?;
-    let reason = "{.status.conditions[?(@.type==\"Ready\")].message}";
-    await_field(&fleet, "bergen", "bad", reason, "Deployment 'bad'").await?;
-    await_field(&fleet, "bergen", "bad", reason, "spec.selector").await?;
-
-    // Without a quorum nothing moves and nothing is deleted, and the status says why.
-    let before = shares(&fleet, "fjord").await?;
-    fleet.kill_all(&["lubeck", "riga"]).await?;
-    await_field(
-        &fleet,
-        "bergen",
-        "web",
-        "{.status.conditions[?(@.type==\"Ready\")].reason}",
-        "QuorumLost",
-    )
-    .await?;
-    let namespace = "shop";
-    let left = fleet
-        .kubectl(
-            "bergen",
-            &[
-                "get",
-                "deployment",
-                "web",
-                "-o",
-                "jsonpath={.spec.replicas}",
-                "-n",
-                namespace,
-            ],
-        )
-        .await
-        .context("the survivor's copy is there")?;
-    ensure!(
-        left == before[1],
-        "the survivor runs {left} instead of {}",
-        before[1]
-    );
-
-    // They come back, and deleting removes everything everywhere.
-    fleet.restart("lubeck").await?;
-    fleet.restart("riga").await?;
-    fleet.await_quorum().await?;
+    fleet.apply_yaml(HOME, bad).await?;
     fleet
-        .kubectl(
-            "bergen",
-            &["delete", "fwl", "--all", "-n", "shop", "--timeout=90s"],
-        )
+        .await_field(HOME, &BAD, READY_MESSAGE, "Deployment 'bad'")
         .await?;
-    await_shares(&fleet, "nothing is left", ["-", "-", "-"]).await?;
-    fleet.end().await
+    fleet
+        .await_field(HOME, &BAD, READY_MESSAGE, "spec.selector")
+        .await
+}
+
+/// Nothing moves, nothing is deleted, and the status says why. Both other members are killed.
+async fn without_a_quorum_nothing_changes(fleet: &mut Fleet) -> Result<()> {
+    let before: Shares = fleet.shares(&WEB).await?;
+    fleet.kill_all(&["lubeck", "riga"]).await?;
+    fleet
+        .await_field(HOME, &WEB, READY_REASON, "QuorumLost")
+        .await?;
+    let left = fleet.replicas(HOME, &WEB).await?;
+    let left = left.context("the survivor has no Deployment any more")?;
+    ensure!(
+        before.get(HOME) == Some(&left),
+        "the survivor runs {left}, and {before:?} ran before"
+    );
+    Ok(())
 }

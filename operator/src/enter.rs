@@ -3,22 +3,27 @@
 //! What it is afterwards stands in the data directory ([`Membership`]); from then on the flags that got it in are
 //! ignored.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, bail};
 use hanse_core::{
     command::{Command, Newcomer, SignedCommand, admission_message},
     id::FederationId,
     state::Outcome,
+    timings::Timings,
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tracing::{info, warn};
 
 use crate::{
-    identity::{Identity, Membership},
+    identity::Membership,
     invitation::Invitation,
+    ops::readiness::Readiness,
     peer::{
-        Peer, Peers,
+        Credentials, Peer, Peers,
         proto::federation::{JoinRequest, JoinResponse, federation_client::FederationClient},
     },
     settings::{Entry, Settings},
@@ -30,21 +35,24 @@ const JOIN_WITHIN: Duration = Duration::from_secs(10);
 /// Pause before the voters of an invitation are asked again.
 const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What this member is. Asks the federation of an invitation until it answers; a refusal is an error, since only a
-/// person can change it.
+/// What this member is. Asks the federation of an invitation until it answers, and says in `readiness` what it waits for; a
+/// refusal is an error, since only a person can change it.
 pub async fn enter(
     settings: &Settings,
-    identity: &Identity,
+    credentials: &Credentials,
     peers: &Peers,
-    random: impl FnOnce() -> [u8; 16],
+    readiness: &watch::Sender<Readiness>,
+    federation: impl FnOnce() -> FederationId,
 ) -> anyhow::Result<Membership> {
     if let Some(membership) = Membership::read(&settings.data_dir)? {
         check_same(settings, &membership)?;
         return Ok(membership);
     }
     let membership = match &settings.entry {
-        Entry::Found => found(settings, FederationId(random())),
-        Entry::Join(invitation) => join(settings, identity, peers, invitation).await?,
+        Entry::Found => found(settings, federation())?,
+        Entry::Join(invitation) => {
+            join(settings, credentials, peers, invitation, readiness).await?
+        }
         Entry::Resume => bail!(
             "the data directory {} holds no member; use --found to found a federation or --invitation to join one",
             settings.data_dir.display()
@@ -68,27 +76,29 @@ fn check_same(settings: &Settings, membership: &Membership) -> anyhow::Result<()
     )
 }
 
-fn found(settings: &Settings, federation: FederationId) -> Membership {
+fn found(settings: &Settings, federation: FederationId) -> anyhow::Result<Membership> {
     info!(%federation, "founding a federation");
-    Membership {
+    Ok(Membership {
         federation,
         name: settings.name.clone(),
         owner: settings.owner.clone(),
         founding: true,
+        timings: settings.timings.to_found()?,
         voters: BTreeSet::new(),
-    }
+    })
 }
 
 async fn join(
     settings: &Settings,
-    identity: &Identity,
+    credentials: &Credentials,
     peers: &Peers,
     invitation: &Invitation,
+    readiness: &watch::Sender<Readiness>,
 ) -> anyhow::Result<Membership> {
     let newcomer = Newcomer {
         name: settings.name.clone(),
         owner: settings.owner.clone(),
-        key: identity.public(),
+        key: credentials.public(),
     };
     let invited = &invitation.key;
     let proof = invited.sign(&admission_message(&invitation.federation, &newcomer));
@@ -97,10 +107,10 @@ async fn join(
         newcomer,
         proof,
     };
-    let signed = SignedCommand::sign(&invitation.federation, &identity.key, 1, &command);
+    let signed = SignedCommand::sign(&invitation.federation, &credentials.key, 1, &command);
     info!(federation = %invitation.federation, "asking to join");
     let voters = loop {
-        if let Some(voters) = ask_all(peers, invitation, &signed).await? {
+        if let Some(voters) = ask_all(peers, invitation, &signed, readiness).await? {
             break voters;
         }
         sleep(JOIN_AGAIN_AFTER).await;
@@ -111,6 +121,7 @@ async fn join(
         name: settings.name.clone(),
         owner: settings.owner.clone(),
         founding: false,
+        timings: Timings::default(),
         voters: voters.into_iter().collect(),
     })
 }
@@ -120,12 +131,17 @@ async fn ask_all(
     peers: &Peers,
     invitation: &Invitation,
     signed: &SignedCommand,
+    readiness: &watch::Sender<Readiness>,
 ) -> anyhow::Result<Option<Vec<Peer>>> {
     for voter in &invitation.voters {
         match ask(peers, voter, signed).await {
             Ok(response) => return accepted(&response, invitation).map(Some),
             Err(error) => {
                 warn!(address = voter.address, %error, "this voter could not decide; trying the next");
+                readiness.send_replace(Readiness::waiting_for(format!(
+                    "a voter to admit this member: {} said: {error:#}",
+                    voter.address
+                )));
             }
         }
     }
@@ -160,10 +176,4 @@ fn accepted(response: &JoinResponse, invitation: &Invitation) -> anyhow::Result<
     } else {
         voters
     })
-}
-
-/// The directory of one seat's replica. A seat belongs to one volume for ever, so its number is in the path.
-#[must_use]
-pub fn ledger_directory(data_dir: &Path, node: hanse_core::id::NodeId) -> std::path::PathBuf {
-    data_dir.join("ledger").join(node.to_string())
 }

@@ -1,33 +1,32 @@
-//! All IO of Hanse, in modules in the order in which data flows. `run` wires them on one page; nothing here decides.
+//! All IO of Hanse. Nothing here decides; decisions are in [`hanse_core`].
 //!
-//! - [`settings`], [`identity`], [`enter`]: what this operator is told, what it is, and how it became that.
-//! - [`peer`]: how operators reach one another.
-//! - [`replicate`]: the ledger, this member's seat in it and its way to it.
-//! - [`plan`]: the leader's loop.
-//! - [`assign`]: members' streams on the voters' side.
-//! - [`cluster`], [`local`]: the API server of the cluster this operator runs in.
-//! - [`observe`]: what owners write there becomes commands.
+//! The modules are in the order in which they may import one another: each only from those before it, which
+//! `tests/imports.rs` checks. `run` wires them on one page.
+//!
+//! - [`peer`], [`identity`]: pinned TLS between operators; this member's key and what it remembers.
+//! - [`environment`], [`invitation`], [`settings`]: what an operator has of the world, and what it is told.
+//! - [`cluster`]: the API server of the cluster this operator runs in.
+//! - [`replicate`]: the ledger, and nothing else.
+//! - [`uplink`]: what every member does: one stream to a voter, its slice, its commands.
+//! - [`voter`]: what a voter and the leader do: seat, sessions, leases, planning.
+//! - [`observe`]: what owners write in the local cluster becomes commands.
 //! - [`realize`]: what was placed here becomes objects.
 //! - [`report`]: what became of it becomes status.
-//! - [`admin`], [`metrics`], [`telemetry`]: for whoever looks after it.
+//! - [`ops`]: probes, metrics, the log, notices.
+//! - [`enter`], [`run`]: how a cluster comes to be a member, and the wiring.
 
-pub mod admin;
-mod agenda;
-pub mod assign;
 pub mod cluster;
 pub mod enter;
+pub mod environment;
 pub mod identity;
 pub mod invitation;
-pub mod local;
-pub mod metrics;
-pub mod notify;
 pub mod observe;
+pub mod ops;
 pub mod peer;
-pub mod plan;
 pub mod realize;
 pub mod replicate;
 pub mod report;
 pub mod run;
 pub mod settings;
-pub mod telemetry;
-pub mod watched;
+pub mod uplink;
+pub mod voter;

@@ -9,19 +9,23 @@
 //! | [`invitations`] | `Secret`s through which the CLI asks for an invitation | `Invite` |
 //!
 //! Each compares what the API server has with what the ledger has and proposes the difference; none remembers an
-//! event. What the watches teach about this cluster itself, its grants and its attributes, goes out through
-//! [`Terms`], because a host decides on what its own API server says and on nothing else.
+//! event. [`edit`] decides about a workload, [`round`] carries it out, [`memory`] is what rounds remember. What the watches
+//! teach about this cluster itself, its grants and its attributes, goes out through [`terms`], because a host decides on
+//! what its own API server says and on nothing else.
 //!
-//! Absent on purpose: status. What became of a workload is written by `report`; what is wrong with an object as it is
-//! written goes there through [`Faults`].
+//! Absent on purpose: status. What became of a workload is written by `report`; what keeps an object from being what it
+//! asks for goes there through [`problems`].
 
-use std::sync::Arc;
-
-use hanse_core::{command::Attributes, grant::Grant, id::WorkloadKey};
-use tokio::sync::watch;
+use hanse_core::{
+    command::Attributes,
+    id::{MemberName, WorkloadKey},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::{cluster::Cluster, local::Local, watched::ObjectKey};
+use crate::{
+    cluster::{Cluster, Local},
+    uplink::Uplink,
+};
 
 mod edit;
 #[cfg(test)]
@@ -29,69 +33,49 @@ pub(crate) mod fixture;
 pub(crate) mod hosting_policy;
 mod invitations;
 pub(crate) mod member;
+mod memory;
+mod problems;
 mod revocation;
+mod round;
+mod terms;
 mod workloads;
 
-pub use edit::{Fault, Faults};
-pub use hosting_policy::Publication;
+pub use problems::{Problem, Problems};
+pub use terms::{Publication, Terms, TermsSender, terms};
+pub(crate) use workloads::object_key;
 
-/// Under which terms this cluster hosts, by the word of its own API server. `None` until that has been read.
-#[derive(Debug, Clone)]
-pub struct Terms {
-    /// What other owners may run here.
-    pub grants: watch::Receiver<Option<Arc<Vec<Grant>>>>,
-    /// What this cluster is: its jurisdiction above all.
-    pub attributes: watch::Receiver<Option<Arc<Attributes>>>,
-    /// What became of the grants in the ledger.
-    pub publication: watch::Receiver<Publication>,
-}
-
-/// The other side of [`Terms`], filled in by [`run`].
-#[derive(Debug)]
-pub struct TermsKept {
-    grants: watch::Sender<Option<Arc<Vec<Grant>>>>,
-    attributes: watch::Sender<Option<Arc<Attributes>>>,
-    publication: watch::Sender<Publication>,
-}
-
-/// The terms, and what [`run`] needs to keep them.
-#[must_use]
-pub fn terms() -> (TermsKept, Terms) {
-    let (grants, grants_out) = watch::channel(None);
-    let (attributes, attributes_out) = watch::channel(None);
-    let (publication, publication_out) = watch::channel(Publication::default());
-    let kept = TermsKept {
-        grants,
-        attributes,
-        publication,
-    };
-    let terms = Terms {
-        grants: grants_out,
-        attributes: attributes_out,
-        publication: publication_out,
-    };
-    (kept, terms)
+/// The problems of everything that is observed.
+#[derive(Debug, Clone, Default)]
+pub struct AllProblems {
+    /// Of workloads.
+    pub workloads: Problems<WorkloadKey>,
+    /// Of `Member` rows: this member's own description, and requests to revoke others.
+    pub members: Problems<MemberName>,
 }
 
 /// Observes until `stop`. `first` describes this member where its own `Member` object does not exist yet.
 pub async fn run(
     cluster: &Cluster,
+    uplink: &Uplink,
     local: &Local,
-    terms: &TermsKept,
-    faults: &Faults,
+    terms: &TermsSender,
+    problems: &AllProblems,
     first: &Attributes,
     stop: &CancellationToken,
 ) {
+    let own = member::Own {
+        cluster,
+        uplink,
+        members: &local.members,
+        published: terms.attributes(),
+        problems: &problems.members,
+        first,
+    };
     tokio::join!(
-        workloads::run(cluster, &local.workloads, faults, stop),
-        member::run(cluster, &local.members, &terms.attributes, first, stop),
-        hosting_policy::run(cluster, &local.policies, terms, stop),
-        revocation::run(cluster, &local.members, stop),
-        invitations::run(cluster, stop),
+        workloads::run(cluster, uplink, &local.workloads, &problems.workloads, stop),
+        own.run(stop),
+        hosting_policy::run(uplink, &local.policies, terms, stop),
+        revocation::run(uplink, &local.members, &problems.members, stop),
+        invitations::run(cluster, uplink, stop),
     );
-}
-
-/// Where the ledger's workload lives in the local API server.
-pub(crate) fn object_key(workload: &WorkloadKey) -> ObjectKey {
-    (workload.namespace.to_string(), workload.name.to_string())
 }

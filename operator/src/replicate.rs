@@ -7,14 +7,13 @@
 //!
 //! - [`ledger`]: the handle everyone else holds: open, found, read, propose, shut down.
 //! - [`propose`]: how a command gets its outcome, and what an answer that fails to come means.
-//! - [`uplink`]: the member's one stream to a voter. [`seat`]: this member's own voter.
 //! - [`membership`]: carries out what [`hanse_core::quorum`] decides about who votes.
 //! - [`engine`]: the consensus engine's types, named once.
 //! - [`network`], [`service`], [`wire`]: what voters say to one another, who may say it, and how it is written.
 //! - [`log_store`], [`state_store`], [`encoding`], [`storage`]: what is on disk; the file system is touched in `storage` only.
 //! - [`machine`]: applies committed entries and takes snapshots.
 //!
-//! Absent on purpose: rules (they are in `hanse_core::state`), leases and plans (the leader's, in `plan`), certificates
+//! Absent on purpose: rules (they are in `hanse_core::state`), leases and plans (the leader's, in `voter`), certificates
 //! (in `peer`). The state lives in memory and is rebuilt from the newest snapshot and the log behind it.
 
 pub mod encoding;
@@ -25,11 +24,9 @@ pub mod machine;
 pub mod membership;
 pub mod network;
 pub mod propose;
-pub mod seat;
 pub mod service;
 pub mod state_store;
 pub mod storage;
-pub mod uplink;
 pub mod wire;
 
 #[cfg(test)]

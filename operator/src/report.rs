@@ -24,18 +24,23 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio::time::{Duration, sleep};
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    cluster::{CallError, Cluster, bounded, optional},
-    local::Local,
-    observe::{Faults, object_key},
+    cluster::{CallError, Cluster, Local, bounded, optional},
+    observe::{AllProblems, object_key},
+    uplink::{Uplink, UplinkStanding},
 };
 
+mod conditions;
 mod federation;
 mod member;
+mod number;
 mod workload;
 
 /// Status writes under way at once.
@@ -48,37 +53,87 @@ const PACE: Duration = Duration::from_millis(50);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Reports until `stop`.
-pub async fn run(cluster: &Cluster, local: &Local, faults: &Faults, stop: &CancellationToken) {
+pub async fn run(
+    cluster: &Cluster,
+    uplink: &Uplink,
+    local: &Local,
+    problems: &AllProblems,
+    stop: &CancellationToken,
+) {
     let reporter = Reporter {
         cluster,
+        uplink,
         local,
-        faults,
+        problems,
     };
     stop.run_until_cancelled(reporter.keep()).await;
 }
 
 struct Reporter<'a> {
     cluster: &'a Cluster,
+    uplink: &'a Uplink,
     local: &'a Local,
-    faults: &'a Faults,
+    problems: &'a AllProblems,
+}
+
+/// How this member stands with the federation, as its status tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    /// Its stream to a leader stands.
+    attached: bool,
+    /// A leader that hears a quorum acknowledged a heartbeat within the lease.
+    quorate: bool,
+}
+
+impl Standing {
+    fn of(standing: &UplinkStanding) -> Self {
+        Self {
+            attached: standing.attached,
+            quorate: standing
+                .lease_ends
+                .is_some_and(|ends| ends > Instant::now()),
+        }
+    }
+}
+
+/// Waits until the standing is another than `seen`. `false` when the uplink has ended.
+async fn differs(standing: &mut watch::Receiver<UplinkStanding>, seen: Standing) -> bool {
+    loop {
+        let now = *standing.borrow_and_update();
+        if Standing::of(&now) != seen {
+            return true;
+        }
+        // The lease moves with every heartbeat; only its end is news.
+        let over = async {
+            match now.lease_ends.filter(|_| seen.quorate) {
+                Some(ends) => sleep_until(ends).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = over => {}
+            changed = standing.changed() => if changed.is_err() { return false },
+        }
+    }
 }
 
 impl Reporter<'_> {
     async fn keep(&self) {
         self.local.workloads.completed().await;
         self.local.members.completed().await;
-        let (mut slices, mut standing) =
-            (self.cluster.uplink.slice(), self.cluster.uplink.standing());
+        let (mut slices, mut standing) = (self.uplink.slice(), self.uplink.standing());
         let (mut workloads, mut members) =
             (self.local.workloads.version(), self.local.members.version());
-        let mut faults = self.faults.changes();
+        let mut workload_problems = self.problems.workloads.changes();
+        let mut member_problems = self.problems.members.changes();
         loop {
             slices.borrow_and_update();
             workloads.borrow_and_update();
             members.borrow_and_update();
-            faults.borrow_and_update();
-            let attached = standing.borrow_and_update().attached;
-            let pause = match self.round(attached).await {
+            workload_problems.borrow_and_update();
+            member_problems.borrow_and_update();
+            let seen = Standing::of(&standing.borrow_and_update());
+            let pause = match self.round(seen).await {
                 Ok(()) => PACE,
                 Err(error) => {
                     warn!(%error, "cannot write status, trying again");
@@ -88,11 +143,11 @@ impl Reporter<'_> {
             };
             let ended = tokio::select! {
                 changed = slices.changed() => changed.is_err(),
-                // The lease moves with every heartbeat; only being attached or not is news.
-                changed = standing.wait_for(|now| now.attached != attached) => changed.is_err(),
+                goes_on = differs(&mut standing, seen) => !goes_on,
                 _ = workloads.changed() => false,
                 _ = members.changed() => false,
-                changed = faults.changed() => changed.is_err(),
+                changed = workload_problems.changed() => changed.is_err(),
+                changed = member_problems.changed() => changed.is_err(),
             };
             if ended {
                 return;
@@ -101,15 +156,15 @@ impl Reporter<'_> {
         }
     }
 
-    async fn round(&self, attached: bool) -> Result<(), CallError> {
-        let slice = self.cluster.uplink.slice().borrow().clone();
-        self.federation(slice.as_deref(), attached).await?;
+    async fn round(&self, standing: Standing) -> Result<(), CallError> {
+        let slice = self.uplink.slice().borrow().clone();
+        self.federation(slice.as_deref(), standing).await?;
         let Some(slice) = slice else { return Ok(()) };
         self.members(&slice).await?;
-        self.workloads(&slice, attached).await
+        self.workloads(&slice, standing.quorate).await
     }
 
-    async fn federation(&self, slice: Option<&Slice>, attached: bool) -> Result<(), CallError> {
+    async fn federation(&self, slice: Option<&Slice>, standing: Standing) -> Result<(), CallError> {
         let api: Api<Federation> = Api::all(self.cluster.client.clone());
         let existing = match optional(api.get(names::FEDERATION_NAME)).await? {
             Some(existing) => existing,
@@ -123,7 +178,8 @@ impl Reporter<'_> {
             &before,
             slice,
             &self.cluster.member,
-            attached,
+            standing.attached,
+            standing.quorate,
             &self.cluster.clock.now(),
         );
         if existing.status.as_ref() == Some(&after) {
@@ -154,7 +210,9 @@ impl Reporter<'_> {
             }
             let before = existing.status.clone().unwrap_or_default();
             let generation = existing.metadata.generation;
-            let after = member::status(&before, slice, name, generation, &self.cluster.clock.now());
+            let problem = self.problems.members.of(name);
+            let now = self.cluster.clock.now();
+            let after = member::status(&before, slice, name, generation, problem.as_ref(), &now);
             if existing.status.as_ref() != Some(&after) {
                 self.write(&api, &*existing, &after).await?;
             }
@@ -180,7 +238,7 @@ impl Reporter<'_> {
         }
     }
 
-    async fn workloads(&self, slice: &Slice, attached: bool) -> Result<(), CallError> {
+    async fn workloads(&self, slice: &Slice, quorate: bool) -> Result<(), CallError> {
         let keys: Vec<_> = self.local.workloads.all();
         let writes = stream::iter(keys).map(|(key, object)| async move {
             let Ok(object) = object else { return Ok(()) };
@@ -201,7 +259,7 @@ impl Reporter<'_> {
                 &workload,
                 &object,
                 slice.workloads.get(&workload),
-                attached,
+                quorate,
             )
             .await
         });
@@ -215,16 +273,16 @@ impl Reporter<'_> {
         key: &WorkloadKey,
         object: &FederatedWorkload,
         owned: Option<&OwnedWorkload>,
-        attached: bool,
+        quorate: bool,
     ) -> Result<(), CallError> {
         let before = object.status.clone().unwrap_or_default();
-        let fault = self.faults.of(key);
+        let problem = self.problems.workloads.of(key);
         let question = workload::Question {
             slice,
             owned,
-            fault: fault.as_ref(),
+            problem: problem.as_ref(),
             generation: object.metadata.generation,
-            attached,
+            quorate,
         };
         let after = workload::status(&before, &question, &self.cluster.clock.now());
         if object.status.as_ref() == Some(&after) {

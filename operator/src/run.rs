@@ -7,58 +7,43 @@
 //!                          seat: ledger, sessions, leader's loop      slice ─► report (status, events, webhook)
 //! ```
 //!
-//! Everything that differs between a machine and a simulation comes in through [`Environment`]: sockets, the wall
-//! clock, randomness, the API server. There are no globals and no threads, so several operators fit in one process.
+//! Everything that differs between a machine and a simulation comes in through [`Environment`].
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use hanse_core::slice::Slice;
+use hanse_core::{id::FederationId, slice::Slice};
 use hanse_crds::names;
-use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus::Registry;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    admin::{self, Admin, Readiness},
-    cluster::{Clock, Cluster, Entropy},
+    cluster::{self, Answers, AnswersKept, Cluster, Local},
     enter::enter,
-    identity::{Identity, Membership},
-    local::{self, Local},
-    metrics::{Census, Metrics},
-    notify,
-    observe::{self, Faults},
-    peer::{Network, Peer, Peers, TcpNetwork},
-    realize,
-    replicate::{
-        ledger::Ledger,
-        seat::SeatKeeper,
-        uplink::{Uplink, UplinkSettings, voters_of},
+    environment::Environment,
+    identity::{self, Membership},
+    observe::{self, AllProblems},
+    ops::{
+        admin::{self, Admin},
+        metrics::{self, Census},
+        notify,
+        readiness::{self, Readiness},
+        telemetry,
     },
+    peer::{Credentials, Peer, Peers, TcpNetwork},
+    realize::{self, RealizeMetrics},
+    replicate::ledger::Ledger,
     report,
     settings::{RunArguments, Settings},
-    telemetry,
+    uplink::{self, Uplink, UplinkMetrics, UplinkSettings, voters_of},
+    voter::{SeatKeeper, VoterMetrics},
 };
 
 /// How long tasks may take to end. A voter that leads hands over first, which takes at most two seconds.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
-
-/// What an operator has of the world.
-#[derive(Clone)]
-pub struct Environment {
-    /// Sockets.
-    pub network: Arc<dyn Network>,
-    /// Milliseconds since 1970. Used only for stamps and expiries, never for a lease.
-    pub wall_clock: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// 32 unpredictable bytes: keys and identifiers.
-    pub random: Arc<dyn Fn() -> [u8; 32] + Send + Sync>,
-    /// The cluster's API server; without it the operator votes and decides but hosts and observes nothing.
-    pub kubernetes: Option<kube::Client>,
-}
 
 /// A running operator.
 pub struct Operator {
@@ -66,66 +51,103 @@ pub struct Operator {
     pub uplink: Uplink,
     /// The own replica of the ledger, once there is one.
     pub ledger: watch::Receiver<Option<Ledger>>,
-    /// This member's public half.
-    pub identity: Arc<Identity>,
+    /// This member's key and certificate.
+    pub credentials: Arc<Credentials>,
     tasks: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
 }
 
+/// What is counted, room by room.
+#[derive(Clone)]
+struct AllMetrics {
+    uplink: UplinkMetrics,
+    voter: VoterMetrics,
+    realize: RealizeMetrics,
+}
+
+impl AllMetrics {
+    fn register(registry: &Registry) -> anyhow::Result<Self> {
+        let register = || {
+            Ok::<_, prometheus::Error>(Self {
+                uplink: UplinkMetrics::register(registry)?,
+                voter: VoterMetrics::register(registry)?,
+                realize: RealizeMetrics::register(registry)?,
+            })
+        };
+        register().context("failed to register the metrics")
+    }
+}
+
 impl Operator {
-    /// Starts every task. Returns when the operator is a member and on its way.
+    /// Starts every task. Probes are answered from the start; returns when the operator is a member and on its way.
     pub async fn start(settings: Settings, environment: Environment) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
         std::fs::create_dir_all(&settings.data_dir).with_context(|| {
             format!(
                 "failed to make the data directory {}",
                 settings.data_dir.display()
             )
         })?;
-        let identity = Arc::new(Identity::open(&settings.data_dir, || {
-            (environment.random)()
-        })?);
-        info!(name = %settings.name, owner = %settings.owner, key = identity.public().short(), "starting");
-        let peers = Arc::new(Peers::new(identity.clone(), environment.network.clone()));
-        let federation = || first_half((environment.random)());
-        let membership = enter(&settings, &identity, &peers, federation).await?;
-
+        let registry = Registry::new();
+        let metrics = AllMetrics::register(&registry)?;
+        let (readiness, ready) = watch::channel(Readiness::waiting_for("its membership"));
+        let admin = Admin {
+            registry: registry.clone(),
+            readiness: ready,
+        };
+        tasks.spawn(probes(&settings, &environment, admin, &stop).await?);
+        let key = identity::open_key(&settings.data_dir, || environment.entropy.bytes())?;
+        let credentials = Arc::new(Credentials::of(key)?);
+        info!(name = %settings.name, owner = %settings.owner, key = credentials.public().short(), "starting");
+        let peers = Arc::new(Peers::new(credentials.clone(), environment.network.clone()));
+        let federation = || FederationId(first_half(environment.entropy.bytes()));
+        let membership = enter(&settings, &credentials, &peers, &readiness, federation).await?;
+        peers.follow(membership.timings);
         let (local, local_rx) = watch::channel(None);
-        let uplink_settings = UplinkSettings {
+        let uplink = UplinkSettings {
             federation: membership.federation,
-            key: identity.key.clone(),
-            heartbeat: settings.timings.heartbeat,
+            key: credentials.key.clone(),
+            timings: membership.timings,
             peers: peers.clone(),
             local: local_rx,
             voters: membership.voters.iter().cloned().collect(),
+            metrics: metrics.uplink.clone(),
         };
-        let (uplink, uplink_task) = Uplink::start(uplink_settings, stop.clone());
-        let (ledger_tx, ledger) = watch::channel(None);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(look_after(settings.clone(), uplink.clone(), stop.clone()));
-        if let Some(client) = environment.kubernetes.clone() {
-            tasks.spawn(live_in_cluster(
-                settings.clone(),
-                environment.clone(),
-                client,
-                uplink.clone(),
-                stop.clone(),
-            ));
-        }
+        let (uplink, uplink_task) = uplink::start(uplink, stop.clone());
         tasks.spawn(async move { uplink_task.await.context("the uplink panicked") });
-        tasks.spawn(remember_voters(
+        take_census(&registry, &settings, &uplink)?;
+        let answers = environment.kubernetes.clone().map(|client| {
+            let (kept, answers) = cluster::answers();
+            let cluster = local_cluster(&settings, &environment, client);
+            let living = live_in_cluster(
+                settings.clone(),
+                cluster,
+                uplink.clone(),
+                metrics.realize.clone(),
+                kept,
+                stop.clone(),
+            );
+            tasks.spawn(living);
+            answers
+        });
+        tasks.spawn(tell_readiness(&uplink, answers, readiness, &stop));
+        let remembering = remember(
             settings.data_dir.clone(),
-            identity.clone(),
+            credentials.clone(),
             uplink.clone(),
             stop.clone(),
-        ));
+        );
+        tasks.spawn(remembering);
+        let (ledger_tx, ledger) = watch::channel(None);
         let keeper = SeatKeeper {
             settings,
             environment,
-            identity: identity.clone(),
+            credentials: credentials.clone(),
             membership,
             peers,
             uplink: uplink.clone(),
+            metrics: metrics.voter,
             local,
             ledger: ledger_tx,
         };
@@ -133,7 +155,7 @@ impl Operator {
         Ok(Self {
             uplink,
             ledger,
-            identity,
+            credentials,
             tasks,
             stop,
         })
@@ -174,95 +196,108 @@ fn first_half(bytes: [u8; 32]) -> [u8; 16] {
     half
 }
 
-/// Everything that has to do with the cluster this operator runs in.
-async fn live_in_cluster(
-    settings: Settings,
-    environment: Environment,
-    client: kube::Client,
-    uplink: Uplink,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+/// Listens for probes and scrapes; what it returns answers them.
+async fn probes(
+    settings: &Settings,
+    environment: &Environment,
+    admin: Admin,
+    stop: &CancellationToken,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
+    let address = &settings.admin_listen;
+    let listening = environment.network.listen(address).await;
+    let listener = listening
+        .with_context(|| format!("failed to listen on {address} for probes and metrics"))?;
+    let stop = stop.clone();
+    Ok(async move {
+        admin::serve(listener, admin, stop).await;
+        Ok(())
+    })
+}
+
+fn tell_readiness(
+    uplink: &Uplink,
+    answers: Option<Answers>,
+    readiness: watch::Sender<Readiness>,
+    stop: &CancellationToken,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let telling = readiness::keep(uplink.clone(), answers, readiness, stop.clone());
+    async move {
+        telling.await;
+        Ok(())
+    }
+}
+
+/// Shows what this member sees of the federation at each scrape.
+fn take_census(registry: &Registry, settings: &Settings, uplink: &Uplink) -> anyhow::Result<()> {
+    let (name, uplink) = (settings.name.clone(), uplink.clone());
+    let census = move || {
+        let attached = uplink.standing().borrow().attached;
+        let slice = uplink.slice().borrow().clone();
+        slice.map_or_else(Census::default, |slice| {
+            Census::of(&name, attached, &slice, &uplink.reports())
+        })
+    };
+    metrics::register(registry, census).context("failed to register the metrics")
+}
+
+fn local_cluster(settings: &Settings, environment: &Environment, client: kube::Client) -> Cluster {
     let reporter = Reporter {
         controller: names::FIELD_MANAGER.to_owned(),
         instance: Some(settings.name.to_string()),
     };
-    let wall_clock = environment.wall_clock.clone();
-    let cluster = Cluster {
+    Cluster {
         recorder: Recorder::new(client.clone(), reporter),
         client,
         namespace: settings.namespace.clone(),
         member: settings.name.clone(),
         owner: settings.owner.clone(),
-        uplink,
-        clock: Clock(Arc::new(move || {
-            let now = i64::try_from(wall_clock()).unwrap_or(i64::MAX);
-            Timestamp::from_millisecond(now).unwrap_or_default()
-        })),
-        entropy: Entropy(environment.random.clone()),
-    };
-    let (local, faults, (kept, terms)) = (Local::default(), Faults::default(), observe::terms());
+        clock: environment.clock.clone(),
+        entropy: environment.entropy.clone(),
+    }
+}
+
+/// Everything that has to do with the cluster this operator runs in.
+async fn live_in_cluster(
+    settings: Settings,
+    cluster: Cluster,
+    uplink: Uplink,
+    metrics: RealizeMetrics,
+    answers: AnswersKept,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (local, problems) = (Local::default(), AllProblems::default());
+    let (terms_sender, terms) = observe::terms();
+    let attributes = &settings.attributes;
     tokio::join!(
-        local::run(&cluster, &local, &stop),
+        local.keep(&cluster, &stop),
+        answers.keep(&cluster, &stop),
         observe::run(
             &cluster,
+            &uplink,
             &local,
-            &kept,
-            &faults,
-            &settings.attributes,
+            &terms_sender,
+            &problems,
+            attributes,
             &stop
         ),
-        realize::run(&cluster, &terms, &stop),
-        report::run(&cluster, &local, &faults, &stop),
-        notify::run(&cluster, settings.notify_url.clone(), &stop),
+        realize::run(&cluster, &uplink, &terms, metrics, &stop),
+        report::run(&cluster, &uplink, &local, &problems, &stop),
+        notify::run(
+            &cluster,
+            &uplink,
+            &local,
+            settings.notify_url.clone(),
+            &stop
+        ),
     );
     Ok(())
 }
 
-/// Probes and metrics. The operator is ready once the federation has told it what this member sees.
-async fn look_after(
-    settings: Settings,
-    uplink: Uplink,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let registry = Registry::new();
-    let (name, counted) = (settings.name.clone(), uplink.clone());
-    Metrics::register(&registry, move || {
-        let attached = counted.standing().borrow().attached;
-        let slice = counted.slice().borrow().clone();
-        slice.map_or_else(Census::default, |slice| {
-            Census::of(&name, attached, &slice, &counted.reports())
-        })
-    })
-    .context("failed to register the metrics")?;
-    let (readiness_tx, readiness) =
-        watch::channel(Readiness::waiting_for("the federation's first answer"));
-    let listener = tokio::net::TcpListener::bind(&settings.admin_listen)
-        .await
-        .with_context(|| {
-            format!(
-                "failed to listen on {} for probes and metrics",
-                settings.admin_listen
-            )
-        })?;
-    let connections = TcpListenerStream::new(listener);
-    let mut slices = uplink.slice();
-    let ready = async {
-        if slices.wait_for(Option::is_some).await.is_ok() {
-            readiness_tx.send_replace(Readiness::ready());
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = admin::serve(connections, Admin { registry, readiness }, stop.clone()) => {}
-        () = ready => {}
-    }
-    Ok(())
-}
-
-/// Keeps the list of voters in the data directory up to date, so that a restart finds them wherever they are by then.
-async fn remember_voters(
+/// Keeps the list of voters and the timings in the data directory up to date, so that a restart finds the voters wherever
+/// they are by then.
+async fn remember(
     data_dir: PathBuf,
-    identity: Arc<Identity>,
+    credentials: Arc<Credentials>,
     uplink: Uplink,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -276,13 +311,18 @@ async fn remember_voters(
             },
         };
         let Some(slice) = slice else { continue };
-        let voters = voters_of(&slice, &identity.public()).into_iter().collect();
+        let voters: BTreeSet<Peer> = voters_of(&slice, &credentials.public())
+            .into_iter()
+            .collect();
         let Some(mut membership) = Membership::read(&data_dir)? else {
             continue;
         };
-        let voters: BTreeSet<Peer> = voters;
-        if !voters.is_empty() && membership.voters != voters {
+        let before = (membership.voters.clone(), membership.timings);
+        if !voters.is_empty() {
             membership.voters = voters;
+        }
+        membership.timings = slice.federation.timings;
+        if before != (membership.voters.clone(), membership.timings) {
             membership.write(&data_dir)?;
         }
     }
@@ -293,18 +333,18 @@ pub async fn on_this_machine(arguments: RunArguments) -> anyhow::Result<()> {
     telemetry::init(arguments.log_format)?;
     // kube and tonic both bring rustls; naming the provider once keeps either from guessing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let environment = Environment {
-        network: Arc::new(TcpNetwork {
-            via: arguments.via(),
-        }),
-        wall_clock: Arc::new(|| u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)),
-        random: Arc::new(rand::random),
-        kubernetes: Some(client(&arguments).await?),
+    let network = TcpNetwork {
+        via: arguments.via(),
     };
-    Operator::start(arguments.settings()?, environment)
-        .await?
-        .until(stop_requested())
-        .await
+    let environment = Environment::of_this_machine(network, Some(client(&arguments).await?));
+    let stop = stop_requested();
+    tokio::pin!(stop);
+    let operator = tokio::select! {
+        // A joiner may wait for a voter for as long as it takes; it can be stopped meanwhile.
+        () = &mut stop => return Ok(()),
+        operator = Operator::start(arguments.settings()?, environment) => operator?,
+    };
+    operator.until(stop).await
 }
 
 /// The client of the cluster that the arguments, or the surroundings, name.

@@ -10,9 +10,10 @@ use clap::{Args, Parser, Subcommand};
 use hanse_core::{
     command::Attributes,
     id::{MemberName, OwnerName},
+    timings::{Timings, TimingsError},
 };
 
-use crate::{invitation::Invitation, telemetry::LogFormat};
+use crate::invitation::Invitation;
 
 /// Joins Kubernetes clusters of independent owners into one federation without a hub.
 #[derive(Debug, Parser)]
@@ -87,12 +88,14 @@ pub struct RunArguments {
     /// First values of `spec.labels` (KEY=VALUE, repeatable)
     #[arg(long = "label", env = "HANSE_LABELS", value_delimiter = ',', value_parser = pair)]
     pub labels: Vec<(String, String)>,
-    /// How long a member may be silent before it is lost; the same on all voters
-    #[arg(long, env = "HANSE_LEASE", default_value = "5s", value_parser = humantime::parse_duration)]
-    pub lease: Duration,
-    /// How often this member says that it is alive; at most a third of the lease
-    #[arg(long, env = "HANSE_HEARTBEAT", default_value = "1s", value_parser = humantime::parse_duration)]
-    pub heartbeat: Duration,
+    /// How long a member may be silent before it is lost, when this member founds a federation [default: 5s]. Later the
+    /// federation's own timings count, and a flag that differs from them is reported and not used
+    #[arg(long, env = "HANSE_LEASE", value_parser = humantime::parse_duration)]
+    pub lease: Option<Duration>,
+    /// How often members say that they are alive, when this member founds a federation [default: a fifth of the lease];
+    /// at most a third of the lease
+    #[arg(long, env = "HANSE_HEARTBEAT", value_parser = humantime::parse_duration)]
+    pub heartbeat: Option<Duration>,
     /// How often a leader tells the voters that it leads; more than the round trip between the farthest two and a disk
     /// write, with a quarter to spare
     #[arg(long, env = "HANSE_RAFT_HEARTBEAT", default_value = "300ms", value_parser = humantime::parse_duration)]
@@ -123,19 +126,58 @@ pub enum Entry {
     Resume,
 }
 
-/// The clockwork of one member.
+/// How fast voters notice that a leader is gone: timing settings of this voter alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timings {
-    /// How long a member may be silent before it is lost.
-    pub lease: Duration,
-    /// How often a member says that it is alive.
-    pub heartbeat: Duration,
+pub struct RaftTimings {
     /// How often a leader tells the voters that it leads.
-    pub raft_heartbeat: Duration,
+    pub heartbeat: Duration,
     /// Shortest silence of the leader before an election.
     pub election_min: Duration,
     /// Longest such silence.
     pub election_max: Duration,
+}
+
+/// The timings of the federation as this member's flags have them: what it founds one with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskedTimings {
+    /// How long a member may be silent before it is lost.
+    pub lease: Option<Duration>,
+    /// How often a member says that it is alive.
+    pub heartbeat: Option<Duration>,
+}
+
+impl AskedTimings {
+    /// The timings of a federation founded with these.
+    pub fn to_found(self) -> Result<Timings, TimingsError> {
+        let lease = self.lease.unwrap_or_else(|| Timings::default().lease());
+        Timings::new(lease, self.heartbeat.unwrap_or(lease / 5))
+    }
+
+    /// Which flags differ from the federation's timings, in words.
+    #[must_use]
+    pub fn differences(self, timings: Timings) -> Option<String> {
+        let flags = [
+            ("--lease", self.lease, timings.lease()),
+            ("--heartbeat", self.heartbeat, timings.heartbeat()),
+        ];
+        let different = flags
+            .into_iter()
+            .filter_map(|(flag, asked, used)| Some((flag, asked.filter(|it| *it != used)?, used)));
+        let sentences: Vec<String> = different
+            .map(|(flag, asked, used)| format!("{flag} is {asked:?}, the federation uses {used:?}"))
+            .collect();
+        (!sentences.is_empty()).then(|| sentences.join("; "))
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line, for log collectors.
+    Json,
 }
 
 /// What one operator is told, checked.
@@ -150,7 +192,8 @@ pub struct Settings {
     pub admin_listen: String,
     pub entry: Entry,
     pub attributes: Attributes,
-    pub timings: Timings,
+    pub timings: AskedTimings,
+    pub raft: RaftTimings,
     pub notify_url: Option<String>,
 }
 
@@ -174,6 +217,7 @@ impl RunArguments {
                 cordoned: false,
             },
             timings: self.timings()?,
+            raft: self.raft_timings()?,
             notify_url: self.notify_url.clone(),
         })
     }
@@ -214,38 +258,41 @@ impl RunArguments {
         Ok(Entry::Join(invitation))
     }
 
-    fn timings(&self) -> anyhow::Result<Timings> {
-        let timings = Timings {
+    fn timings(&self) -> anyhow::Result<AskedTimings> {
+        let asked = AskedTimings {
             lease: self.lease,
             heartbeat: self.heartbeat,
-            raft_heartbeat: self.raft_heartbeat,
+        };
+        asked
+            .to_found()
+            .context("--lease and --heartbeat do not fit one another")?;
+        Ok(asked)
+    }
+
+    fn raft_timings(&self) -> anyhow::Result<RaftTimings> {
+        let timings = RaftTimings {
+            heartbeat: self.raft_heartbeat,
             election_min: self.election_min,
             election_max: self.election_max,
         };
-        timings.check()?;
-        Ok(timings)
+        timings.check().map(|()| timings)
     }
 }
 
-impl Timings {
-    /// The relations without which the promises of the lease do not hold.
-    fn check(&self) -> anyhow::Result<()> {
-        if self.heartbeat.is_zero() || self.raft_heartbeat.is_zero() {
-            bail!("--heartbeat and --raft-heartbeat must be more than zero");
+impl RaftTimings {
+    /// The relations without which elections do not settle.
+    fn check(self) -> anyhow::Result<()> {
+        if self.heartbeat.is_zero() {
+            bail!("--raft-heartbeat must be more than zero");
         }
-        if self.heartbeat * 3 > self.lease {
-            bail!(
-                "--heartbeat must be at most a third of --lease: one lost heartbeat must not lose a member"
-            );
-        }
-        if self.raft_heartbeat * 3 > self.election_min {
+        if self.heartbeat * 3 > self.election_min {
             bail!(
                 "--election-min must be at least three times --raft-heartbeat: one lost message must not cost a leader"
             );
         }
         if self.election_max <= self.election_min {
             bail!(
-                "--election-max must be longer than --election-min: equal patience makes voters collide"
+                "--election-max must be longer than --election-min: voters that wait equally long stand for election at once"
             );
         }
         Ok(())
@@ -285,18 +332,33 @@ mod tests {
     fn the_defaults_keep_their_own_rules() {
         let settings = parse(&["--found"]).unwrap();
         assert!(matches!(settings.entry, Entry::Found));
-        assert_eq!(settings.timings.lease, Duration::from_secs(5));
+        assert_eq!(settings.timings.to_found(), Ok(Timings::default()));
     }
 
     #[test]
     fn timings_that_break_a_promise_are_refused_with_the_reason() {
-        let refused = |more: &[&str]| parse(more).unwrap_err().to_string();
-        assert!(refused(&["--heartbeat", "2s"]).contains("at most a third of --lease"));
+        let refused = |more: &[&str]| format!("{:#}", parse(more).unwrap_err());
+        assert!(refused(&["--heartbeat", "2s"]).contains("at most a third of the lease"));
         assert!(
             refused(&["--raft-heartbeat", "500ms"])
                 .contains("at least three times --raft-heartbeat")
         );
         assert!(refused(&["--election-max", "1s"]).contains("longer than --election-min"));
+    }
+
+    #[test]
+    fn flags_that_differ_from_the_federations_timings_are_named() {
+        let asked = parse(&["--lease", "8s", "--heartbeat", "1s"])
+            .unwrap()
+            .timings;
+        assert_eq!(
+            asked.differences(Timings::default()).as_deref(),
+            Some("--lease is 8s, the federation uses 5s")
+        );
+        assert_eq!(
+            AskedTimings::default().differences(Timings::default()),
+            None
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use hanse_core::{
@@ -22,10 +22,11 @@ use hanse_core::{
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
 use hanse_operator::{
+    environment::Environment,
     invitation::Invitation,
     peer::{Peer, TcpNetwork},
-    run::{Environment, Operator},
-    settings::{Entry, Settings, Timings},
+    run::Operator,
+    settings::{AskedTimings, Entry, RaftTimings, Settings},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -42,17 +43,7 @@ struct Member {
 }
 
 fn environment() -> Environment {
-    Environment {
-        network: Arc::new(TcpNetwork::default()),
-        wall_clock: Arc::new(|| {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            u64::try_from(now.as_millis()).unwrap_or(0)
-        }),
-        random: Arc::new(rand::random),
-        kubernetes: None,
-    }
+    Environment::of_this_machine(TcpNetwork::default(), None)
 }
 
 fn free_address() -> String {
@@ -120,7 +111,7 @@ impl Member {
             expires_ms: u64::MAX,
             voters: vec![Peer {
                 address: self.address.clone(),
-                key: self.operator.identity.public(),
+                key: self.operator.credentials.public(),
             }],
         };
         let owner = invitation.owner.clone();
@@ -269,10 +260,12 @@ fn template(name: &str, owner: &str, directory: &TempDir) -> Settings {
         admin_listen: "127.0.0.1:0".into(),
         entry: Entry::Resume,
         attributes: Attributes::default(),
-        timings: Timings {
-            lease: Duration::from_secs(3),
-            heartbeat: Duration::from_millis(300),
-            raft_heartbeat: Duration::from_millis(200),
+        timings: AskedTimings {
+            lease: Some(Duration::from_secs(3)),
+            heartbeat: Some(Duration::from_millis(300)),
+        },
+        raft: RaftTimings {
+            heartbeat: Duration::from_millis(200),
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1_400),
         },

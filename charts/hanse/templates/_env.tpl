@@ -1,4 +1,5 @@
-{{/* The operator's settings; each is a flag of `hanse-operator run`. What is empty here is left to its default. */}}
+{{/* The operator's settings. Each is a flag of `hanse-operator run`. A value that is empty sets no variable, so that the
+     operator uses its own default. */}}
 {{- define "hanse.env" -}}
 - name: HANSE_NAME
   value: {{ .Values.member.name | quote }}
@@ -45,10 +46,15 @@
   {{- end }}
   value: {{ join "," $labels | quote }}
 {{- end }}
+{{- /* The operator reads these two only when it founds a federation. */}}
+{{- with .Values.timings.lease }}
 - name: HANSE_LEASE
-  value: {{ .Values.timings.lease | quote }}
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.timings.heartbeat }}
 - name: HANSE_HEARTBEAT
-  value: {{ .Values.timings.heartbeat | quote }}
+  value: {{ . | quote }}
+{{- end }}
 - name: HANSE_RAFT_HEARTBEAT
   value: {{ .Values.timings.raftHeartbeat | quote }}
 - name: HANSE_ELECTION_MIN

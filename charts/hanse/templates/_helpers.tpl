@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* 52 characters: a StatefulSet puts "-0" behind its name for the pod and "-" with a hash of 10 for its revision. */}}
+{{/* At most 52 characters: a StatefulSet appends "-" and a hash of 10 characters to its name, and a label holds 63. */}}
 {{- define "hanse.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- if .Values.fullnameOverride }}
@@ -48,7 +48,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* Secret that holds the invitation; empty for a founder. */}}
+{{/* Name of the Secret that holds the invitation. Empty for a founder. */}}
 {{- define "hanse.invitationSecret" -}}
 {{- if .Values.federation.invitation }}
 {{- printf "%s-invitation" (include "hanse.fullname" .) }}

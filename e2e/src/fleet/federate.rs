@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Ten times what joining takes; the machine may be busy with another fleet.
-const SETTLES_WITHIN: Duration = Duration::from_mins(1);
+pub(super) const SETTLES_WITHIN: Duration = Duration::from_mins(1);
 /// A healthy API server on the loopback answers in milliseconds; a paused one never does.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// The most voters a federation has.
@@ -27,9 +27,14 @@ impl Fleet {
         let members: Vec<_> = self.members().map(str::to_owned).collect();
         let (founder, others) = members.split_first().context("a fleet has a member")?;
         self.found(founder).await?;
-        for member in others {
+        for (earlier, member) in others.iter().enumerate() {
             let owner = self.plan(member)?.owner.clone();
-            let invitation = self.invite(founder, &owner, &[]).await?;
+            // Only a member of an owner brings in more of it; anybody brings in a new owner.
+            let mut inside = members.iter().take(earlier + 1);
+            let of_owner =
+                inside.find(|name| self.plan(name).is_ok_and(|plan| plan.owner == owner));
+            let sponsor = of_owner.unwrap_or(founder).clone();
+            let invitation = self.invite(&sponsor, &owner, &[]).await?;
             self.join(member, &invitation).await?;
         }
         self.await_quorum().await
@@ -202,12 +207,22 @@ impl Fleet {
     /// What a member's `Federation` object says.
     pub async fn federation(&self, member: &str) -> Result<FederationStatus> {
         let federations: Api<Federation> = Api::all(self.client(member)?);
-        let answer = timeout(ANSWERS_WITHIN, federations.get(names::FEDERATION_NAME)).await;
-        let federation =
-            answer.with_context(|| format!("the API server of {member} does not answer"))??;
+        let federation = answer_of(member, federations.get(names::FEDERATION_NAME)).await?;
         federation
             .status
             .with_context(|| format!("the federation in {member} has no status yet"))
+    }
+
+    /// The `Member` object of `member` in the cluster of `witness`.
+    pub async fn row(&self, witness: &str, member: &str) -> Result<Member> {
+        let members: Api<Member> = Api::all(self.client(witness)?);
+        answer_of(witness, members.get(member)).await
+    }
+
+    /// The lease of `member` as the cluster of `witness` says; `None` if it does not say.
+    pub async fn lease(&self, witness: &str, member: &str) -> Result<Option<Lease>> {
+        let row = self.row(witness, member).await?;
+        Ok(row.status.and_then(|status| status.lease))
     }
 
     /// The member that leads, as most of those see it whose operator runs.
@@ -243,4 +258,13 @@ impl Fleet {
         };
         odd.min(MAX_VOTERS)
     }
+}
+
+/// What the API server of a member answers, or an error if it is paused or dead.
+pub(super) async fn answer_of<T>(
+    member: &str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T> {
+    let answer = timeout(ANSWERS_WITHIN, request).await;
+    Ok(answer.with_context(|| format!("the API server of {member} does not answer"))??)
 }

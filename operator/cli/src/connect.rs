@@ -1,18 +1,38 @@
 //! The client for the API server of the chosen context.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
+use clap::Args;
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-use crate::{arguments::Connection, failure::Failure};
+use crate::{failure::Failure, output::Color};
 
-/// A TCP connection across the world takes 0.3 s; a firewall that drops packets would otherwise hold the user for 30 s.
+/// A TCP connection across the world takes 0.3 s. Without this limit a firewall that drops packets delays the answer by
+/// 30 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A client that gives up early: a person waits for the answer, and repeating is theirs to decide.
+/// Where to connect, and how the answer looks.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// Kubeconfig file; else `$KUBECONFIG`, `~/.kube/config`, or the pod's own service account.
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; else its current one.
+    #[arg(long, global = true)]
+    context: Option<String>,
+    /// `status`: show only workloads of this namespace. `invite`, `revoke`: the operator's namespace, hanse-system unless
+    /// given. `members`: ignored.
+    #[arg(short, long, global = true)]
+    pub(crate) namespace: Option<String>,
+    /// When to colour the answer; `auto` means on a terminal, unless `NO_COLOR` is set.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+/// A client that does not retry: the user can run the command again.
 pub(crate) async fn client(connection: &Connection) -> Result<Client, Failure> {
     let mut config = config(connection).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);

@@ -43,22 +43,29 @@ pub(crate) enum Failure {
         #[source]
         source: kube::Error,
     },
-    #[error("the API server does not know who is asking: {words}")]
+    #[error("the API server did not accept the credentials: {words}")]
     Unauthorized { words: String },
     #[error("not allowed to {} {}: {words}", asked.verb, asked.resource)]
     Forbidden { asked: Asked, words: String },
-    #[error("Hanse is not installed in this cluster: it does not know {resource}")]
+    #[error("Hanse is not installed in this cluster: its API server has no {resource}")]
     NotInstalled { resource: &'static str },
     #[error("there is no namespace '{namespace}' in this cluster")]
     NoNamespace { namespace: String },
     #[error("the operator of this cluster has not reported yet")]
     NoFederation,
+    #[error("the status is FAILING")]
+    Failing,
     #[error("there is no member '{member}' in this federation")]
     NoMember { member: String },
     #[error("member '{member}' is this cluster itself")]
     OwnMember { member: String },
     #[error("the operator refused: {reason}")]
     Refused { reason: String },
+    #[error("failed to read the confirmation")]
+    Confirm {
+        #[source]
+        source: io::Error,
+    },
     #[error("nothing was changed")]
     Declined,
     #[error("{what} within {}", format_duration(*after))]
@@ -156,7 +163,7 @@ impl Failure {
         match self {
             Self::TimedOut { .. } => 124,
             Self::Interrupted => 130,
-            // The reader has seen enough, as in `kubectl hanse members | head -1`.
+            // The reader closed the pipe, as in `kubectl hanse members | head -1`.
             Self::Write { source } if source.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::FindCluster { .. }
             | Self::ReadKubeconfig { .. }
@@ -167,9 +174,11 @@ impl Failure {
             | Self::NotInstalled { .. }
             | Self::NoNamespace { .. }
             | Self::NoFederation
+            | Self::Failing
             | Self::NoMember { .. }
             | Self::OwnMember { .. }
             | Self::Refused { .. }
+            | Self::Confirm { .. }
             | Self::Declined
             | Self::Request { .. }
             | Self::Write { .. } => 1,
@@ -200,10 +209,12 @@ impl Failure {
             }
             Self::NoMember { .. } => "kubectl hanse members lists them.".into(),
             Self::OwnMember { .. } => {
-                "It would be cut off before it could hear of it: revoke it from another member's cluster, with --context.".into()
+                "A member cannot revoke itself: run this against another member's cluster, with --context.".into()
             }
             Self::TimedOut { hint, .. } => hint.clone(),
-            Self::Refused { .. }
+            Self::Failing
+            | Self::Refused { .. }
+            | Self::Confirm { .. }
             | Self::Declined
             | Self::Request { .. }
             | Self::Write { .. }
@@ -218,7 +229,7 @@ impl Failure {
         let mut cause = self.source();
         while let Some(error) = cause {
             let words = error.to_string();
-            // Some causes repeat the words of their own cause.
+            // Some errors already end with the text of their cause.
             if !line.ends_with(&words) {
                 line = format!("{line}: {words}");
             }
@@ -229,7 +240,7 @@ impl Failure {
 }
 
 impl Asked {
-    /// The rule that would have allowed it, with all else that the same command needs: one refusal is enough.
+    /// How to grant the right that is missing, together with the others that the same command needs.
     fn grant(&self) -> String {
         let Self {
             verb,
@@ -314,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_seen_enough_is_no_failure() {
+    fn a_closed_pipe_is_no_failure() {
         let source = io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(Failure::Write { source }.exit_code(), 0);
     }

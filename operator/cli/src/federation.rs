@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::failure::{Asked, Failure};
 
-/// For one request. An API server that is alive answers a list in a second.
+/// For one request. A working API server answers a list in a second.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) const FEDERATIONS: &str = "federations.hanse.dev";
@@ -62,8 +62,8 @@ pub(crate) async fn answer<T>(
     }
 }
 
-/// Watches one object until `found` makes something of it; `None` is an object that does not exist. Has no end of its own:
-/// the caller bounds it.
+/// Watches one object until `found` returns something; it is given `None` while the object does not exist. Waits without
+/// limit: the caller sets one.
 pub(crate) async fn watch<K, T>(
     api: &Api<K>,
     name: &str,

@@ -4,13 +4,16 @@
 //! create Secret (requested) ──► operator signs ──► Secret (issued | refused) ──► print ──► delete Secret
 //! ```
 //!
-//! An invitation is a credential: it goes to standard output and nowhere else, and the Secret is deleted however the
-//! command ends.
+//! An invitation is a credential: it is written to standard output only, and the Secret is deleted however the command
+//! ends.
 
+use std::time::Duration;
+
+use clap::Args;
 use hanse_crds::names::{
-    INVITATION_ERROR_KEY, INVITATION_EXPIRES_AFTER_KEY, INVITATION_ISSUED, INVITATION_KEY,
-    INVITATION_LABEL, INVITATION_OWNER_KEY, INVITATION_REFUSED, INVITATION_REQUESTED,
-    INVITATION_SECRET_TYPE,
+    DEFAULT_NAMESPACE, INVITATION_ERROR_KEY, INVITATION_EXPIRES_AFTER_KEY, INVITATION_ISSUED,
+    INVITATION_KEY, INVITATION_LABEL, INVITATION_OWNER_KEY, INVITATION_REFUSED,
+    INVITATION_REQUESTED, INVITATION_SECRET_TYPE,
 };
 use humantime::format_duration;
 use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -21,14 +24,35 @@ use kube::{
 use tokio::time::timeout;
 
 use crate::{
-    arguments::Invite,
     failure::{Asked, Failure},
     federation,
     output::Streams,
+    parsers::{dns_label, duration},
     prose,
 };
 
 const SECRETS: &str = "secrets";
+
+/// Invite one cluster into the federation, and print the invitation.
+///
+/// Standard output has the invitation and nothing else; standard error has the commands that install Hanse with it. The
+/// operator of this cluster is asked by way of a Secret in its namespace, which is deleted again. The invitation can be
+/// used once. Only a member of an owner can invite further members of that owner.
+#[derive(Debug, Args)]
+pub(crate) struct Invite {
+    /// Name of the owner the new cluster belongs to.
+    #[arg(long, value_name = "NAME", value_parser = dns_label)]
+    owner: String,
+    /// How long the invitation is good for.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    expires_after: Duration,
+    /// Leave the Secret with the invitation in the cluster.
+    #[arg(long)]
+    keep_secret: bool,
+    /// How long to wait for the operator.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+}
 
 /// Requests, waits, prints and cleans up.
 pub(crate) async fn run(
@@ -48,7 +72,7 @@ pub(crate) async fn run(
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
     };
     let printed = match outcome {
-        Ok(invitation) => print(&invitation, namespace, invite, streams),
+        Ok(invitation) => print(&invitation, invite, streams),
         Err(failure) => Err(failure),
     };
     let deleted = if invite.keep_secret {
@@ -145,19 +169,14 @@ fn silent(namespace: &str, invite: &Invite) -> Failure {
     }
 }
 
-fn print(
-    invitation: &str,
-    namespace: &str,
-    invite: &Invite,
-    streams: &mut Streams<'_>,
-) -> Result<(), Failure> {
+fn print(invitation: &str, invite: &Invite, streams: &mut Streams<'_>) -> Result<(), Failure> {
     streams.answer_line(invitation)?;
-    streams.explain(&explanation(namespace, invite))
+    streams.explain(&explanation(invite))
 }
 
-/// What to do with it.
+/// How to join with it. The Secret is made from a file: on a command line the invitation would get into the history of
+/// the shell and the list of processes, and a terminal may cut a line of that length when it is pasted as input.
 fn explanation(
-    namespace: &str,
     Invite {
         owner,
         expires_after,
@@ -166,16 +185,30 @@ fn explanation(
 ) -> String {
     let good_for = format_duration(*expires_after);
     format!(
-        "\n\
-         This invitation lets one cluster of owner '{owner}' join, once, within {good_for}. Whoever has it can use it:\n\
-         hand it over as you would a password. In the new cluster, with the line above in $INVITATION:\n\
-         \n  \
-           kubectl create namespace {namespace}\n  \
-           kubectl -n {namespace} create secret generic hanse-invitation --from-literal=invitation=\"$INVITATION\"\n  \
-           helm install hanse charts/hanse --namespace {namespace} \\\n    \
-             --set member.name=NAME --set member.owner={owner} \\\n    \
-             --set federation.invitationSecret.name=hanse-invitation\n\
-         \n"
+        r"
+This invitation lets one cluster of owner '{owner}' join, once, within {good_for}. Whoever has it can use it: hand it
+over as you would a password.
+
+Put the line above into a file invitation.txt with an editor, so that it does not get into the history of a shell. Run
+these commands against the new cluster, in a checkout of Hanse: the chart is in its folder charts/hanse.
+
+  kubectl create namespace {DEFAULT_NAMESPACE}
+  kubectl -n {DEFAULT_NAMESPACE} create secret generic hanse-invitation --from-file={INVITATION_KEY}=invitation.txt
+  rm invitation.txt
+  helm install hanse charts/hanse --namespace {DEFAULT_NAMESPACE} \
+    --set image.repository=IMAGE --set image.tag=TAG \
+    --set member.name=MEMBER-NAME --set member.owner={owner} \
+    --set peer.address=HOST:PORT --set peer.service.type=SERVICE-TYPE \
+    --set federation.invitationSecret.name=hanse-invitation
+
+  IMAGE, TAG    the image you built with operator/Dockerfile and pushed to a registry that the new cluster pulls from;
+                no image of Hanse is published yet
+  MEMBER-NAME   the name of the new member: lower-case letters, digits and '-'; none that a member has or has had
+  HOST:PORT     where the other members reach the new one; without peer.address it connects to them and never votes
+  SERVICE-TYPE  how HOST:PORT gets to the operator: LoadBalancer, NodePort, or ClusterIP if something of yours forwards
+                it to the Service hanse-peer
+
+"
     )
 }
 
@@ -193,7 +226,7 @@ async fn delete(secrets: &Api<Secret>, name: &str, namespace: &str) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::fs;
 
     use serde_json::{Value, json};
 
@@ -243,6 +276,30 @@ mod tests {
     #[test]
     fn the_request_says_who_is_invited_and_for_how_long() {
         insta::assert_json_snapshot!(request(&invite()));
+    }
+
+    #[test]
+    fn the_install_command_sets_values_that_the_chart_has() {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/hanse");
+        let read = |file: &str| fs::read_to_string(format!("{chart}/{file}")).unwrap();
+        let values: Value = serde_yaml::from_str(&read("values.yaml")).unwrap();
+        let schema: Value = serde_json::from_str(&read("values.schema.json")).unwrap();
+        let explanation = explanation(&invite());
+        let keys: Vec<&str> = explanation
+            .split("--set ")
+            .skip(1)
+            .filter_map(|rest| rest.split('=').next())
+            .collect();
+        assert_eq!(keys.len(), 7, "{keys:?}");
+        for key in keys {
+            let value = format!("/{}", key.replace('.', "/"));
+            assert!(values.pointer(&value).is_some(), "values.yaml lacks {key}");
+            let property = format!("/properties/{}", key.replace('.', "/properties/"));
+            assert!(
+                schema.pointer(&property).is_some(),
+                "the schema lacks {key}"
+            );
+        }
     }
 
     #[tokio::test]

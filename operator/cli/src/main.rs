@@ -7,9 +7,12 @@
 //!                           revoke   annotation ──► operator ──► status
 //! ```
 //!
-//! It talks to the API server and to nothing else: whoever can use `kubectl` can use it, with the same rights
-//! (docs/adr/0008). Standard output carries only the answer; prompts, explanations and errors go to standard error.
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 124 no answer in time, 130 interrupted.
+//! It sends requests to the API server only, with the rights that its user has there (docs/adr/0008). Standard output
+//! carries only the answer; prompts, explanations and errors go to standard error.
+//! Exit codes: 0 done, 1 failed or the status is FAILING, 2 wrong usage, 124 no answer in time, 130 interrupted.
+//!
+//! Each command's module has its own arguments; `arguments` puts them together, and nothing but `main` imports it. No
+//! modules import one another in a circle (`tests/imports.rs`).
 
 use std::process::ExitCode;
 
@@ -22,6 +25,7 @@ mod federation;
 mod invite;
 mod members;
 mod output;
+mod parsers;
 mod prose;
 mod revoke;
 mod status;

@@ -1,31 +1,39 @@
 //! `kubectl hanse members`: who is in the federation.
 
+use clap::Args;
 use hanse_crds::{Federation, Lease, Member, MemberRole, MemberStatus, Scheduling};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 
 use crate::{
-    arguments::Format,
     failure::Failure,
     federation,
-    output::Streams,
+    output::{Format, Streams},
     prose,
     table::{Cell, Mood, Paint, Table},
 };
 
+/// List the members of the federation.
+#[derive(Debug, Args)]
+pub(crate) struct Members {
+    /// How the answer is written.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
 /// Reads the members and writes them.
 pub(crate) async fn run(
     client: Client,
-    format: Format,
+    members: &Members,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
-    let (federation, members) = futures::try_join!(
+    let (federation, listed) = futures::try_join!(
         federation::federation(&client),
         federation::members(&client)
     )?;
-    let rows = rows(&federation, members);
-    streams.answer(&rows, format, |rows, paint| {
+    let rows = rows(&federation, listed);
+    streams.answer(&rows, members.output, |rows, paint| {
         render(rows, Timestamp::now(), paint)
     })
 }
@@ -35,7 +43,7 @@ pub(crate) async fn run(
 #[serde(rename_all = "camelCase")]
 struct Row {
     name: String,
-    /// Whether it is the member that was asked.
+    /// Whether it is the cluster that the client is connected to.
     this: bool,
     owner: Option<String>,
     lease: Option<Lease>,
@@ -133,7 +141,7 @@ fn render(rows: &Vec<Row>, now: Timestamp, paint: Paint) -> String {
     table.render(paint)
 }
 
-/// A member that takes nothing new says so beside its lease, as `kubectl get nodes` does.
+/// A member that is cordoned is marked beside its lease, as `kubectl get nodes` marks nodes.
 fn lease(row: &Row) -> Cell {
     let (word, mood) = match row.lease {
         Some(Lease::Held) => ("Held", Mood::Good),

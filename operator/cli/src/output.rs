@@ -6,14 +6,28 @@ use std::{
     process::ExitCode,
 };
 
+use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::{
-    arguments::{Color, Format},
-    failure::Failure,
-    prose,
-    table::Paint,
-};
+use crate::{failure::Failure, prose, table::Paint};
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+}
 
 /// Standard output carries the answer, standard error everything else.
 pub(crate) struct Streams<'a> {
@@ -70,12 +84,12 @@ impl Streams<'_> {
         write(&mut self.answer, &format!("{line}\n"))
     }
 
-    /// Tells the person something that is not the answer.
+    /// Writes something that is not the answer.
     pub(crate) fn explain(&mut self, text: &str) -> Result<(), Failure> {
         write(&mut self.explanation, text)
     }
 
-    /// Tells what went wrong and what to do about it. The exit code says it to programs.
+    /// Writes what went wrong and what to do about it, and returns the exit code.
     pub(crate) fn report(&mut self, failure: &Failure) -> ExitCode {
         let code = failure.exit_code();
         if code != 0 {
@@ -84,7 +98,7 @@ impl Streams<'_> {
                 .map(|hint| format!("{hint}\n"))
                 .unwrap_or_default();
             let error = prose::clean(&failure.chain());
-            // Standard error is gone too: the exit code is all that is left to say it with.
+            // If this cannot be written either, the exit code is still right.
             drop(self.explain(&format!("error: {error}\n{hint}")));
         }
         ExitCode::from(code)

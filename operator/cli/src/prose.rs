@@ -1,9 +1,10 @@
-//! Words for people: made harmless, and broken into lines.
+//! Text for the terminal: made harmless, and broken into lines.
 
 use k8s_openapi::jiff::Timestamp;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
-/// Makes words from elsewhere fit for a terminal: another owner's API server may have said them, and control characters
-/// in them could rewrite what is on the screen.
+/// Makes text from elsewhere safe to show: it may come from another owner's cluster, and control characters in it could
+/// rewrite what is on the screen.
 pub(crate) fn clean(words: &str) -> String {
     let visible = words.chars().map(|c| if c.is_control() { ' ' } else { c });
     let visible: String = visible.filter(|c| !is_direction_control(*c)).collect();
@@ -16,30 +17,17 @@ fn is_direction_control(c: char) -> bool {
 }
 
 /// Breaks words into lines of at most `width` characters, the first behind `first`, the others behind as many spaces.
+/// Names such as `acme-eu-1` are not broken at their hyphens.
 pub(crate) fn wrap(first: &str, words: &str, width: usize) -> String {
     let indent = " ".repeat(first.chars().count());
-    let mut lines: Vec<String> = Vec::new();
-    let mut line = first.to_owned();
-    let mut begun = false;
-    for word in words.split_whitespace() {
-        let longer = line.chars().count() + usize::from(begun) + word.chars().count();
-        if begun && longer > width {
-            lines.push(std::mem::replace(&mut line, indent.clone()));
-            begun = false;
-        }
-        if begun {
-            line.push(' ');
-        }
-        line.push_str(word);
-        begun = true;
-    }
-    lines.push(line);
-    let lines: Vec<&str> = lines.iter().map(|line| line.trim_end()).collect();
-    lines.join(
-        "
-",
-    ) + "
-"
+    let options = Options::new(width)
+        .initial_indent(first)
+        .subsequent_indent(&indent)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    textwrap::fill(words, options) + "\n"
 }
 
 /// How long ago, in the one or two largest units, as `kubectl` has it.
@@ -80,7 +68,10 @@ mod tests {
             wrap("a: ", "incomprehensibilities two", 10),
             "a: incomprehensibilities\n   two\n"
         );
-        assert_eq!(wrap("a:", "", 10), "a:\n");
+        assert_eq!(
+            wrap("", "acme-eu-1 beta-us-1", 12),
+            "acme-eu-1\nbeta-us-1\n"
+        );
     }
 
     #[test]

@@ -1,9 +1,15 @@
-//! `kubectl hanse revoke`: puts a member out of the federation, by an annotation that the operator turns into a command.
+//! `kubectl hanse revoke`: removes a member from the federation, by an annotation that the operator turns into a command.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::{
+    io::{self, BufRead, IsTerminal},
+    time::Duration,
+};
 
+use clap::Args;
 use hanse_crds::{
-    Condition, ConditionStatus, Lease, Member, condition::SYNCED, names::MIRRORED_LABEL,
+    Condition, ConditionStatus, Lease, Member,
+    condition::SYNCED,
+    names::{MIRRORED_LABEL, REVOKE_ANNOTATION, TRUE},
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -13,19 +19,34 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    arguments::Revoke,
     failure::{Asked, Failure},
     federation::{self, MEMBERS},
     output::Streams,
+    parsers::{dns_label, duration},
     prose::{clean, count},
 };
 
-/// Annotation on a `Member` with which its revocation is asked for; its value is `true`.
-pub(crate) const REVOKE_ANNOTATION: &str = "hanse.dev/revoke";
+/// Revoke a member for good: its name and its key cannot be used again.
+///
+/// A member can be revoked by a member of the same owner and by the member that invited it. Its share of the workloads
+/// is moved to other members.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Name of the member.
+    #[arg(value_parser = dns_label)]
+    member: String,
+    /// Do not ask for confirmation.
+    #[arg(short, long)]
+    yes: bool,
+    /// How long to wait for the federation to agree.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+}
 
-/// Asks the person, asks the operator, and waits until the federation has agreed.
+/// Asks for confirmation, asks the operator, and waits until the federation has agreed. `namespace` is the operator's.
 pub(crate) async fn run(
     client: Client,
+    namespace: &str,
     revoke: &Revoke,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
@@ -39,7 +60,7 @@ pub(crate) async fn run(
     if is_revoked(Some(&member)) {
         return streams.answer_line(&format!("member {} was revoked before", revoke.member));
     }
-    // Its own row is the only one that is no mirror.
+    // This cluster's own row is the only one that is not mirrored.
     if !member.labels().contains_key(MIRRORED_LABEL) {
         return Err(Failure::OwnMember {
             member: revoke.member.clone(),
@@ -50,7 +71,7 @@ pub(crate) async fn run(
     }
     let api: Api<Member> = Api::all(client);
     request(&api, &revoke.member).await?;
-    agreement(&api, revoke).await?;
+    agreement(&api, namespace, revoke).await?;
     streams.answer_line(&format!("member {} is revoked", revoke.member))
 }
 
@@ -63,31 +84,32 @@ fn confirmed(member: &Member, streams: &mut Streams<'_>) -> Result<bool, Failure
     streams.explain(&question(member))?;
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        streams
-            .explain("\nThere is nobody to ask: standard input is not a terminal. Pass --yes.\n")?;
+        streams.explain(
+            "\nStandard input is not a terminal, so no confirmation can be read; pass --yes.\n",
+        )?;
         return Ok(false);
     }
     let mut answer = String::new();
     let read = stdin.lock().read_line(&mut answer);
-    read.map_err(|source| Failure::Write { source })?;
+    read.map_err(|source| Failure::Confirm { source })?;
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
-/// What it means, before it is done.
+/// Names the consequences and asks for confirmation.
 fn question(member: &Member) -> String {
     let status = member.status.clone().unwrap_or_default();
     let owner = status.owner.as_deref().unwrap_or("unknown");
     let hosted = usize::try_from(status.workloads).unwrap_or_default();
     format!(
-        "Member {} of owner {owner} hosts {}. It leaves the federation for good: its share moves elsewhere, and its\n\
-         name and key never come back. Revoke it? [y/N] ",
+        "Member {} of owner {owner} hosts {}. Revoking it removes it from the federation for good: its share of\n\
+         the workloads is moved to other members, and its name and key cannot be used again. Revoke it? [y/N] ",
         member.name_any(),
         count(hosted, "workload"),
     )
 }
 
 async fn request(api: &Api<Member>, name: &str) -> Result<(), Failure> {
-    let patch = Patch::Merge(json!({"metadata": {"annotations": {REVOKE_ANNOTATION: "true"}}}));
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {REVOKE_ANNOTATION: TRUE}}}));
     let parameters = PatchParams::default();
     let patched = api.patch_metadata(name, &parameters, &patch);
     federation::answer(Asked::of("patch", MEMBERS), patched)
@@ -96,36 +118,38 @@ async fn request(api: &Api<Member>, name: &str) -> Result<(), Failure> {
 }
 
 /// Waits until the member's lease says that it is revoked.
-async fn agreement(api: &Api<Member>, revoke: &Revoke) -> Result<(), Failure> {
-    let mut said = None;
+async fn agreement(api: &Api<Member>, namespace: &str, revoke: &Revoke) -> Result<(), Failure> {
+    let mut reported = None;
     let agreed = |member: Option<Member>| {
-        said = member.as_ref().and_then(objection);
-        // A row that is gone is that of a member that is gone.
+        reported = member.as_ref().and_then(objection);
+        // The operator deletes the row of a member that is no longer in the federation.
         (member.is_none() || is_revoked(member.as_ref())).then_some(())
     };
     let watching = federation::watch(api, &revoke.member, Asked::of("watch", MEMBERS), agreed);
     match timeout(revoke.timeout, watching).await {
         Ok(watched) => watched,
-        Err(_) => Err(unresolved(revoke, said)),
+        Err(_) => Err(unresolved(namespace, revoke, reported)),
     }
 }
 
-fn unresolved(revoke: &Revoke, said: Option<String>) -> Failure {
-    let said = said
-        .map(|said| format!("The operator says: {said}\n"))
+fn unresolved(namespace: &str, revoke: &Revoke, reported: Option<String>) -> Failure {
+    let reported = reported
+        .map(|reported| format!("The operator reports: {reported}\n"))
         .unwrap_or_default();
     Failure::TimedOut {
         what: format!("the federation did not revoke member {}", revoke.member),
         after: revoke.timeout,
         hint: format!(
-            "{said}The request stands and is carried out once it can be. A member can be put out by a member of the same\n\
-             owner and by the one that invited it, while there is a quorum: kubectl hanse status\n\
-             The operator's log says why: kubectl -n hanse-system logs statefulset/hanse"
+            "{reported}The request stays and is carried out as soon as that is possible. A member can be revoked by a member of\n\
+             the same owner and by the one that invited it, while there is a quorum: kubectl hanse status\n\
+             The reason is in the log of the operator's StatefulSet. If that is not in namespace '{namespace}', name its\n\
+             namespace with --namespace.\n  \
+               kubectl -n {namespace} logs --selector app.kubernetes.io/name=hanse --tail=100"
         ),
     }
 }
 
-/// What the operator says against it, if anything.
+/// Why the operator refuses, if it does.
 fn objection(member: &Member) -> Option<String> {
     let conditions: &[Condition] = &member.status.as_ref()?.conditions;
     let objects = |condition: &&Condition| {
@@ -139,8 +163,6 @@ fn objection(member: &Member) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::Value;
 
     use super::*;
@@ -188,7 +210,7 @@ mod tests {
     }
 
     async fn run_against(api: &FakeApi, revoke: &Revoke) -> (Result<(), Failure>, String, String) {
-        captured(async |streams| run(api.client(), revoke, streams).await).await
+        captured(async |streams| run(api.client(), "edge", revoke, streams).await).await
     }
 
     #[tokio::test]

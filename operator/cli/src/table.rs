@@ -1,4 +1,7 @@
 //! Columns as `kubectl` prints them: capitals on top, three spaces between, nothing at the end of a line.
+//!
+//! Written by hand and not with a crate such as `comfy-table`: between its rows a table may have whole lines of
+//! explanation, which such crates would fit into a column, and they fill lines up with spaces to the last column.
 
 /// Whether the terminal gets colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,7 +10,7 @@ pub(crate) enum Paint {
     Ansi,
 }
 
-/// How a piece of text is meant.
+/// What a piece of text says about its subject; decides the colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Mood {
     #[default]
@@ -50,7 +53,7 @@ impl Cell {
         }
     }
 
-    /// A dash where there is nothing to say: an empty field would look like one that failed to load.
+    /// A dash where there is no value, so that it does not look as if the column were cut off.
     pub(crate) fn or_dash(text: Option<impl ToString>) -> Self {
         text.map_or_else(|| Self::new("-").mood(Mood::Faint), Self::new)
     }
@@ -105,14 +108,14 @@ impl Table {
 
 fn line(cells: &[Cell], widths: &[usize], paint: Paint) -> String {
     let mut line = String::new();
-    let mut owed = 0;
+    let mut gap = 0;
     for (cell, width) in cells.iter().zip(widths) {
         if !cell.text.is_empty() {
-            line.push_str(&" ".repeat(owed));
+            line.push_str(&" ".repeat(gap));
             line.push_str(&paint.text(cell.mood, &cell.text));
-            owed = 0;
+            gap = 0;
         }
-        owed += width - cell.text.chars().count() + 3;
+        gap += width - cell.text.chars().count() + 3;
     }
     line.push('\n');
     line

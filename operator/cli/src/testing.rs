@@ -132,7 +132,7 @@ pub(crate) fn exclusion(member: &str, reason: &str, message: &str) -> Exclusion 
 pub(crate) enum Reply {
     Json(Value),
     Status(u16, &'static str),
-    /// The connection stays open and says nothing.
+    /// No answer; the connection stays open.
     Never,
 }
 

@@ -13,6 +13,8 @@ use crate::{
         Epoch, FederationId, Generation, MemberName, OwnerName, PrivateKey, PublicKey, Signature,
         WorkloadKey,
     },
+    reason::Reason,
+    timings::Timings,
     workload::WorkloadSpec,
 };
 
@@ -75,8 +77,8 @@ pub struct PlacementChange {
     pub member_generation: Generation,
     /// The replicas to run there; `None` takes the placement away.
     pub replicas: Option<u32>,
-    /// Why, for people: at most 256 characters.
-    pub because: String,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// What can be asked of the ledger. The variants are in the order of a federation's life.
@@ -85,10 +87,12 @@ pub struct PlacementChange {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Command {
-    /// The first command of a federation: its founder admits itself.
+    /// The first command of a federation: its founder admits itself and chooses the timings.
     Found {
         federation: FederationId,
         founder: Newcomer,
+        #[serde(default)]
+        timings: Timings,
     },
     /// A member invites one newcomer of `owner`. Whoever holds the private half of `invitation` may use it, once.
     Invite {
@@ -103,12 +107,18 @@ pub enum Command {
         newcomer: Newcomer,
         proof: Signature,
     },
-    /// A member leaves, or is put out by a member of its own owner or by the one that invited it.
+    /// A member leaves, or is revoked by a member of its own owner or by the one that invited it.
     Revoke { member: MemberName },
-    /// The issuer's owner describes it.
-    Describe { attributes: Attributes },
+    /// The issuer's owner describes it, and its operator tells its own version.
+    Describe {
+        attributes: Attributes,
+        #[serde(default)]
+        version: String,
+    },
     /// The issuer offers to vote, reachable at `address` (`HOST:PORT`). The log index becomes its node id.
     Volunteer { address: String },
+    /// From now on leases last as long and are renewed as often as this.
+    SetTimings { timings: Timings },
     /// The issuer's owner grants, replacing what it granted before.
     PublishGrants { grants: Vec<Grant> },
     /// The issuer's owner wants this workload. `base` is the generation the author saw; 0 creates.
@@ -149,6 +159,7 @@ impl Command {
             | Self::Revoke { .. }
             | Self::Describe { .. }
             | Self::Volunteer { .. }
+            | Self::SetTimings { .. }
             | Self::PublishGrants { .. }
             | Self::PutWorkload { .. }
             | Self::RemoveWorkload { .. }

@@ -49,7 +49,10 @@ pub fn fence_after(lease: Duration) -> Duration {
 /// The leader's table of deadlines. Empty and inert while this node does not lead.
 #[derive(Debug, Default)]
 pub struct Lessor {
+    /// What a heartbeat is acknowledged with.
     lease: Duration,
+    /// The longest lease that may still be running somewhere.
+    longest: Duration,
     held: BTreeMap<MemberName, Deadline>,
     /// Members out of reach whose `Single` workloads may still be running, and until when.
     unfenced: BTreeMap<MemberName, (Epoch, Duration)>,
@@ -68,11 +71,9 @@ struct Deadline {
 
 impl Lessor {
     /// Starts a term: every member gets a whole lease and `grace` on top, since nobody was listening during the election.
-    pub fn lead(&mut self, now: Duration, state: &State, lease: Duration, grace: Duration) {
-        *self = Self {
-            lease,
-            ..Self::default()
-        };
+    /// The lease is the longest this federation ever had: the last leader may have granted it.
+    pub fn lead(&mut self, now: Duration, state: &State, grace: Duration) {
+        *self = Self::default();
         self.sync(now, state);
         for deadline in self.held.values_mut() {
             deadline.ends += grace;
@@ -86,6 +87,8 @@ impl Lessor {
 
     /// Takes over what the ledger decided since: leases granted, renewed, lost, revoked.
     pub fn sync(&mut self, now: Duration, state: &State) {
+        self.lease = state.timings.lease();
+        self.longest = state.longest_lease();
         let lease_of = |name: &MemberName| state.members.get(name).map(|member| member.lease);
         self.held.retain(|name, deadline| {
             lease_of(name)
@@ -101,7 +104,7 @@ impl Lessor {
                 Lease::Held { epoch } => {
                     let granted = Deadline {
                         epoch,
-                        ends: now + self.lease,
+                        ends: now + self.longest,
                         due: false,
                     };
                     self.held.entry(name.clone()).or_insert(granted);
@@ -114,7 +117,7 @@ impl Lessor {
                     epoch,
                     fenced: false,
                 } => {
-                    let fenced = (epoch, now + fence_after(self.lease));
+                    let fenced = (epoch, now + fence_after(self.longest));
                     self.unfenced.entry(name.clone()).or_insert(fenced);
                 }
                 Lease::Lost { fenced: true, .. } | Lease::Revoked { fenced: true, .. } => {}
@@ -122,22 +125,22 @@ impl Lessor {
         }
     }
 
-    /// A heartbeat of `member`, whose lease in the ledger is `lease`, arrived. Whether it may be acknowledged: only if
-    /// it extended a lease that nobody is about to take.
-    pub fn heard(&mut self, member: &MemberName, lease: Lease, now: Duration) -> bool {
+    /// A heartbeat of `member`, whose lease in the ledger is `lease`, arrived. Returns the lease to acknowledge it with:
+    /// only if it extended one that nobody is about to take.
+    pub fn heard(&mut self, member: &MemberName, lease: Lease, now: Duration) -> Option<Duration> {
         match lease {
             Lease::Held { epoch } => match self.held.get_mut(member) {
                 Some(deadline) if deadline.epoch == epoch && !deadline.due => {
                     deadline.ends = deadline.ends.max(now + self.lease);
-                    true
+                    Some(self.lease)
                 }
-                Some(_) | None => false,
+                Some(_) | None => None,
             },
             Lease::Lost { epoch, .. } => {
                 self.returned.insert((member.clone(), epoch));
-                false
+                None
             }
-            Lease::Revoked { .. } => false,
+            Lease::Revoked { .. } => None,
         }
     }
 
@@ -193,17 +196,11 @@ fn is_unfenced(lease: Lease, since: Epoch) -> bool {
 /// A member's own view of its lease.
 #[derive(Debug, Default)]
 pub struct OwnLease {
-    lease: Duration,
     unacknowledged: VecDeque<(u64, Duration)>,
     ends: Option<Duration>,
 }
 
 impl OwnLease {
-    /// How long a lease lasts, as the leader said.
-    pub fn set_duration(&mut self, lease: Duration) {
-        self.lease = lease;
-    }
-
     /// Heartbeat `number` was sent.
     pub fn sent(&mut self, number: u64, now: Duration) {
         self.unacknowledged.push_back((number, now));
@@ -212,17 +209,20 @@ impl OwnLease {
         }
     }
 
-    /// Heartbeat `number` was acknowledged: the lease lasts from when it was sent. Numbers not waited for say nothing.
-    pub fn acknowledged(&mut self, number: u64) {
+    /// Heartbeat `number` was acknowledged with a lease of this length, which counts from when the heartbeat was sent.
+    /// Returns when that was. Numbers not waited for say nothing.
+    pub fn acknowledged(&mut self, number: u64, lease: Duration) -> Option<Duration> {
         while let Some((sent, at)) = self.unacknowledged.front().copied() {
             if sent > number {
-                return;
+                return None;
             }
             self.unacknowledged.pop_front();
             if sent == number {
-                self.ends = self.ends.max(Some(at + self.lease));
+                self.ends = self.ends.max(Some(at + lease));
+                return Some(at);
             }
         }
+        None
     }
 
     /// When the lease is over; `None` before the first.
@@ -266,6 +266,7 @@ mod tests {
             key: PublicKey([0; 32]),
             sponsor: None,
             attributes: Attributes::default(),
+            version: String::new(),
             grants: Vec::new(),
             seat: None,
             lease,
@@ -285,7 +286,7 @@ mod tests {
 
     fn leading(lease: Lease) -> Lessor {
         let mut lessor = Lessor::default();
-        lessor.lead(seconds(100), &state(lease), LEASE, GRACE);
+        lessor.lead(seconds(100), &state(lease), GRACE);
         lessor
     }
 
@@ -302,13 +303,13 @@ mod tests {
     #[test]
     fn a_heartbeat_extends_a_lease_until_it_is_due_and_never_after() {
         let mut lessor = leading(held(3));
-        assert!(lessor.heard(&name(), held(3), seconds(106)));
+        assert_eq!(lessor.heard(&name(), held(3), seconds(106)), Some(LEASE));
         assert_eq!(lessor.due(seconds(110)), BTreeSet::new());
         assert_eq!(
             lessor.due(seconds(111)),
             BTreeSet::from([(name(), Epoch(3))])
         );
-        assert!(!lessor.heard(&name(), held(3), seconds(111)));
+        assert_eq!(lessor.heard(&name(), held(3), seconds(111)), None);
     }
 
     #[test]
@@ -325,7 +326,7 @@ mod tests {
             fenced: false,
         };
         let mut lessor = leading(lost);
-        assert!(!lessor.heard(&name(), lost, seconds(101)));
+        assert_eq!(lessor.heard(&name(), lost, seconds(101)), None);
         assert_eq!(lessor.take_returned(), BTreeSet::from([(name(), Epoch(9))]));
         assert_eq!(lessor.take_returned(), BTreeSet::new());
     }
@@ -351,22 +352,22 @@ mod tests {
     #[test]
     fn only_an_acknowledged_heartbeat_extends_the_own_lease_and_from_when_it_was_sent() {
         let mut own = OwnLease::default();
-        own.set_duration(LEASE);
         own.sent(1, seconds(10));
         own.sent(2, seconds(11));
         assert!(!own.holds(seconds(10)));
-        own.acknowledged(1);
+        assert_eq!(own.acknowledged(1, LEASE), Some(seconds(10)));
         assert_eq!(own.ends_at(), Some(seconds(15)));
-        own.acknowledged(1);
-        own.acknowledged(7);
+        assert_eq!(own.acknowledged(1, LEASE), None);
+        assert_eq!(own.acknowledged(7, LEASE), None);
         assert_eq!(own.ends_at(), Some(seconds(15)));
     }
 
     proptest! {
-        /// Heartbeats and their acknowledgements may each take any time or be lost, and the leader may look at any
-        /// moment: whenever it calls the lease over, the member's own has ended.
+        /// Heartbeats and their acknowledgements may each take any time or be lost, the lease may change at any time, and
+        /// the leader may look at any moment: whenever it calls the lease over, the member's own has ended.
         #[test]
         fn the_member_stops_before_the_leader_calls_it_lost(
+            leases in prop::collection::vec(1_000_u64..9_000, 1..4),
             beats in prop::collection::vec((0_u64..2_000, prop::option::of(0_u64..4_000), prop::option::of(0_u64..4_000)), 1..40),
         ) {
             #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -381,20 +382,25 @@ mod tests {
             }
             events.retain(|(at, _)| *at != lost);
             events.sort_unstable();
+            let mut state = state(held(1));
             let mut lessor = Lessor::default();
-            lessor.lead(Duration::ZERO, &state(held(1)), LEASE, GRACE);
+            lessor.lead(Duration::ZERO, &state, GRACE);
             let mut own = OwnLease::default();
-            own.set_duration(LEASE);
-            let mut acknowledged = BTreeSet::new();
+            let mut acknowledged = BTreeMap::new();
             for (at, event) in events {
                 let now = Duration::from_millis(at);
+                // The federation's lease changes every five seconds.
+                let lease_ms = leases[usize::try_from(at / 5_000).unwrap() % leases.len()];
+                state.longest_lease_ms = state.longest_lease_ms.max(lease_ms);
+                state.timings.lease_ms = lease_ms;
+                lessor.sync(now, &state);
                 if !lessor.due(now).is_empty() {
                     prop_assert!(!own.holds(now), "lost at {now:?}, own lease until {:?}", own.ends_at());
                 }
                 match event {
                     Event::Sent(number) => own.sent(number, now),
-                    Event::Received(number) => if lessor.heard(&name(), held(1), now) { acknowledged.insert(number); },
-                    Event::Answered(number) => if acknowledged.contains(&number) { own.acknowledged(number); },
+                    Event::Received(number) => if let Some(lease) = lessor.heard(&name(), held(1), now) { acknowledged.insert(number, lease); },
+                    Event::Answered(number) => if let Some(lease) = acknowledged.get(&number) { own.acknowledged(number, *lease); },
                 }
             }
         }

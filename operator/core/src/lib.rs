@@ -8,8 +8,10 @@
 //! - [`workload`], [`grant`]: what owners want, and what hosts consent to.
 //! - [`command`]: what can be asked of the ledger, signed.
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
+//! - [`timings`]: how long a lease lasts and how often it is renewed, and what follows from that.
 //! - [`lease`]: who is alive, on the leader's clock and on the member's own.
-//! - [`schedule`]: what should run where.
+//! - [`schedule`]: what should run where, and [`reason`]: why.
+//! - [`quorum`]: who should vote.
 //! - [`slice`]: what one member gets to see of it.
 //! - [`health`]: how a host's objects are doing.
 //! - [`invariants`]: what must hold after every step.
@@ -21,8 +23,9 @@ pub mod health;
 pub mod id;
 pub mod lease;
 pub mod quorum;
+pub mod reason;
 pub mod schedule;
 pub mod slice;
 pub mod state;
-pub mod summary;
+pub mod timings;
 pub mod workload;

@@ -7,7 +7,7 @@
 //! - A voter that does well keeps its seat: every change of voters is a risk taken.
 //! - A new voter holds its lease, can be reached, and is of an owner with as few voters as possible; then of such a
 //!   provider; then of such a region.
-//! - A voter whose seat is gone (its volume was lost, or its member put out) is removed. One given up on is
+//! - A voter whose seat is gone (its volume was lost, or its member revoked) is removed. One given up on is
 //!   replaced when somebody can take its seat, and keeps it until then.
 //! - No step leaves a quorum without a majority that is alive.
 
@@ -80,15 +80,15 @@ pub fn next_step(state: &State, quorum: &Quorum) -> Step {
     }
 }
 
-/// The members that may vote, by their seat. Those put out have none.
+/// The members that may vote, by their seat. Those revoked have none.
 struct Seats<'a>(BTreeMap<NodeId, &'a Member>);
 
 impl<'a> Seats<'a> {
     fn of(state: &'a State) -> Self {
         let seats = state.members.values().filter_map(|member| {
             let seat = member.seat.as_ref()?;
-            let put_out = matches!(member.lease, Lease::Revoked { .. });
-            (!put_out).then_some((seat.node, member))
+            let revoked = matches!(member.lease, Lease::Revoked { .. });
+            (!revoked).then_some((seat.node, member))
         });
         Self(seats.collect())
     }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use crate::{
     command::PlacementChange,
     id::{MemberName, WorkloadKey},
+    reason::Reason,
     state::{Member, Placement, State, Workload},
     workload::Mode,
 };
@@ -43,7 +44,7 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Wish {
     replicas: Option<u32>,
-    because: String,
+    reason: Reason,
 }
 
 /// Everything the steps of one workload look at.
@@ -74,8 +75,7 @@ pub fn schedule(state: &State) -> Plan {
         plan.diagnoses.insert(key.clone(), diagnosis);
     }
     // What lost its place is more urgent than what grows; the sort is stable, so a workload's rows stay in order.
-    plan.changes
-        .sort_by_key(|row| !row.because.ends_with("lost"));
+    plan.changes.sort_by_key(|row| !row.reason.is_failover());
     plan
 }
 
@@ -137,7 +137,7 @@ impl Case<'_> {
                 member_generation: self.member(&name)?.generation,
                 member: name,
                 replicas: wish.replicas,
-                because: wish.because,
+                reason: wish.reason,
             })
         };
         let mut rows: Vec<_> = news.filter_map(row).collect();

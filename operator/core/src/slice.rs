@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::{Attributes, SignedCommand},
     id::{Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PublicKey, WorkloadKey},
+    reason::Reason,
     schedule::Diagnosis,
     state::{Lease, Seat, State},
+    timings::Timings,
     workload::WorkloadSpec,
 };
 
@@ -53,6 +55,9 @@ pub struct FederationView {
     pub leader: MemberName,
     /// Who votes.
     pub voters: BTreeSet<MemberName>,
+    /// How long a lease lasts, and how often it is renewed.
+    #[serde(default)]
+    pub timings: Timings,
 }
 
 /// One member as the others see it.
@@ -65,6 +70,9 @@ pub struct MemberView {
     pub key: PublicKey,
     /// Its owner's description of it.
     pub attributes: Attributes,
+    /// The version of its operator; empty until it has told.
+    #[serde(default)]
+    pub version: String,
     /// Its right to run what it was given.
     pub lease: Lease,
     /// Its seat, where it offered to vote.
@@ -115,8 +123,8 @@ pub struct HostStanding {
     pub replicas: u32,
     /// The placement's, or the removal's.
     pub epoch: Epoch,
-    /// Why the placement was made, for people.
-    pub because: String,
+    /// Why the placement was made; `None` while it is being removed.
+    pub reason: Option<Reason>,
     /// Whether the member still has to remove its objects.
     pub removing: bool,
     /// Whether the member's lease is held.
@@ -239,7 +247,7 @@ pub enum SliceUpdate {
 }
 
 impl Slice {
-    /// What `member` gets to see. `None` where it is no member, was put out, or the ledger is empty.
+    /// What `member` gets to see. `None` where it is no member, was revoked, or the ledger is empty.
     #[must_use]
     pub fn of(
         state: &State,
@@ -312,6 +320,7 @@ fn federation_view(state: &State, leader: &MemberName, term: u64) -> Option<Fede
         term,
         leader: leader.clone(),
         voters: voters.map(|(name, _)| name.clone()).collect(),
+        timings: state.timings,
     })
 }
 
@@ -325,6 +334,7 @@ fn member_views(state: &State) -> BTreeMap<MemberName, MemberView> {
             owner: row.owner.clone(),
             key: row.key,
             attributes: row.attributes.clone(),
+            version: row.version.clone(),
             lease: row.lease,
             seat: row.seat.clone(),
             placements: hosted.get(name).copied().unwrap_or(0),
@@ -401,7 +411,7 @@ fn host_standings(
             let row = HostStanding {
                 replicas: 0,
                 epoch: *epoch,
-                because: String::new(),
+                reason: None,
                 removing: true,
                 lease_held: lease_held(member),
                 report: report(member),
@@ -413,7 +423,7 @@ fn host_standings(
         let row = HostStanding {
             replicas: row.replicas,
             epoch: row.epoch,
-            because: row.because.clone(),
+            reason: Some(row.reason.clone()),
             removing: false,
             lease_held: lease_held(member),
             report: report(member),

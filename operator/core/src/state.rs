@@ -10,6 +10,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ use crate::{
         Digest, Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey,
         WorkloadKey,
     },
+    reason::Reason,
+    timings::Timings,
     workload::WorkloadSpec,
 };
 
@@ -47,11 +50,17 @@ pub struct State {
     pub head: Digest,
     /// The leaders' wall clock as stamped into entries, in milliseconds since 1970; never goes back.
     pub time_ms: u64,
+    /// What all members share: how long a lease lasts, how often it is renewed.
+    #[serde(default)]
+    pub timings: Timings,
+    /// The longest lease this federation ever had, in milliseconds: one granted before a change may still be running.
+    #[serde(default)]
+    pub longest_lease_ms: u64,
     /// The voters of the newest configuration.
     pub voters: BTreeSet<NodeId>,
-    /// How far each issuer has counted, those put out included: a number is never free again.
+    /// How far each issuer has counted, those revoked included: a number is never free again.
     pub issuers: BTreeMap<PublicKey, Issuer>,
-    /// All members that ever were; those put out stay, as [`Lease::Revoked`], so that their names are not reused.
+    /// All members that ever were; those revoked stay, as [`Lease::Revoked`], so that their names are not reused.
     pub members: BTreeMap<MemberName, Member>,
     /// Invitations not yet used.
     pub invitations: BTreeMap<PublicKey, Invitation>,
@@ -98,6 +107,9 @@ pub struct Member {
     pub sponsor: Option<MemberName>,
     /// Its owner's description of it.
     pub attributes: Attributes,
+    /// The version of its operator; empty until it has told.
+    #[serde(default)]
+    pub version: String,
     /// What its owner lets others run there.
     pub grants: Vec<Grant>,
     /// Its seat in the Raft group, where it offered to vote.
@@ -145,7 +157,7 @@ impl Lease {
         matches!(self, Self::Held { .. })
     }
 
-    /// Whether the member was put out for good.
+    /// Whether the member was revoked for good.
     #[must_use]
     pub fn is_revoked(self) -> bool {
         matches!(self, Self::Revoked { .. })
@@ -254,8 +266,8 @@ pub struct Placement {
     pub replicas: u32,
     /// The fencing token: a host refuses a lower one than the last it applied.
     pub epoch: Epoch,
-    /// Why, for people.
-    pub because: String,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// What came of a command.
@@ -280,7 +292,7 @@ pub enum Rejection {
     OutOfSequence { given: u64, last: u64 },
     #[error("the issuer with key {key} is not a member of this federation")]
     NotAMember { key: String },
-    #[error("member '{member}' was put out of this federation")]
+    #[error("member '{member}' was revoked")]
     Revoked { member: MemberName },
     #[error("{what} may be asked only by {by}")]
     NotPermitted { what: String, by: String },
@@ -343,6 +355,8 @@ impl Default for State {
             index: 0,
             head: chain::GENESIS,
             time_ms: 0,
+            timings: Timings::default(),
+            longest_lease_ms: 0,
             voters: BTreeSet::new(),
             issuers: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -450,8 +464,9 @@ impl State {
             Command::Found {
                 federation,
                 founder,
+                timings,
             } => {
-                self.found(index, signed, federation, founder)?;
+                self.found(index, signed, federation, founder, timings)?;
                 return Ok(index);
             }
             Command::Admit {
@@ -476,13 +491,17 @@ impl State {
                 expires_ms,
             } => self.invite(issuer, invitation, owner, expires_ms),
             Command::Revoke { member } => self.revoke(index, &member),
-            Command::Describe { attributes } => self.describe(index, &issuer, attributes),
+            Command::Describe {
+                attributes,
+                version,
+            } => self.describe(index, &issuer, attributes, version),
             Command::Volunteer { address } => self.volunteer(index, &issuer, address),
             Command::PublishGrants { grants } => self.publish_grants(index, &issuer, grants),
             Command::RemoveWorkload { key } => self.remove_workload(index, &key),
             Command::ConfirmRemoval { workload, epoch } => {
                 self.confirm_removal(&issuer, &workload, epoch)
             }
+            Command::SetTimings { timings } => self.set_timings(timings),
             Command::ExpireLeases { leases } => self.expire_leases(index, &leases),
             Command::RenewLeases { leases } => self.renew_leases(index, &leases),
             Command::Fence { leases } => self.fence(index, &leases),
@@ -520,17 +539,24 @@ impl State {
                 format!("an invitation for owner '{owner}'"),
                 format!("members of owner '{owner}', because it is in the federation already"),
             ),
-            Command::Revoke { member: put_out } => {
-                let row = self.members.get(put_out);
+            Command::Revoke { member: revoked } => {
+                let row = self.members.get(revoked);
                 let may = row.is_some_and(|row| {
                     row.owner == member.owner || row.sponsor.as_ref() == Some(name)
                 });
                 (
                     may,
-                    format!("the removal of '{put_out}'"),
+                    format!("the removal of '{revoked}'"),
                     "its owner's members or its sponsor".to_owned(),
                 )
             }
+            // Until a majority of owners can approve it, it is for those who founded the federation with its first timings.
+            Command::SetTimings { .. } => (
+                self.founder()
+                    .is_some_and(|founder| founder.owner == member.owner),
+                "a change of the federation's timings".to_owned(),
+                "members of the owner that founded it".to_owned(),
+            ),
             Command::ExpireLeases { .. }
             | Command::RenewLeases { .. }
             | Command::Fence { .. }
@@ -551,7 +577,13 @@ impl State {
         }
     }
 
-    /// The member with this key, put out or not.
+    /// The longest lease that may still be running somewhere.
+    #[must_use]
+    pub fn longest_lease(&self) -> Duration {
+        Duration::from_millis(self.longest_lease_ms.max(self.timings.lease_ms))
+    }
+
+    /// The member with this key, revoked or not.
     #[must_use]
     pub fn member_of(&self, key: &PublicKey) -> Option<(&MemberName, &Member)> {
         self.members.iter().find(|(_, member)| member.key == *key)
@@ -572,6 +604,13 @@ impl State {
         self.members
             .iter()
             .find(|(_, member)| member.seat.as_ref().is_some_and(|seat| seat.node == node))
+    }
+
+    /// The member that founded the federation.
+    fn founder(&self) -> Option<&Member> {
+        self.members
+            .values()
+            .find(|member| member.sponsor.is_none())
     }
 
     fn is_known_owner(&self, owner: &OwnerName) -> bool {

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::IdentityError;
+use super::error::IdentityError;
 
 /// Read and written by the owner, nothing for anyone else.
 const PRIVATE: u32 = 0o600;

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use hanse_core::id::{FederationId, MemberName, OwnerName};
+use hanse_core::{
+    id::{FederationId, MemberName, OwnerName},
+    timings::Timings,
+};
 use serde::{Deserialize, Serialize};
 
-use super::{IdentityError, file};
+use super::{error::IdentityError, file};
 use crate::peer::Peer;
 
 /// The file in the data directory that holds it.
@@ -31,6 +34,9 @@ pub struct Membership {
     /// never found the same federation a second time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub founding: bool,
+    /// The federation's timings as last seen, so that a restart dials as patiently as the others.
+    #[serde(default)]
+    pub timings: Timings,
     /// The voters as last seen.
     pub voters: BTreeSet<Peer>,
 }

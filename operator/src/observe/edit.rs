@@ -19,7 +19,7 @@
 //! objects for new ones), and the slice at least as new. An older slice proves nothing, and an object without the
 //! annotation is new. Whoever puts an object back from a backup strips Hanse's annotations first.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use hanse_core::{
     id::{Digest, FederationId, Generation, Namespace, WorkloadKey},
@@ -30,48 +30,9 @@ use hanse_crds::{
     FederatedWorkload, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, names,
 };
 use kube::ResourceExt;
-use tokio::sync::watch;
 
 /// Annotation on a workload: the federation whose generation [`names::SYNCED_ANNOTATION`] names.
 pub(crate) const FEDERATION_ANNOTATION: &str = "hanse.dev/federation";
-
-/// Why an object, as it is written, cannot become what it asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The `metadata.generation` it was found at.
-    pub generation: Option<i64>,
-    /// In CamelCase.
-    pub reason: &'static str,
-    /// In words a person can act on.
-    pub message: String,
-}
-
-/// What is wrong with objects, by workload; `report` puts it into their status. Bounded by the number of objects.
-#[derive(Debug, Clone, Default)]
-pub struct Faults(std::sync::Arc<watch::Sender<BTreeMap<WorkloadKey, Fault>>>);
-
-impl Faults {
-    /// What is wrong with the object of `key`.
-    pub(crate) fn of(&self, key: &WorkloadKey) -> Option<Fault> {
-        self.0.borrow().get(key).cloned()
-    }
-
-    /// Changes whenever any of it does.
-    pub(crate) fn changes(&self) -> watch::Receiver<BTreeMap<WorkloadKey, Fault>> {
-        self.0.subscribe()
-    }
-
-    pub(crate) fn set(&self, key: &WorkloadKey, fault: Option<Fault>) {
-        self.0.send_if_modified(|faults| match fault {
-            Some(fault) if faults.get(key) == Some(&fault) => false,
-            Some(fault) => {
-                faults.insert(key.clone(), fault);
-                true
-            }
-            None => faults.remove(key).is_some(),
-        });
-    }
-}
 
 /// What the operator last wrote into an object: the value of [`names::SYNCED_ANNOTATION`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use hanse_core::{
     id::{Digest, Epoch, FederationId, NodeId, PrivateKey},
     slice::{FederationView, MemberView, Slice},
     state::{Lease, Seat},
+    timings::Timings,
 };
 
 /// A federation of one member at `index`; its key is that of seed 1.
@@ -15,6 +16,7 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
         owner: owner.parse().unwrap(),
         key: PrivateKey::from_seed(&[1; 32]).public(),
         attributes: Attributes::default(),
+        version: String::new(),
         lease: Lease::Held { epoch: Epoch(2) },
         seat: Some(Seat {
             node: NodeId(1),
@@ -30,6 +32,7 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
             term: 4,
             leader: member.parse().unwrap(),
             voters: BTreeSet::from([member.parse().unwrap()]),
+            timings: Timings::default(),
         },
         members: BTreeMap::from([(member.parse().unwrap(), view)]),
         placements: BTreeMap::new(),

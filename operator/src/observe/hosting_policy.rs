@@ -17,32 +17,23 @@ use hanse_crds::{Grant as WrittenGrant, GrantedKind, HostingPolicy, PodSecurity 
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{TermsKept, workloads::REFUSED_RETRY};
-use crate::{cluster::Cluster, watched::Watched};
-
-/// What became of this cluster's grants in the ledger.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Publication {
-    /// The ledger does not know of the newest grants yet.
-    #[default]
-    Pending,
-    /// The ledger has exactly these.
-    Published(Arc<Vec<Grant>>),
-    /// The ledger refused these, for this reason.
-    Refused(Arc<Vec<Grant>>, String),
-}
+use super::{
+    round::REFUSED_RETRY,
+    terms::{Publication, TermsSender},
+};
+use crate::{cluster::watched::Watched, uplink::Uplink};
 
 /// Observes until `stop`.
 pub(super) async fn run(
-    cluster: &Cluster,
+    uplink: &Uplink,
     policies: &Watched<HostingPolicy>,
-    terms: &TermsKept,
+    terms: &TermsSender,
     stop: &CancellationToken,
 ) {
     let observe = async {
         tokio::join!(
-            collect(policies, &terms.grants),
-            publish(cluster, terms.grants.subscribe(), &terms.publication)
+            collect(policies, terms.grants()),
+            publish(uplink, terms.grants().subscribe(), terms.publication())
         )
     };
     stop.run_until_cancelled(observe).await;
@@ -90,7 +81,7 @@ fn all_grants(policies: &Watched<HostingPolicy>) -> Vec<Grant> {
 }
 
 async fn publish(
-    cluster: &Cluster,
+    uplink: &Uplink,
     mut grants: watch::Receiver<Option<Arc<Vec<Grant>>>>,
     publication: &watch::Sender<Publication>,
 ) {
@@ -102,13 +93,13 @@ async fn publish(
             let command = Command::PublishGrants {
                 grants: newest.to_vec(),
             };
-            match cluster.uplink.propose(command).await {
+            match uplink.propose(command).await {
                 Ok(Outcome::Accepted { .. }) => {
                     publication.send_replace(Publication::Published(newest));
                 }
                 Ok(Outcome::Rejected { rejection }) => {
-                    tracing::warn!(%rejection, "the ledger refused the grants");
-                    publication.send_replace(Publication::Refused(newest, rejection.to_string()));
+                    tracing::warn!(%rejection, "the ledger rejected the grants");
+                    publication.send_replace(Publication::Rejected(newest, rejection.to_string()));
                     settled = false;
                 }
                 Err(_) => return,

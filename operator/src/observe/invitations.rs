@@ -24,11 +24,15 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agenda::{Agenda, Next},
-    cluster::{CallError, Cluster, optional},
+    cluster::{
+        CallError, Cluster,
+        agenda::{Agenda, Next},
+        optional,
+        watched::{ObjectKey, Watched},
+    },
     invitation::Invitation,
     peer::Peer,
-    watched::{ObjectKey, Watched},
+    uplink::Uplink,
 };
 
 /// How long an invitation is good for when the request does not say.
@@ -50,7 +54,7 @@ enum Answer {
 }
 
 /// Observes until `stop`.
-pub(super) async fn run(cluster: &Cluster, stop: &CancellationToken) {
+pub(super) async fn run(cluster: &Cluster, uplink: &Uplink, stop: &CancellationToken) {
     let (secrets, agenda) = (Watched::<Secret>::default(), Agenda::new());
     secrets.tell(&agenda);
     let requested = format!(
@@ -62,11 +66,16 @@ pub(super) async fn run(cluster: &Cluster, stop: &CancellationToken) {
     let api = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     tokio::join!(
         secrets.keep(api, config, stop),
-        agenda.work(4, stop, |key| round(cluster, &secrets, key)),
+        agenda.work(4, stop, |key| round(cluster, uplink, &secrets, key)),
     );
 }
 
-async fn round(cluster: &Cluster, secrets: &Watched<Secret>, key: ObjectKey) -> Next {
+async fn round(
+    cluster: &Cluster,
+    uplink: &Uplink,
+    secrets: &Watched<Secret>,
+    key: ObjectKey,
+) -> Next {
     let Some(Ok(secret)) = secrets.get(&key) else {
         return Next::Done;
     };
@@ -79,10 +88,10 @@ async fn round(cluster: &Cluster, secrets: &Watched<Secret>, key: ObjectKey) -> 
     if !open || secret.type_.as_deref() != Some(names::INVITATION_SECRET_TYPE) {
         return Next::Done;
     }
-    let Some(slice) = cluster.uplink.slice().borrow().clone() else {
+    let Some(slice) = uplink.slice().borrow().clone() else {
         return Next::Retry;
     };
-    let Some(answer) = answer(cluster, &secret, &slice).await else {
+    let Some(answer) = answer(cluster, uplink, &secret, &slice).await else {
         return Next::Done;
     };
     match write(cluster, secrets, &secret, &answer).await {
@@ -95,7 +104,12 @@ async fn round(cluster: &Cluster, secrets: &Watched<Secret>, key: ObjectKey) -> 
 }
 
 /// `None` when the operator is stopping.
-async fn answer(cluster: &Cluster, secret: &Secret, slice: &Slice) -> Option<Answer> {
+async fn answer(
+    cluster: &Cluster,
+    uplink: &Uplink,
+    secret: &Secret,
+    slice: &Slice,
+) -> Option<Answer> {
     let (request, voters) = match (read(secret), doors(slice)) {
         (Ok(request), voters) if !voters.is_empty() => (request, voters),
         (Ok(_), _) => {
@@ -109,7 +123,7 @@ async fn answer(cluster: &Cluster, secret: &Secret, slice: &Slice) -> Option<Ans
         owner,
         expires_after,
     } = request;
-    let key = PrivateKey::from_seed(&(cluster.entropy.0)());
+    let key = PrivateKey::from_seed(&cluster.entropy.bytes());
     let expires_after = u64::try_from(expires_after.as_millis()).unwrap_or(u64::MAX);
     let expires_ms = cluster.clock.now_ms().saturating_add(expires_after);
     let command = Command::Invite {
@@ -117,7 +131,7 @@ async fn answer(cluster: &Cluster, secret: &Secret, slice: &Slice) -> Option<Ans
         owner: owner.clone(),
         expires_ms,
     };
-    match cluster.uplink.propose(command).await.ok()? {
+    match uplink.propose(command).await.ok()? {
         Outcome::Rejected { rejection } => Some(Answer::Refused(rejection.to_string())),
         Outcome::Accepted { .. } => Some(Answer::Issued(Box::new(Invitation {
             federation: slice.federation.id,

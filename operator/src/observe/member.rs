@@ -16,11 +16,14 @@ use kube::{Api, api::PostParams};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::problems::{Problem, Problems};
 use crate::{
-    agenda::backoff,
-    cluster::{CallError, Cluster, bounded},
-    watched::Watched,
+    cluster::{CallError, Cluster, agenda::backoff, bounded, watched::Watched},
+    uplink::Uplink,
 };
+
+/// The version that this member tells the others.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What follows from the own object and the slice.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,22 +33,36 @@ enum Decision {
     Describe(Attributes),
 }
 
-/// Observes until `stop`; keeps `published` at what the object says.
-pub(super) async fn run(
-    cluster: &Cluster,
-    members: &Watched<Member>,
-    published: &watch::Sender<Option<Arc<Attributes>>>,
-    first: &Attributes,
-    stop: &CancellationToken,
-) {
-    let keep = async {
-        members.completed().await;
-        let (mut objects, mut slices) = (members.version(), cluster.uplink.slice());
+/// What was last proposed, and the index at which the ledger took it in: an older slice does not show it yet. One that
+/// the ledger rejected stands here with the largest index, because only a change will make it acceptable.
+type Told = Option<(Attributes, u64)>;
+
+/// The observer of this cluster's own `Member` object.
+pub(super) struct Own<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) uplink: &'a Uplink,
+    pub(super) members: &'a Watched<Member>,
+    /// Kept at what the object says.
+    pub(super) published: &'a watch::Sender<Option<Arc<Attributes>>>,
+    pub(super) problems: &'a Problems<MemberName>,
+    /// Describes this member where its object does not exist yet.
+    pub(super) first: &'a Attributes,
+}
+
+impl Own<'_> {
+    /// Observes until `stop`.
+    pub(super) async fn run(&self, stop: &CancellationToken) {
+        stop.run_until_cancelled(self.keep()).await;
+    }
+
+    async fn keep(&self) {
+        self.members.completed().await;
+        let (mut objects, mut slices) = (self.members.version(), self.uplink.slice());
         let (mut told, mut failures) = (None, 0);
         loop {
             objects.borrow_and_update();
             slices.borrow_and_update();
-            match round(cluster, members, published, first, &mut told).await {
+            match self.round(&mut told).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     tracing::warn!(%error, "cannot keep this member's own row, trying again");
@@ -59,63 +76,72 @@ pub(super) async fn run(
                 changed = slices.changed() => if changed.is_err() { return },
             }
         }
-    };
-    stop.run_until_cancelled(keep).await;
-}
-
-async fn round(
-    cluster: &Cluster,
-    members: &Watched<Member>,
-    published: &watch::Sender<Option<Arc<Attributes>>>,
-    first: &Attributes,
-    told: &mut Option<(Attributes, u64)>,
-) -> Result<(), CallError> {
-    let key = (String::new(), cluster.member.to_string());
-    let own = match members.get(&key) {
-        Some(Ok(object)) => Some(attributes_of(&object.spec)),
-        // An unreadable row says nothing; what it said before holds.
-        Some(Err(_)) => return Ok(()),
-        None => None,
-    };
-    if let Some(own) = &own {
-        publish(published, own);
     }
-    let slice = cluster.uplink.slice().borrow().clone();
-    match decide(
-        &cluster.member,
-        own.as_ref(),
-        slice.as_deref(),
-        first,
-        told.as_ref(),
-    ) {
-        Decision::Nothing => Ok(()),
-        Decision::Create(spec) => {
-            let api: Api<Member> = Api::all(cluster.client.clone());
-            let params = PostParams {
-                field_manager: Some(names::FIELD_MANAGER.into()),
-                ..PostParams::default()
-            };
-            match bounded(api.create(&params, &Member::new(cluster.member.as_str(), spec))).await {
-                // The watch shows it.
-                Ok(_) | Err(CallError::Conflict) => Ok(()),
-                Err(error) => Err(error),
+
+    async fn round(&self, told: &mut Told) -> Result<(), CallError> {
+        let name = &self.cluster.member;
+        let own = match self.members.get(&(String::new(), name.to_string())) {
+            Some(Ok(object)) => Some((attributes_of(&object.spec), object.metadata.generation)),
+            // An unreadable row says nothing; what it said before holds.
+            Some(Err(_)) => return Ok(()),
+            None => None,
+        };
+        let generation = own.as_ref().and_then(|(_, generation)| *generation);
+        let own = own.map(|(attributes, _)| attributes);
+        if let Some(own) = &own {
+            publish(self.published, own);
+        }
+        let slice = self.uplink.slice().borrow().clone();
+        let slice = slice.as_deref();
+        match decide(name, own.as_ref(), slice, self.first, told.as_ref()) {
+            Decision::Nothing => Ok(()),
+            Decision::Create(spec) => self.create(spec).await,
+            Decision::Describe(attributes) => {
+                self.describe(attributes, generation, told).await;
+                Ok(())
             }
         }
-        Decision::Describe(attributes) => {
-            let command = Command::Describe {
-                attributes: attributes.clone(),
-            };
-            match cluster.uplink.propose(command).await {
-                Ok(Outcome::Accepted { index }) => *told = Some((attributes, index)),
-                Ok(Outcome::Rejected { rejection }) => {
-                    tracing::warn!(%rejection, "the ledger refused this member's description");
-                    // Nothing but a change will make it acceptable.
-                    *told = Some((attributes, u64::MAX));
-                }
-                Err(gone) => tracing::debug!(%gone, "not described"),
-            }
-            Ok(())
+    }
+
+    async fn create(&self, spec: MemberSpec) -> Result<(), CallError> {
+        let api: Api<Member> = Api::all(self.cluster.client.clone());
+        let params = PostParams {
+            field_manager: Some(names::FIELD_MANAGER.into()),
+            ..PostParams::default()
+        };
+        let own = Member::new(self.cluster.member.as_str(), spec);
+        match bounded(api.create(&params, &own)).await {
+            // The watch shows it.
+            Ok(_) | Err(CallError::Conflict) => Ok(()),
+            Err(error) => Err(error),
         }
+    }
+
+    async fn describe(&self, attributes: Attributes, generation: Option<i64>, told: &mut Told) {
+        let command = Command::Describe {
+            attributes: attributes.clone(),
+            version: VERSION.to_owned(),
+        };
+        let problem = match self.uplink.propose(command).await {
+            Ok(Outcome::Accepted { index }) => {
+                *told = Some((attributes, index));
+                None
+            }
+            Ok(Outcome::Rejected { rejection }) => {
+                tracing::warn!(%rejection, "the ledger rejected this member's description");
+                *told = Some((attributes, u64::MAX));
+                Some(Problem {
+                    generation,
+                    reason: "DescriptionRejected",
+                    message: format!("the ledger rejected this description: {rejection}"),
+                })
+            }
+            Err(gone) => {
+                tracing::debug!(%gone, "not described");
+                return;
+            }
+        };
+        self.problems.set(&self.cluster.member, problem);
     }
 }
 
@@ -129,7 +155,6 @@ fn publish(published: &watch::Sender<Option<Arc<Attributes>>>, own: &Attributes)
     });
 }
 
-/// `told` is what the ledger last took in, and at which index: an older slice does not show it yet.
 fn decide(
     name: &MemberName,
     own: Option<&Attributes>,
@@ -150,7 +175,7 @@ fn decide(
     };
     let on_the_way = told
         .is_some_and(|(attributes, index)| attributes == own && slice.federation.index < *index);
-    if row.attributes == *own || on_the_way {
+    if (row.attributes == *own && row.version == VERSION) || on_the_way {
         Decision::Nothing
     } else {
         Decision::Describe(own.clone())
@@ -215,6 +240,7 @@ mod tests {
         let slice = ledger.map(|region| {
             let mut slice = slice("acme", "acme-1", 20);
             let row = slice.members.get_mut(&"acme-1".parse().unwrap()).unwrap();
+            row.version = VERSION.to_owned();
             row.attributes = if region.is_empty() {
                 Attributes::default()
             } else {
@@ -252,6 +278,18 @@ mod tests {
         assert_eq!(
             decided(Some("fsn1"), Some("hel1"), Some(("fsn1", 20))),
             describe
+        );
+    }
+
+    #[test]
+    fn an_operator_of_another_version_than_the_ledger_has_tells_its_own() {
+        let mut slice = slice("acme", "acme-1", 20);
+        let name: MemberName = "acme-1".parse().unwrap();
+        slice.members.get_mut(&name).unwrap().version = "0.0.1".into();
+        let own = Attributes::default();
+        assert_eq!(
+            decide(&name, Some(&own), Some(&slice), &own, None),
+            Decision::Describe(own.clone())
         );
     }
 

@@ -1,4 +1,4 @@
-//! Putting a member out: the annotation `hanse.dev/revoke: "true"` on another cluster's `Member` object.
+//! Revoking a member: the annotation `hanse.dev/revoke: "true"` on another cluster's `Member` object.
 
 use hanse_core::{
     command::Command,
@@ -10,49 +10,68 @@ use hanse_crds::{Member, names};
 use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
-use super::workloads::REFUSED_RETRY;
+use super::{
+    problems::{Problem, Problems},
+    round::REFUSED_RETRY,
+};
 use crate::{
-    agenda::{Agenda, Next},
-    cluster::Cluster,
-    watched::{ObjectKey, Watched},
+    cluster::{
+        agenda::{Agenda, Next},
+        watched::{ObjectKey, Watched},
+    },
+    uplink::Uplink,
 };
 
-/// Annotation on a mirrored `Member`: its value `true` asks to put the member out.
-const REVOKE_ANNOTATION: &str = "hanse.dev/revoke";
-
 /// Observes until `stop`.
-pub(super) async fn run(cluster: &Cluster, members: &Watched<Member>, stop: &CancellationToken) {
+pub(super) async fn run(
+    uplink: &Uplink,
+    members: &Watched<Member>,
+    problems: &Problems<MemberName>,
+    stop: &CancellationToken,
+) {
     let agenda = Agenda::new();
     members.completed().await;
     members.tell(&agenda);
     agenda
-        .work(4, stop, |key| round(cluster, members, key))
+        .work(4, stop, |key| round(uplink, members, problems, key))
         .await;
 }
 
-async fn round(cluster: &Cluster, members: &Watched<Member>, key: ObjectKey) -> Next {
+async fn round(
+    uplink: &Uplink,
+    members: &Watched<Member>,
+    problems: &Problems<MemberName>,
+    key: ObjectKey,
+) -> Next {
     let Some(Ok(object)) = members.get(&key) else {
         return Next::Done;
     };
     if !asks(&object) {
         return Next::Done;
     }
-    let Some(slice) = cluster.uplink.slice().borrow().clone() else {
+    let Some(slice) = uplink.slice().borrow().clone() else {
         return Next::Retry;
     };
-    let Some(member) = to_put_out(&object, &slice) else {
+    let Some(member) = to_revoke(&object, &slice) else {
         return Next::Done;
     };
     let command = Command::Revoke {
         member: member.clone(),
     };
-    match cluster.uplink.propose(command).await {
+    match uplink.propose(command).await {
         Ok(Outcome::Accepted { .. }) => {
-            tracing::info!(%member, "put out of the federation");
+            tracing::info!(%member, "revoked");
+            problems.set(&member, None);
             Next::Done
         }
         Ok(Outcome::Rejected { rejection }) => {
-            tracing::warn!(%member, %rejection, "the ledger refused to put the member out");
+            tracing::warn!(%member, %rejection, "the ledger rejected the revocation");
+            let problem = Problem {
+                generation: object.metadata.generation,
+                reason: "RevocationRejected",
+                message: format!("the ledger rejected the revocation of this member: {rejection}"),
+            };
+            problems.set(&member, Some(problem));
             Next::After(REFUSED_RETRY)
         }
         Err(_) => Next::Done,
@@ -62,13 +81,13 @@ async fn round(cluster: &Cluster, members: &Watched<Member>, key: ObjectKey) -> 
 fn asks(object: &Member) -> bool {
     object
         .annotations()
-        .get(REVOKE_ANNOTATION)
+        .get(names::REVOKE_ANNOTATION)
         .map(String::as_str)
         == Some(names::TRUE)
 }
 
 /// Only a row that mirrors another cluster can ask for its own end, and only while the ledger still has it in.
-fn to_put_out(object: &Member, slice: &Slice) -> Option<MemberName> {
+fn to_revoke(object: &Member, slice: &Slice) -> Option<MemberName> {
     let name: MemberName = object.name_any().parse().ok()?;
     let mirrored = object.labels().contains_key(names::MIRRORED_LABEL);
     let row = slice.members.get(&name)?;
@@ -105,10 +124,10 @@ mod tests {
         };
         assert_eq!(
             [
-                to_put_out(&row("beta-1", true), &inside),
-                to_put_out(&row("beta-1", false), &inside),
-                to_put_out(&row("beta-2", true), &inside),
-                to_put_out(&row("beta-1", true), &outside),
+                to_revoke(&row("beta-1", true), &inside),
+                to_revoke(&row("beta-1", false), &inside),
+                to_revoke(&row("beta-2", true), &inside),
+                to_revoke(&row("beta-1", true), &outside),
             ],
             [Some(name), None, None, None]
         );

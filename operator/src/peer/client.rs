@@ -1,8 +1,8 @@
 //! Dialling peers: one connection per peer, pinned to its key, opened when first used and again whenever it is lost.
 //!
-//! A peer that vanishes without a word is noticed by keepalive within [`KEEPALIVE_INTERVAL`] + [`KEEPALIVE_TIMEOUT`] = 3 s:
-//! the calls under way fail, and the next call dials again, which fails in turn within [`DIAL_TIMEOUT`]. A lease lasts 5 s,
-//! so a member whose voter is gone has time to find another one.
+//! A peer that vanishes without a word is noticed by keepalive within three fifths of a lease: the calls under way fail,
+//! and the next call dials again, which fails in turn within as long ([`Timings`]). So a member whose voter is gone has
+//! time to find another one.
 //!
 //! Nothing is retried here. A call on a channel that cannot connect fails with `Unavailable` and says why; who calls in a
 //! loop brings the pause.
@@ -11,13 +11,15 @@ use std::{
     collections::BTreeMap,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
+use hanse_core::timings::Timings;
 use hyper::Uri;
 use hyper_util::rt::TokioIo;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time,
@@ -29,20 +31,11 @@ use tower::service_fn;
 use tracing::{debug, info, warn};
 
 use super::{
-    Peer,
+    address::Peer,
+    credentials::Credentials,
     network::{BoxedStream, Network},
     tls::{self, WrongKey},
 };
-use crate::identity::Identity;
-
-/// A connection that was silent for this long is asked for a sign of life.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long the sign of life may take. Longer than an election, so that a busy voter is not dropped during one.
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long opening a connection may take, handshake included.
-pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Channels kept. There are at most seven voters; the rest is for those that were, and for invitations.
 const MAX_CHANNELS: usize = 64;
@@ -55,8 +48,8 @@ const ORIGIN: &str = "https://hanse.peer";
 pub enum DialError {
     #[error("{address} is unreachable: {cause}")]
     Unreachable { address: String, cause: io::Error },
-    #[error("{address} did not answer within {DIAL_TIMEOUT:?}")]
-    Silent { address: String },
+    #[error("{address} did not answer within {within:?}")]
+    Silent { address: String, within: Duration },
     #[error("{address} is not who it should be: {cause}")]
     WrongKey { address: String, cause: WrongKey },
     #[error("{address} does not speak as a peer: {cause}")]
@@ -69,8 +62,9 @@ pub enum DialError {
 
 /// The peers this operator talks to.
 pub struct Peers {
-    identity: Arc<Identity>,
+    credentials: Arc<Credentials>,
     network: Arc<dyn Network>,
+    timings: Mutex<Timings>,
     channels: Mutex<Channels>,
 }
 
@@ -88,13 +82,21 @@ struct Entry {
 }
 
 impl Peers {
-    /// Peers as `identity` sees them through `network`.
+    /// Peers as `credentials` sees them through `network`.
     #[must_use]
-    pub fn new(identity: Arc<Identity>, network: Arc<dyn Network>) -> Self {
+    pub fn new(credentials: Arc<Credentials>, network: Arc<dyn Network>) -> Self {
         Self {
-            identity,
+            credentials,
             network,
+            timings: Mutex::default(),
             channels: Mutex::default(),
+        }
+    }
+
+    /// Channels asked for from now on are watched as the federation's timings ask; those handed out stay as they are.
+    pub fn follow(&self, timings: Timings) {
+        if std::mem::replace(&mut *self.timings.lock(), timings) != timings {
+            self.lock().open.clear();
         }
     }
 
@@ -137,16 +139,18 @@ impl Peers {
     }
 
     fn lazy_channel(&self, peer: &Peer, forgotten: &CancellationToken) -> Channel {
+        let timings = *self.timings.lock();
         let dialler = Arc::new(Dialler {
             peer: peer.clone(),
-            identity: Arc::clone(&self.identity),
+            within: timings.dial_within(),
+            credentials: Arc::clone(&self.credentials),
             network: Arc::clone(&self.network),
             forgotten: forgotten.clone(),
             standing: Mutex::default(),
         });
         Endpoint::from_static(ORIGIN)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .http2_keep_alive_interval(timings.keepalive_interval())
+            .keep_alive_timeout(timings.answer_within())
             .keep_alive_while_idle(true)
             .connect_with_connector_lazy(service_fn(move |_: Uri| {
                 let dialler = Arc::clone(&dialler);
@@ -155,14 +159,16 @@ impl Peers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Channels> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+        self.channels.lock()
     }
 }
 
 /// Opens the connections of one channel, one after the other, and says so in the log when something changes.
 struct Dialler {
     peer: Peer,
-    identity: Arc<Identity>,
+    /// How long opening a connection may take, handshake included.
+    within: Duration,
+    credentials: Arc<Credentials>,
     network: Arc<dyn Network>,
     forgotten: CancellationToken,
     standing: Mutex<LastDial>,
@@ -185,9 +191,9 @@ impl Dialler {
         let forgotten = self.forgotten.cancelled();
         let dialled = tokio::select! {
             () = forgotten => return Err(DialError::Forgotten { address: address() }),
-            dialled = time::timeout(DIAL_TIMEOUT, self.dial()) => {
-                dialled.unwrap_or_else(|_| Err(DialError::Silent { address: address() }))
-            }
+            dialled = time::timeout(self.within, self.dial()) => dialled.unwrap_or_else(|_| {
+                Err(DialError::Silent { address: address(), within: self.within })
+            }),
         };
         self.log(dialled.as_ref().err());
         Ok(Severable {
@@ -199,7 +205,7 @@ impl Dialler {
     async fn dial(&self) -> Result<TlsStream<BoxedStream>, DialError> {
         let Peer { address, key } = &self.peer;
         let address = || address.clone();
-        let config = tls::client_config(&self.identity, *key).map_err(DialError::Configure)?;
+        let config = tls::client_config(&self.credentials, *key).map_err(DialError::Configure)?;
         let unreachable = |cause| DialError::Unreachable {
             address: address(),
             cause,
@@ -222,7 +228,7 @@ impl Dialler {
 
     /// One line when the peer is lost or found, not one per attempt: a voter dials a dead one several times a second.
     fn log(&self, error: Option<&DialError>) {
-        let mut last = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.standing.lock();
         let now = error.map_or(LastDial::Connected, |error| LastDial::Failed {
             wrong_key: matches!(error, DialError::WrongKey { .. }),
         });

@@ -6,11 +6,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use hanse_core::id::PublicKey;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// Connections of members at once: each of some thousands of members attaches to one voter with one connection.
@@ -117,7 +118,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Count> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -28,12 +28,12 @@ use tower::ServiceExt;
 use tracing::{debug, error, warn};
 
 use super::{
-    PeerKey,
+    address::PeerKey,
     connections::{Connections, MemberKeys, NoPlace, Place, STRANGER_LIMIT, Standing},
+    credentials::Credentials,
     network::{BoxedStream, Listener},
     tls::{self, NotAPeerCertificate},
 };
-use crate::identity::Identity;
 
 /// How long a handshake may take: three round trips on the worst link, with room for a loaded machine.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,26 +61,26 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 const REFUSALS_PER_WINDOW: u32 = 10;
 const REFUSALS_WINDOW: Duration = Duration::from_mins(1);
 
-/// Serves `routes` to whoever reaches `listener`, as `identity`, until `shutdown` completes and the calls that were open
+/// Serves `routes` to whoever reaches `listener`, as `credentials`, until `shutdown` completes and the calls that were open
 /// then have ended or a second has passed.
 ///
 /// Each request carries the caller's key ([`super::peer_key`]). Fails only when TLS cannot be configured.
 pub async fn serve(
     mut listener: Box<dyn Listener>,
-    identity: &Identity,
+    credentials: &Credentials,
     members: MemberKeys,
     routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), rustls::Error> {
     let door = Arc::new(Door {
-        acceptor: TlsAcceptor::from(Arc::new(tls::server_config(identity)?)),
+        acceptor: TlsAcceptor::from(Arc::new(tls::server_config(credentials)?)),
         members,
         routes: routes.prepare(),
         connections: Connections::default(),
         stopping: CancellationToken::new(),
     });
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-    let mut refusals = Refusals::starting_at(Instant::now());
+    let mut refusals = ClosedLog::starting_at(Instant::now());
     let mut open = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -92,7 +92,7 @@ pub async fn serve(
                     Ok(permit) => {
                         open.spawn(Arc::clone(&door).receive(stream, from, permit));
                     }
-                    Err(_) => refusals.note(&from, &Refusal::Crowd),
+                    Err(_) => refusals.note(&from, &ConnectionError::Crowd),
                 },
                 Err(error) => {
                     warn!(%error, "failed to accept a connection");
@@ -111,7 +111,7 @@ pub async fn serve(
 
 /// Why a caller was sent away, or its connection was cut.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum ConnectionError {
     #[error("{MAX_HANDSHAKES} handshakes are under way")]
     Crowd,
     #[error("the handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
@@ -129,7 +129,7 @@ enum Refusal {
 }
 
 /// How one connection came to its end: where it came from, and why if it was our doing.
-type Ended = (String, Result<(), Refusal>);
+type Ended = (String, Result<(), ConnectionError>);
 
 /// What every connection needs.
 struct Door {
@@ -160,23 +160,29 @@ impl Door {
     async fn greet(
         &self,
         stream: BoxedStream,
-    ) -> Result<(PublicKey, TlsStream<BoxedStream>), Refusal> {
+    ) -> Result<(PublicKey, TlsStream<BoxedStream>), ConnectionError> {
         let stream = time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream))
             .await
-            .map_err(|_| Refusal::Slow)?
-            .map_err(Refusal::Handshake)?;
+            .map_err(|_| ConnectionError::Slow)?
+            .map_err(ConnectionError::Handshake)?;
         let key = match stream.get_ref().1.peer_certificates() {
-            Some([certificate, ..]) => tls::key_of(certificate).map_err(Refusal::NotAPeer)?,
-            Some([]) | None => return Err(Refusal::NotAPeer(NotAPeerCertificate)),
+            Some([certificate, ..]) => {
+                tls::key_of(certificate).map_err(ConnectionError::NotAPeer)?
+            }
+            Some([]) | None => return Err(ConnectionError::NotAPeer(NotAPeerCertificate)),
         };
         Ok((key, stream))
     }
 
     /// Serves calls over `stream` until it ends or `key` loses its place.
-    async fn attend(&self, key: PublicKey, stream: TlsStream<BoxedStream>) -> Result<(), Refusal> {
+    async fn attend(
+        &self,
+        key: PublicKey,
+        stream: TlsStream<BoxedStream>,
+    ) -> Result<(), ConnectionError> {
         let mut members = self.members.watch();
         let standing = Standing::of(&key, &members.borrow_and_update());
-        let no_place = |why| Refusal::NoPlace { key, why };
+        let no_place = |why| ConnectionError::NoPlace { key, why };
         let mut place = self.connections.take(key, standing).map_err(no_place)?;
         debug!(key = %key.short(), ?standing, "connected");
 
@@ -203,7 +209,7 @@ impl Door {
                     reconsider(&mut place, now, key)?;
                 }
                 () = &mut overstay, if place.standing() == Standing::Stranger => {
-                    return Err(Refusal::Overstayed(key));
+                    return Err(ConnectionError::Overstayed(key));
                 }
                 () = self.stopping.cancelled(), if !stopping => {
                     stopping = true;
@@ -215,12 +221,12 @@ impl Door {
 }
 
 /// What a change of the members means for one connection. A stranger that stays one keeps the time it has left.
-fn reconsider(place: &mut Place, now: Standing, key: PublicKey) -> Result<(), Refusal> {
+fn reconsider(place: &mut Place, now: Standing, key: PublicKey) -> Result<(), ConnectionError> {
     match (place.standing(), now) {
-        (Standing::Member, Standing::Stranger) => Err(Refusal::Removed(key)),
-        (Standing::Stranger, Standing::Member) => {
-            place.promote().map_err(|why| Refusal::NoPlace { key, why })
-        }
+        (Standing::Member, Standing::Stranger) => Err(ConnectionError::Removed(key)),
+        (Standing::Stranger, Standing::Member) => place
+            .promote()
+            .map_err(|why| ConnectionError::NoPlace { key, why }),
         (Standing::Member, Standing::Member) | (Standing::Stranger, Standing::Stranger) => Ok(()),
     }
 }
@@ -247,12 +253,12 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Calls {
 
 /// The log of callers sent away, bounded, because anyone can cause a line.
 #[derive(Debug)]
-struct Refusals {
+struct ClosedLog {
     window: Instant,
     lines: u32,
 }
 
-impl Refusals {
+impl ClosedLog {
     fn starting_at(window: Instant) -> Self {
         Self { window, lines: 0 }
     }
@@ -265,7 +271,7 @@ impl Refusals {
         }
     }
 
-    fn note(&mut self, from: &str, refusal: &Refusal) {
+    fn note(&mut self, from: &str, refusal: &ConnectionError) {
         let now = Instant::now();
         if now - self.window >= REFUSALS_WINDOW {
             if let Some(unsaid @ 1..) = self.lines.checked_sub(REFUSALS_PER_WINDOW) {

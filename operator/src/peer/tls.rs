@@ -23,7 +23,7 @@ use rustls::{
 };
 use x509_parser::{oid_registry::OID_SIG_ED25519, prelude::FromDer, prelude::X509Certificate};
 
-use crate::identity::Identity;
+use super::credentials::Credentials;
 
 /// gRPC is HTTP/2 and nothing else.
 const ALPN: &[u8] = b"h2";
@@ -61,22 +61,22 @@ impl WrongKey {
     }
 }
 
-/// How to accept peers as `identity`.
-pub fn server_config(identity: &Identity) -> Result<ServerConfig, rustls::Error> {
+/// How to accept peers as `credentials`.
+pub fn server_config(credentials: &Credentials) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = AnyPeer(Signatures(Arc::clone(&provider)));
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(vec![identity.certificate()], identity.tls_key())?;
+        .with_single_cert(vec![credentials.certificate()], credentials.tls_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.send_tls13_tickets = 0;
     Ok(config)
 }
 
-/// How to dial the holder of `pinned` as `identity`.
+/// How to dial the holder of `pinned` as `credentials`.
 pub fn client_config(
-    identity: &Identity,
+    credentials: &Credentials,
     pinned: PublicKey,
 ) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
@@ -88,7 +88,7 @@ pub fn client_config(
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_auth_cert(vec![identity.certificate()], identity.tls_key())?;
+        .with_client_auth_cert(vec![credentials.certificate()], credentials.tls_key())?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.enable_sni = false;
     config.resumption = Resumption::disabled();

@@ -1,35 +1,31 @@
-//! The calls that change this cluster: apply, prune, remove.
+//! The fourth and fifth step: apply what was built, then prune what an earlier specification left behind.
+//!
+//! The inventory is written before the first object and trimmed after the last, so that at any moment it names at least
+//! everything that may exist.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_core::{
     id::{Digest, Epoch, Generation, WorkloadKey},
     slice::AssignedPlacement,
 };
-use hanse_crds::names;
-use kube::{
-    Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PropagationPolicy},
-    core::GroupVersionKind,
-    discovery::{self, Scope},
-};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    build::marks,
-    inventory::{self, Inventory, ObjectId},
-    is_transient, locked,
+    build::Built,
+    inventory::{self, Inventory},
+    marks::workload_of,
+    namespace,
+    object_id::ObjectId,
+    objects::Objects,
     verify::Verified,
 };
-use crate::cluster::{CallError, Cluster, bounded, optional};
+use crate::cluster::{CallError, Cluster};
 
 /// What was applied, and how the API server wrote it down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Applied {
+pub(super) struct Record {
     pub(super) epoch: Epoch,
     pub(super) generation: Generation,
     pub(super) replicas: u32,
@@ -38,9 +34,9 @@ pub(super) struct Applied {
     pub(super) objects: BTreeMap<ObjectId, Digest>,
 }
 
-impl Applied {
-    /// What should be applied, before anything was.
-    pub(super) fn wanted(placement: &AssignedPlacement, stopped: bool) -> Self {
+impl Record {
+    /// The record of `placement` before any of its objects was applied.
+    pub(super) fn of(placement: &AssignedPlacement, stopped: bool) -> Self {
         Self {
             epoch: placement.epoch,
             generation: placement.generation,
@@ -52,18 +48,18 @@ impl Applied {
 
     /// Whether this was applied for the same placement in the same way.
     pub(super) fn is_for(&self, wanted: &Self) -> bool {
-        let of = |applied: &Self| {
+        let of = |record: &Self| {
             (
-                applied.epoch,
-                applied.generation,
-                applied.replicas,
-                applied.stopped,
+                record.epoch,
+                record.generation,
+                record.replicas,
+                record.stopped,
             )
         };
         of(self) == of(wanted)
     }
 
-    /// The kinds to watch.
+    /// The kinds to watch, as `apiVersion` and `kind`.
     pub(super) fn kinds(&self) -> BTreeSet<(String, String)> {
         self.objects
             .keys()
@@ -72,328 +68,173 @@ impl Applied {
     }
 }
 
-/// Why a placement was not applied, and what may exist all the same.
+/// Everything was applied; what an earlier specification left behind is still there.
+pub(super) struct Applied<'a> {
+    key: &'a WorkloadKey,
+    record: Record,
+    inventory: Inventory,
+    left_behind: BTreeSet<ObjectId>,
+}
+
+/// Everything is as decided, and nothing else is there.
+pub(super) struct Pruned {
+    pub(super) record: Record,
+    pub(super) inventory: Inventory,
+}
+
+/// Why a placement was not applied or pruned, and what may exist all the same.
 pub(super) struct ApplyError {
     pub(super) transient: bool,
     pub(super) message: String,
+    /// Absent where nothing was changed.
     pub(super) inventory: Option<Inventory>,
 }
 
-/// A kind as this API server serves it.
-#[derive(Clone)]
-struct Kind {
-    resource: ApiResource,
-    namespaced: bool,
-}
-
-/// What the calls go through: the client and the kinds found so far.
-pub(super) struct Hands {
-    client: Client,
-    kinds: Mutex<BTreeMap<(String, String), Kind>>,
-}
-
-impl Hands {
-    pub(super) fn new(client: Client) -> Self {
+impl ApplyError {
+    fn new(subject: impl std::fmt::Display, error: &CallError) -> Self {
         Self {
-            client,
-            kinds: Mutex::default(),
+            transient: error.is_transient(),
+            message: format!("{subject}: {error}"),
+            inventory: None,
         }
     }
 
-    /// Applies `objects` in order, then deletes what the inventory names and `objects` no longer do.
-    pub(super) async fn apply(
-        &self,
-        cluster: &Cluster,
-        key: &WorkloadKey,
-        verified: &Verified,
-        objects: Vec<Value>,
-        before: Option<Inventory>,
-        mut applied: Applied,
-    ) -> Result<(Applied, Inventory), ApplyError> {
-        let resolved = self
-            .resolve(objects, verified)
-            .await
-            .map_err(|error| refused(error, None))?;
-        let wanted: BTreeSet<ObjectId> = resolved.iter().map(|(id, _)| id.clone()).collect();
-        let mut inventory = before.unwrap_or_default();
-        let stale: BTreeSet<ObjectId> = inventory.objects.difference(&wanted).cloned().collect();
-        let namespace = &verified.consent.namespace;
-        self.none_is_foreign(key, wanted.difference(&inventory.objects))
-            .await
-            .map_err(|error| refused(error, None))?;
-        let ours = self.namespace_is_ours(namespace).await;
-        let ours =
-            ours.map_err(|error| refused((format!("Namespace '{namespace}'"), error), None))?;
-        let made = verified
-            .consent
-            .pod_security
-            .filter(|_| ours)
-            .map(|_| namespace.clone());
-        inventory.epoch = applied.epoch;
-        inventory.made_namespace = inventory.made_namespace.or(made);
-        inventory.objects.extend(wanted.iter().cloned());
-        let written = inventory::write(cluster, key, &inventory).await;
-        written.map_err(|error| refused(("inventory".into(), error), None))?;
-        let result = async {
-            self.namespace(key, verified, ours)
-                .await
-                .map_err(|error| (format!("Namespace '{namespace}'"), error))?;
-            for (id, object) in resolved {
-                let answer = self
-                    .patch(&id, &object)
-                    .await
-                    .map_err(|error| (id.to_string(), error))?;
-                applied.objects.insert(id, fingerprint(&answer));
-            }
-            for id in &stale {
-                self.delete(key, id)
-                    .await
-                    .map_err(|error| (id.to_string(), error))?;
-            }
-            Ok::<(), (String, CallError)>(())
-        };
-        result
-            .await
-            .map_err(|error| refused(error, Some(inventory.clone())))?;
-        if !stale.is_empty() {
-            inventory.objects = wanted;
-            let trimmed = inventory::write(cluster, key, &inventory).await;
-            trimmed
-                .map_err(|error| refused(("inventory".into(), error), Some(inventory.clone())))?;
+    fn leaving(self, inventory: &Inventory) -> Self {
+        Self {
+            inventory: Some(inventory.clone()),
+            ..self
         }
-        Ok((applied, inventory))
     }
+}
 
-    /// Gives each object its id, and takes the namespace away from those of the whole cluster.
-    async fn resolve(
-        &self,
-        objects: Vec<Value>,
-        verified: &Verified,
-    ) -> Result<Vec<(ObjectId, Value)>, (String, CallError)> {
-        let mut resolved = Vec::new();
-        for mut object in objects {
-            let text = |pointer: &str| {
-                object
-                    .pointer(pointer)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            let (api_version, kind, name) =
-                (text("/apiVersion"), text("/kind"), text("/metadata/name"));
-            let subject = format!("{kind} '{name}'");
-            let served = self
-                .kind(&api_version, &kind)
-                .await
-                .map_err(|error| (subject.clone(), error))?;
-            let namespace = if served.namespaced {
-                verified.consent.namespace.clone()
-            } else {
-                String::new()
-            };
-            if !served.namespaced && verified.guest {
-                let message =
-                    "an object of the whole cluster is not for a guest to place".to_owned();
-                return Err((subject, CallError::Refused { code: 403, message }));
-            }
-            if let (false, Some(metadata)) = (served.namespaced, object["metadata"].as_object_mut())
-            {
+/// Applies the objects in the order of the manifests.
+pub(super) async fn apply<'a>(
+    cluster: &Cluster,
+    objects: &Objects,
+    built: Built<'a>,
+) -> Result<Applied<'a>, ApplyError> {
+    let Built {
+        mut verified,
+        stopped,
+        objects: built,
+    } = built;
+    let (key, placement) = (verified.key(), verified.placement());
+    let resolved = resolve(objects, built, &verified).await?;
+    let wanted: BTreeSet<ObjectId> = resolved.iter().map(|(id, _)| id.clone()).collect();
+    let mut inventory = verified.take_inventory();
+    let new: Vec<&ObjectId> = wanted.difference(&inventory.objects).collect();
+    none_is_foreign(objects, key, &new).await?;
+    let left_behind = inventory.objects.difference(&wanted).cloned().collect();
+    inventory.objects.extend(wanted);
+    inventory.epoch = placement.epoch;
+    prepare_namespace(cluster, &verified, &mut inventory).await?;
+    let mut record = Record::of(placement, stopped);
+    for (id, object) in resolved {
+        let answer = objects.apply(&id, &object).await;
+        let answer = answer.map_err(|error| ApplyError::new(&id, &error).leaving(&inventory))?;
+        record.objects.insert(id, fingerprint(&answer));
+    }
+    Ok(Applied {
+        key,
+        record,
+        inventory,
+        left_behind,
+    })
+}
+
+/// Writes the inventory, then makes the namespace, so that a namespace made for a guest is never forgotten.
+async fn prepare_namespace(
+    cluster: &Cluster,
+    verified: &Verified<'_>,
+    inventory: &mut Inventory,
+) -> Result<(), ApplyError> {
+    let (key, consent) = (verified.key(), verified.consent());
+    let subject = format!("Namespace '{}'", consent.namespace);
+    let ours = namespace::is_ours(&cluster.client, &consent.namespace)
+        .await
+        .map_err(|error| ApplyError::new(&subject, &error))?;
+    if ours && consent.pod_security.is_some() && inventory.made_namespace.is_none() {
+        inventory.made_namespace = Some(consent.namespace.clone());
+    }
+    inventory::write(cluster, key, inventory)
+        .await
+        .map_err(|error| ApplyError::new("inventory", &error))?;
+    namespace::make(&cluster.client, &key.owner, verified, ours)
+        .await
+        .map_err(|error| ApplyError::new(&subject, &error).leaving(inventory))
+}
+
+/// Deletes what the inventory names and the placement no longer does.
+pub(super) async fn prune(
+    cluster: &Cluster,
+    objects: &Objects,
+    applied: Applied<'_>,
+) -> Result<Pruned, ApplyError> {
+    let Applied {
+        key,
+        record,
+        mut inventory,
+        left_behind,
+    } = applied;
+    for id in &left_behind {
+        let deleted = objects.delete(key, id).await;
+        deleted.map_err(|error| ApplyError::new(id, &error).leaving(&inventory))?;
+    }
+    if !left_behind.is_empty() {
+        inventory.objects = record.objects.keys().cloned().collect();
+        let trimmed = inventory::write(cluster, key, &inventory).await;
+        trimmed.map_err(|error| ApplyError::new("inventory", &error).leaving(&inventory))?;
+    }
+    Ok(Pruned { record, inventory })
+}
+
+/// Gives each object its id, and takes the namespace away from those of the whole cluster.
+async fn resolve(
+    objects: &Objects,
+    built: Vec<Value>,
+    verified: &Verified<'_>,
+) -> Result<Vec<(ObjectId, Value)>, ApplyError> {
+    let mut resolved = Vec::new();
+    for mut object in built {
+        let mut id = ObjectId::of(&object, &verified.consent().namespace);
+        let namespaced = objects
+            .is_namespaced(&id.api_version, &id.kind)
+            .await
+            .map_err(|error| ApplyError::new(&id, &error))?;
+        if !namespaced && verified.is_guest() {
+            let message = "an object of the whole cluster is not for a guest to place".to_owned();
+            let error = CallError::Refused { code: 403, message };
+            return Err(ApplyError::new(&id, &error));
+        }
+        if !namespaced {
+            id.namespace.clear();
+            if let Some(metadata) = object["metadata"].as_object_mut() {
                 metadata.remove("namespace");
             }
-            resolved.push((
-                ObjectId {
-                    api_version,
-                    kind,
-                    namespace,
-                    name,
-                },
-                object,
-            ));
         }
-        Ok(resolved)
+        resolved.push((id, object));
     }
-
-    async fn kind(&self, api_version: &str, kind: &str) -> Result<Kind, CallError> {
-        let key = (api_version.to_owned(), kind.to_owned());
-        if let Some(found) = locked(&self.kinds).get(&key) {
-            return Ok(found.clone());
-        }
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let wanted = GroupVersionKind::gvk(group, version, kind);
-        let (resource, capabilities) =
-            match bounded(discovery::pinned_kind(&self.client, &wanted)).await {
-                Ok(found) => found,
-                // Unknown kinds are looked up again each time: a CRD may be installed at any moment.
-                Err(CallError::NotFound { .. }) => {
-                    let message = format!("this cluster does not serve {api_version} {kind}");
-                    return Err(CallError::Refused { code: 404, message });
-                }
-                Err(error) => return Err(error),
-            };
-        let found = Kind {
-            resource,
-            namespaced: capabilities.scope == Scope::Namespaced,
-        };
-        locked(&self.kinds).insert(key, found.clone());
-        Ok(found)
-    }
-
-    async fn api(&self, id: &ObjectId) -> Result<Api<DynamicObject>, CallError> {
-        let kind = self.kind(&id.api_version, &id.kind).await?;
-        Ok(if id.namespace.is_empty() {
-            Api::all_with(self.client.clone(), &kind.resource)
-        } else {
-            Api::namespaced_with(self.client.clone(), &id.namespace, &kind.resource)
-        })
-    }
-
-    async fn patch(&self, id: &ObjectId, object: &Value) -> Result<Value, CallError> {
-        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
-        let api = self.api(id).await?;
-        let answer = bounded(api.patch(&id.name, &parameters, &Patch::Apply(object))).await?;
-        Ok(serde_json::to_value(answer).unwrap_or_default())
-    }
-
-    /// Refuses to take over an object that somebody else made: what is there already and not marked is not ours.
-    async fn none_is_foreign(
-        &self,
-        key: &WorkloadKey,
-        new: impl Iterator<Item = &ObjectId>,
-    ) -> Result<(), (String, CallError)> {
-        for id in new {
-            let found = async { optional(self.api(id).await?.get(&id.name)).await };
-            let Some(object) = found.await.map_err(|error| (id.to_string(), error))? else {
-                continue;
-            };
-            let labels = object.metadata.labels.unwrap_or_default();
-            if marks(key)
-                .iter()
-                .any(|(name, value)| labels.get(*name) != Some(value))
-            {
-                let message = "an object of this name is there already and was not made for this workload; delete it or \
-                    choose another name"
-                    .to_owned();
-                return Err((id.to_string(), CallError::Refused { code: 409, message }));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a namespace is not there yet, or was made by Hanse.
-    async fn namespace_is_ours(&self, name: &str) -> Result<bool, CallError> {
-        let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
-        let found = optional(api.get(name)).await?;
-        Ok(found.is_none_or(|found| {
-            let labels = found.metadata.labels.unwrap_or_default();
-            labels.get(names::MANAGED_BY_LABEL).map(String::as_str) == Some(names::FIELD_MANAGER)
-        }))
-    }
-
-    /// A namespace of the same owner only has to exist; that of a guest is made for it, at the level its grant says. One
-    /// that somebody else made keeps its labels.
-    async fn namespace(
-        &self,
-        key: &WorkloadKey,
-        verified: &Verified,
-        ours: bool,
-    ) -> Result<(), CallError> {
-        let name = &verified.consent.namespace;
-        let mut namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        if let Some(level) = verified.consent.pod_security.filter(|_| ours) {
-            namespace["metadata"]["labels"] = json!({
-                names::MANAGED_BY_LABEL: names::FIELD_MANAGER,
-                names::OWNER_LABEL: key.owner.as_str(),
-                "pod-security.kubernetes.io/enforce": level.label(),
-            });
-        }
-        let id = ObjectId {
-            api_version: "v1".into(),
-            kind: "Namespace".into(),
-            namespace: String::new(),
-            name: name.clone(),
-        };
-        self.patch(&id, &namespace).await.map(drop)
-    }
-
-    /// Deletes everything in the inventory that is there. Whether nothing is left.
-    pub(super) async fn remove(
-        &self,
-        cluster: &Cluster,
-        key: &WorkloadKey,
-        inventory: &Inventory,
-    ) -> Result<bool, CallError> {
-        let mut gone = true;
-        // The last applied is the first to go: what others depend on stays until they have stopped.
-        for id in inventory.objects.iter().rev() {
-            gone &= self.delete(key, id).await?;
-        }
-        if gone {
-            inventory::delete(cluster, key).await?;
-            if let Some(namespace) = &inventory.made_namespace {
-                self.remove_namespace(cluster, namespace).await?;
-            }
-        }
-        Ok(gone)
-    }
-
-    /// Deletes one object, if it is marked as this workload's, with everything that belongs to it. Whether it is gone.
-    async fn delete(&self, key: &WorkloadKey, id: &ObjectId) -> Result<bool, CallError> {
-        let api = match self.api(id).await {
-            Ok(api) => api,
-            // A kind that is no longer served has no objects.
-            Err(CallError::Refused { code: 404, .. }) => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        let Some(object) = optional(api.get(&id.name)).await? else {
-            return Ok(true);
-        };
-        let labels = object.metadata.labels.unwrap_or_default();
-        if marks(key)
-            .iter()
-            .any(|(name, value)| labels.get(*name) != Some(value))
-        {
-            // Somebody made it their own.
-            return Ok(true);
-        }
-        if object.metadata.deletion_timestamp.is_none() {
-            // In the foreground: it is gone only when its pods are, which is what a removal promises.
-            let parameters = DeleteParams {
-                propagation_policy: Some(PropagationPolicy::Foreground),
-                ..DeleteParams::default()
-            };
-            optional(api.delete(&id.name, &parameters)).await?;
-        }
-        Ok(false)
-    }
-
-    /// Deletes a namespace made for a guest once no inventory speaks of it any more.
-    async fn remove_namespace(&self, cluster: &Cluster, namespace: &str) -> Result<(), CallError> {
-        let others = inventory::list(cluster).await?;
-        if others
-            .values()
-            .any(|other| other.made_namespace.as_deref() == Some(namespace))
-        {
-            return Ok(());
-        }
-        let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
-        let Some(found) = optional(api.get(namespace)).await? else {
-            return Ok(());
-        };
-        let labels = found.metadata.labels.unwrap_or_default();
-        if labels.get(names::MANAGED_BY_LABEL).map(String::as_str) == Some(names::FIELD_MANAGER) {
-            optional(api.delete(namespace, &DeleteParams::default())).await?;
-        }
-        Ok(())
-    }
+    Ok(resolved)
 }
 
-fn refused((subject, error): (String, CallError), inventory: Option<Inventory>) -> ApplyError {
-    ApplyError {
-        transient: is_transient(&error),
-        message: format!("{subject}: {error}"),
-        inventory,
+/// Refuses to take over an object that somebody else made: what is there already and not marked is not ours.
+async fn none_is_foreign(
+    objects: &Objects,
+    key: &WorkloadKey,
+    new: &[&ObjectId],
+) -> Result<(), ApplyError> {
+    for id in new {
+        let found = objects.get(id).await;
+        let found = found.map_err(|error| ApplyError::new(id, &error))?;
+        if found.is_some_and(|it| workload_of(&it.metadata).as_ref() != Some(key)) {
+            let message = "an object of this name is there already and was not made for this workload; delete it or \
+                choose another name"
+                .to_owned();
+            let error = CallError::Refused { code: 409, message };
+            return Err(ApplyError::new(id, &error));
+        }
     }
+    Ok(())
 }
 
 /// What of an object somebody may have changed by hand: all of it but its status and what the API server counts.

@@ -1,62 +1,55 @@
-//! The objects of a placement as they should be in this cluster. Pure.
+//! The objects of a placement as they should be in this cluster. Pure. The third of five steps.
 
-use hanse_core::{id::WorkloadKey, slice::AssignedPlacement, workload::Manifest};
-use hanse_crds::names;
+use hanse_core::workload::Manifest;
 use serde_json::{Map, Value, json};
 
-use super::verify::Verified;
+use super::{marks::Marks, verify::Verified};
+
+/// A verified placement and its objects.
+pub(super) struct Built<'a> {
+    pub(super) verified: Verified<'a>,
+    /// Whether it is stopped here, although its objects stay.
+    pub(super) stopped: bool,
+    pub(super) objects: Vec<Value>,
+}
 
 /// The manifests with this host's namespace, Hanse's marks and the replicas placed here; none where it is stopped.
-pub(super) fn build(
-    key: &WorkloadKey,
-    verified: &Verified,
-    placement: &AssignedPlacement,
-    stopped: bool,
-) -> Vec<Value> {
+pub(super) fn build(verified: Verified<'_>, stopped: bool) -> Built<'_> {
+    let placement = verified.placement();
     let replicas = if stopped { 0 } else { placement.replicas };
-    let object = |manifest: &Manifest| {
-        let mut object = manifest.object().clone();
-        if manifest.is_scalable() {
-            entry(&mut object, "spec").insert("replicas".into(), json!(replicas));
-        }
-        let metadata = entry(&mut object, "metadata");
-        metadata.insert("namespace".into(), json!(verified.consent.namespace));
-        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-        set(
-            annotations,
-            names::EPOCH_ANNOTATION,
-            &placement.epoch.to_string(),
-        );
-        let labels = metadata.entry("labels").or_insert_with(|| json!({}));
-        for (name, value) in marks(key) {
-            set(labels, name, &value);
-        }
-        if let Some(fields) = object.as_object_mut() {
-            // Status is the host's to write.
-            fields.remove("status");
-        }
-        object
-    };
-    verified.spec.manifests.iter().map(object).collect()
+    let marks = Marks::of(verified.key(), placement.epoch);
+    let namespace = &verified.consent().namespace;
+    let manifests = verified.spec().manifests.iter();
+    let objects = manifests
+        .map(|manifest| object(manifest, replicas, namespace, &marks))
+        .collect();
+    Built {
+        verified,
+        stopped,
+        objects,
+    }
 }
 
-/// The labels by which an object is known to be applied for a workload.
-pub(super) fn marks(key: &WorkloadKey) -> [(&'static str, String); 4] {
-    [
-        (names::MANAGED_BY_LABEL, names::FIELD_MANAGER.to_owned()),
-        (names::OWNER_LABEL, key.owner.to_string()),
-        (names::WORKLOAD_LABEL, label_value(key.name.as_str())),
-        (names::WORKLOAD_NAMESPACE_LABEL, key.namespace.to_string()),
-    ]
-}
-
-/// An object's name may be longer than the 63 characters of a label's value; the inventory knows the whole.
-fn label_value(name: &str) -> String {
-    name.chars()
-        .take(63)
-        .collect::<String>()
-        .trim_end_matches(['.', '-'])
-        .to_owned()
+fn object(manifest: &Manifest, replicas: u32, namespace: &str, marks: &Marks) -> Value {
+    let mut object = manifest.object().clone();
+    if manifest.is_scalable() {
+        entry(&mut object, "spec").insert("replicas".into(), json!(replicas));
+    }
+    let metadata = entry(&mut object, "metadata");
+    metadata.insert("namespace".into(), json!(namespace));
+    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+    for (name, value) in &marks.annotations {
+        set(annotations, name, value);
+    }
+    let labels = metadata.entry("labels").or_insert_with(|| json!({}));
+    for (name, value) in &marks.labels {
+        set(labels, name, value);
+    }
+    if let Some(fields) = object.as_object_mut() {
+        // Status is the host's to write.
+        fields.remove("status");
+    }
+    object
 }
 
 fn entry<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
@@ -79,63 +72,18 @@ fn set(map: &mut Value, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::{BTreeMap, BTreeSet},
-        sync::Arc,
-    };
-
-    use hanse_core::{
-        command::{Command, SignedCommand},
-        grant::Consent,
-        id::{Epoch, FederationId, Generation, PrivateKey},
-        workload::{Mode, PlacementRules, WorkloadSpec},
-    };
-
     use super::*;
+    use crate::realize::{fixture::Case, verify::verify};
 
     fn built(stopped: bool) -> Value {
-        let key: WorkloadKey = "acme/shop/web".parse().unwrap();
-        let manifest = json!({
+        let case = Case::of(json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
             "spec": {"replicas": 9}, "status": {"replicas": 9},
-        });
-        let rules = PlacementRules {
-            mode: Mode::Divided,
-            replicas: None,
-            match_labels: BTreeMap::new(),
-            domicile: BTreeSet::new(),
-        };
-        let spec = WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap();
-        let command = Command::RemoveWorkload { key: key.clone() };
-        let proof = SignedCommand::sign(
-            &FederationId([0; 16]),
-            &PrivateKey::from_seed(&[1; 32]),
-            1,
-            &command,
-        );
-        let placement = AssignedPlacement {
-            replicas: 3,
-            epoch: Epoch(12),
-            generation: Generation(7),
-            proof: Arc::new(proof),
-            home: "eu-1".parse().unwrap(),
-        };
-        let consent = Consent {
-            namespace: "acme--shop".into(),
-            pod_security: None,
-        };
-        build(
-            &key,
-            &Verified {
-                spec,
-                consent,
-                guest: true,
-            },
-            &placement,
-            stopped,
-        )
-        .remove(0)
+        }));
+        build(verify(case.dereferenced()).unwrap(), stopped)
+            .objects
+            .remove(0)
     }
 
     #[test]
@@ -146,11 +94,8 @@ mod tests {
                 "apiVersion": "apps/v1", "kind": "Deployment",
                 "metadata": {
                     "name": "web", "namespace": "acme--shop",
-                    "annotations": {"hanse.dev/epoch": "12"},
-                    "labels": {
-                        "app": "web", "app.kubernetes.io/managed-by": "hanse", "hanse.dev/owner": "acme",
-                        "hanse.dev/workload": "web", "hanse.dev/workload-namespace": "shop",
-                    },
+                    "annotations": {"hanse.dev/epoch": "12", "hanse.dev/workload": "acme/shop/web"},
+                    "labels": {"app": "web", "hanse.dev/workload": "47cbdb9d23d8037d"},
                 },
                 "spec": {"replicas": 3},
             })

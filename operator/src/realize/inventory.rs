@@ -4,10 +4,7 @@
 //! of old and new, and trimmed after what is no longer wanted is gone: at any moment it names at least everything that
 //! may exist. The epoch in it is the fence against an older plan.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_core::id::{Epoch, WorkloadKey};
 use hanse_crds::names;
@@ -17,26 +14,9 @@ use kube::{
     api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams},
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use super::object_id::ObjectId;
 use crate::cluster::{CallError, Cluster, bounded, optional};
-
-/// One object in this cluster.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ObjectId {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    /// Empty for objects of the whole cluster.
-    pub(super) namespace: String,
-    pub(super) name: String,
-}
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} '{}'", self.kind, self.name)
-    }
-}
 
 /// What was applied for a workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,10 +93,7 @@ fn api(cluster: &Cluster) -> Api<ConfigMap> {
     Api::namespaced(cluster.client.clone(), &cluster.namespace)
 }
 
-/// A key can be longer than a name, so the name is its digest.
+/// A key can be longer than a name, so the name is its id.
 fn name(key: &WorkloadKey) -> String {
-    format!(
-        "hanse-{}",
-        &hex::encode(Sha256::digest(key.to_string()))[..16]
-    )
+    format!("hanse-{}", key.id())
 }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 use futures::{StreamExt, pin_mut};
@@ -18,18 +18,19 @@ use kube::{
     discovery,
     runtime::{WatchStreamExt, watcher},
 };
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    apply::{Applied, fingerprint},
-    inventory::ObjectId,
-    locked,
+    apply::{Record, fingerprint},
+    marks::workload_of,
+    object_id::ObjectId,
 };
-use crate::{
+use crate::cluster::{
     agenda::{Agenda, backoff},
-    cluster::bounded,
+    bounded,
 };
 
 /// Cheap to clone; all clones are the same.
@@ -37,7 +38,7 @@ use crate::{
 pub(super) struct Live {
     client: Client,
     agenda: Agenda<WorkloadKey>,
-    applied: Arc<Mutex<BTreeMap<WorkloadKey, Applied>>>,
+    applied: Arc<Mutex<BTreeMap<WorkloadKey, Record>>>,
     objects: Arc<Mutex<BTreeMap<ObjectId, (WorkloadKey, Arc<Value>)>>>,
     watched: Arc<Mutex<BTreeSet<(String, String)>>>,
     stop: CancellationToken,
@@ -47,7 +48,7 @@ impl Live {
     pub(super) fn new(
         client: Client,
         agenda: Agenda<WorkloadKey>,
-        applied: Arc<Mutex<BTreeMap<WorkloadKey, Applied>>>,
+        applied: Arc<Mutex<BTreeMap<WorkloadKey, Record>>>,
         stop: CancellationToken,
     ) -> Self {
         Self {
@@ -61,7 +62,8 @@ impl Live {
     }
 
     pub(super) fn get(&self, id: &ObjectId) -> Option<Arc<Value>> {
-        locked(&self.objects)
+        self.objects
+            .lock()
             .get(id)
             .map(|(_, object)| object.clone())
     }
@@ -70,10 +72,10 @@ impl Live {
     pub(super) fn is_as_applied(
         &self,
         key: &WorkloadKey,
-        wanted: &Applied,
+        wanted: &Record,
         objects: &[Value],
     ) -> bool {
-        let applied = locked(&self.applied);
+        let applied = self.applied.lock();
         let Some(applied) = applied.get(key) else {
             return false;
         };
@@ -88,7 +90,7 @@ impl Live {
     /// Begins to watch the kinds that are not watched yet.
     pub(super) fn watch(&self, kinds: BTreeSet<(String, String)>) {
         for kind in kinds {
-            if locked(&self.watched).insert(kind.clone()) {
+            if self.watched.lock().insert(kind.clone()) {
                 let live = self.clone();
                 tokio::spawn(async move {
                     let stop = live.stop.clone();
@@ -113,8 +115,8 @@ impl Live {
             }
         };
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
-        let selector = format!("{}={}", names::MANAGED_BY_LABEL, names::FIELD_MANAGER);
-        let events = watcher(api, watcher::Config::default().labels(&selector)).default_backoff();
+        let marked = watcher::Config::default().labels(names::WORKLOAD_LABEL);
+        let events = watcher(api, marked).default_backoff();
         pin_mut!(events);
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
@@ -137,23 +139,23 @@ impl Live {
 
     fn changed(&self, api_version: &str, kind: &str, object: DynamicObject) -> Option<ObjectId> {
         let id = id_of(api_version, kind, &object);
-        let key = workload_of(&object)?;
+        let key = workload_of(&object.metadata)?;
         let value = Arc::new(serde_json::to_value(object).unwrap_or_default());
-        locked(&self.objects).insert(id.clone(), (key.clone(), value));
+        self.objects.lock().insert(id.clone(), (key.clone(), value));
         self.agenda.mark(key);
         Some(id)
     }
 
     fn deleted(&self, id: &ObjectId) {
-        let Some((key, _)) = locked(&self.objects).remove(id) else {
+        let Some((key, _)) = self.objects.lock().remove(id) else {
             return;
         };
-        locked(&self.applied).remove(&key);
+        self.applied.lock().remove(&key);
         self.agenda.mark(key);
     }
 
     fn forget_unlisted(&self, api_version: &str, kind: &str, listed: &BTreeSet<ObjectId>) {
-        let known: Vec<ObjectId> = locked(&self.objects).keys().cloned().collect();
+        let known: Vec<ObjectId> = self.objects.lock().keys().cloned().collect();
         let of_kind = known
             .iter()
             .filter(|id| id.api_version == api_version && id.kind == kind);
@@ -170,15 +172,4 @@ fn id_of(api_version: &str, kind: &str, object: &DynamicObject) -> ObjectId {
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
         name: object.metadata.name.clone().unwrap_or_default(),
     }
-}
-
-/// The workload an object is marked as belonging to.
-fn workload_of(object: &DynamicObject) -> Option<WorkloadKey> {
-    let labels = object.metadata.labels.as_ref()?;
-    let of = |name: &str| labels.get(name).map(String::as_str);
-    Some(WorkloadKey {
-        owner: of(names::OWNER_LABEL)?.parse().ok()?,
-        namespace: of(names::WORKLOAD_NAMESPACE_LABEL)?.parse().ok()?,
-        name: of(names::WORKLOAD_LABEL)?.parse().ok()?,
-    })
 }

@@ -4,39 +4,74 @@ use std::sync::Arc;
 
 use hanse_core::{
     command::{Attributes, Command, VerifyError},
-    grant::{Consent, Grant, Refusal, consent},
+    grant::{self, Consent, Grant, consent},
     id::{Epoch, MemberName, OwnerName, WorkloadKey},
     slice::{AssignedPlacement, Slice},
-    workload::{SpecError, WorkloadSpec},
+    workload::{Mode, SpecError, WorkloadSpec},
 };
 
 use super::inventory::Inventory;
 
-/// What the answer depends on.
-pub(super) struct Question<'a> {
+/// A placement with everything that must be known before it is looked at. The first of five steps.
+pub(super) struct Dereferenced<'a> {
     pub(super) slice: &'a Slice,
     pub(super) key: &'a WorkloadKey,
     pub(super) placement: &'a AssignedPlacement,
     /// This host's owner.
     pub(super) owner: &'a OwnerName,
-    pub(super) inventory: Option<&'a Inventory>,
-    /// This cluster's own terms; `None` where they are not known yet.
-    pub(super) grants: Option<Arc<Vec<Grant>>>,
-    pub(super) attributes: Option<Arc<Attributes>>,
+    /// What was applied here for it before.
+    pub(super) inventory: Option<Inventory>,
+    /// This cluster's own terms.
+    pub(super) grants: Arc<Vec<Grant>>,
+    pub(super) attributes: Arc<Attributes>,
 }
 
-/// A placement this host agrees to.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Verified {
-    pub(super) spec: WorkloadSpec,
-    pub(super) consent: Consent,
+/// A placement this host agrees to: the second step. Made by [`verify`] alone.
+pub(super) struct Verified<'a> {
+    key: &'a WorkloadKey,
+    placement: &'a AssignedPlacement,
+    inventory: Option<Inventory>,
+    spec: WorkloadSpec,
+    consent: Consent,
+    guest: bool,
+}
+
+impl<'a> Verified<'a> {
+    pub(super) fn key(&self) -> &'a WorkloadKey {
+        self.key
+    }
+
+    pub(super) fn placement(&self) -> &'a AssignedPlacement {
+        self.placement
+    }
+
+    pub(super) fn spec(&self) -> &WorkloadSpec {
+        &self.spec
+    }
+
+    /// This host's terms for it.
+    pub(super) fn consent(&self) -> &Consent {
+        &self.consent
+    }
+
     /// Whether the workload is another owner's.
-    pub(super) guest: bool,
+    pub(super) fn is_guest(&self) -> bool {
+        self.guest
+    }
+
+    pub(super) fn is_single(&self) -> bool {
+        self.spec.placement.mode == Mode::Single
+    }
+
+    /// What was applied here for it before; nothing if this is the first time.
+    pub(super) fn take_inventory(&mut self) -> Inventory {
+        self.inventory.take().unwrap_or_default()
+    }
 }
 
-/// Why this host does not run what it was given.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+/// Why this host refuses a placement.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
     #[error("its author '{0}' is not a member of this federation")]
     UnknownAuthor(MemberName),
     #[error("its author '{author}' is a member of owner '{actual}', not '{claimed}'")]
@@ -47,77 +82,82 @@ pub(super) enum Refused {
     },
     #[error("it was signed by another key than that of '{0}'")]
     ForeignKey(MemberName),
-    #[error("its author's word does not hold: {0}")]
+    #[error("the signature of its author does not hold: {0}")]
     Unverified(#[from] VerifyError),
-    #[error("its author's word is about something else")]
+    #[error("what its author signed is not this workload")]
     ForeignProof,
     #[error("its specification breaks a rule: {0}")]
     Invalid(#[from] SpecError),
     #[error("this host does not consent: {0}")]
-    NotGranted(#[from] Refusal),
+    NotGranted(#[from] grant::Refusal),
     #[error("this host is in '{0}', outside the workload's domicile")]
     OutsideDomicile(String),
     #[error("epoch {given} is older than {applied}, which was applied here already")]
     Stale { given: Epoch, applied: Epoch },
-    #[error("this cluster's own terms are not known yet")]
-    TermsUnknown,
 }
 
 /// Every check a host makes for itself, whatever a plan says.
-pub(super) fn verify(question: &Question<'_>) -> Result<Verified, Refused> {
-    let spec = proven_spec(question)?;
-    spec.check(&question.key.namespace)?;
-    let (Some(grants), Some(attributes)) = (&question.grants, &question.attributes) else {
-        return Err(Refused::TermsUnknown);
-    };
-    let consent = consent(question.owner, grants, question.key, &spec.kinds())?;
+pub(super) fn verify(asked: Dereferenced<'_>) -> Result<Verified<'_>, Refusal> {
+    let spec = proven_spec(&asked)?;
+    let Dereferenced {
+        key,
+        placement,
+        owner,
+        inventory,
+        grants,
+        attributes,
+        slice: _,
+    } = asked;
+    spec.check(&key.namespace)?;
+    let consent = consent(owner, &grants, key, &spec.kinds())?;
     let domicile = &spec.placement.domicile;
     if !domicile.is_empty() && !domicile.contains(&attributes.jurisdiction) {
-        return Err(Refused::OutsideDomicile(attributes.jurisdiction.clone()));
+        return Err(Refusal::OutsideDomicile(attributes.jurisdiction.clone()));
     }
-    if let Some(inventory) = question
-        .inventory
-        .filter(|inventory| inventory.epoch > question.placement.epoch)
-    {
-        return Err(Refused::Stale {
-            given: question.placement.epoch,
-            applied: inventory.epoch,
-        });
+    let (given, applied) = (placement.epoch, inventory.as_ref().map(|it| it.epoch));
+    if let Some(applied) = applied.filter(|applied| *applied > given) {
+        return Err(Refusal::Stale { given, applied });
     }
     Ok(Verified {
+        guest: *owner != key.owner,
+        key,
+        placement,
+        inventory,
         spec,
         consent,
-        guest: *question.owner != question.key.owner,
     })
 }
 
 /// The specification, if a member of the workload's owner really signed it.
-fn proven_spec(question: &Question<'_>) -> Result<WorkloadSpec, Refused> {
-    let Question {
+fn proven_spec(asked: &Dereferenced<'_>) -> Result<WorkloadSpec, Refusal> {
+    let Dereferenced {
         slice,
         key,
         placement,
         ..
-    } = question;
+    } = asked;
     let author = &placement.home;
     let row = slice
         .members
         .get(author)
-        .ok_or_else(|| Refused::UnknownAuthor(author.clone()))?;
+        .ok_or_else(|| Refusal::UnknownAuthor(author.clone()))?;
     if row.owner != key.owner {
-        return Err(Refused::ForeignAuthor {
+        return Err(Refusal::ForeignAuthor {
             author: author.clone(),
             actual: row.owner.clone(),
             claimed: key.owner.clone(),
         });
     }
     if row.key != placement.proof.issuer {
-        return Err(Refused::ForeignKey(author.clone()));
+        return Err(Refusal::ForeignKey(author.clone()));
     }
     match placement.proof.verify(&slice.federation.id)? {
         Command::PutWorkload {
             key: proven, spec, ..
         } if proven == **key => Ok(spec),
-        _ => Err(Refused::ForeignProof),
+        _ => Err(Refusal::ForeignProof),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,11 @@
-//! The consensus engine's types, named once. No other module of Hanse spells out a generic of openraft.
+//! The consensus engine's types, named once, and its settings. Only the engine itself is named elsewhere
+//! ([`super::machine::Raft`]), because it is generic over the state machine.
 
 use std::{fmt, time::Duration};
 
 use hanse_core::{command::SignedCommand, id::PublicKey, state::Outcome};
 use openraft::{Config, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
-
-use super::machine::Machine;
 
 /// What runs the engine's tasks. A simulator swaps it for a runtime with seeded randomness, here and nowhere else.
 pub type Runtime = openraft_rt_tokio::TokioRuntime;
@@ -21,8 +20,6 @@ openraft::declare_raft_types!(
         AsyncRuntime = Runtime,
 );
 
-/// The engine itself.
-pub type Raft = openraft::Raft<TypeConfig, Machine>;
 /// An entry of the log.
 pub type Entry = openraft::alias::EntryOf<TypeConfig>;
 /// A position in the log.

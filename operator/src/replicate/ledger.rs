@@ -18,28 +18,27 @@ use openraft::{
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    engine::{self, Raft, Timing, TypeConfig, VoterNode},
+    engine::{self, Timing, TypeConfig, VoterNode},
     log_store::{LogStore, OpenLogError},
-    machine::{Machine, SharedState},
+    machine::{Machine, Raft, SharedState},
     network::{Dialer, Network},
     service::{CallerKey, KnownVoters, RaftService},
     state_store::{OpenStateError, StateStore},
-    storage::Disk,
 };
-use crate::peer::proto::raft::raft_server::RaftServer;
+use crate::{
+    environment::{Clock, Directory},
+    peer::proto::raft::raft_server::RaftServer,
+};
 
 /// How long a leader that shuts down waits for another to take over. Handing over takes one election without the wait
 /// for it: a few round trips.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Milliseconds since 1970. Only stamped into entries; nothing here is timed with it.
-pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
-
 /// What a ledger needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where its databases are.
-    pub disk: Arc<dyn Disk>,
+    pub directory: Arc<dyn Directory>,
     /// The federation it is the ledger of.
     pub federation: FederationId,
     /// This voter: the log index of its `Volunteer`, or [`hanse_core::state::FOUNDER_NODE`].
@@ -97,25 +96,25 @@ struct Shared {
     log: LogStore,
     snapshots: StateStore,
     known: KnownVoters,
-    clock: WallClock,
+    clock: Clock,
     applied: watch::Receiver<u64>,
     leadership: watch::Receiver<Leadership>,
 }
 
 impl Ledger {
-    /// Opens the ledger in `settings.disk`, creating an empty one if there is none. An empty one does nothing until it is
+    /// Opens the ledger in `settings.directory`, creating an empty one if there is none. An empty one does nothing until it is
     /// [`found`](Self::found)ed or a leader speaks to it.
     pub async fn open(
         settings: Settings,
         dialer: Arc<dyn Dialer>,
-        clock: WallClock,
+        clock: Clock,
     ) -> Result<Self, LedgerError> {
         let Settings {
             federation, node, ..
         } = settings;
-        let disk = settings.disk.as_ref();
-        let log = LogStore::open(disk, federation, node).map_err(LedgerError::OpenLog)?;
-        let snapshots = StateStore::open(disk).map_err(LedgerError::OpenState)?;
+        let directory = settings.directory.as_ref();
+        let log = LogStore::open(directory, federation, node).map_err(LedgerError::OpenLog)?;
+        let snapshots = StateStore::open(directory).map_err(LedgerError::OpenState)?;
         let machine = Machine::open(snapshots.clone()).map_err(LedgerError::OpenState)?;
         let (state, applied) = (machine.state(), machine.applied());
         if let Some(found) = state.read(|state| state.federation)
@@ -295,7 +294,7 @@ impl Ledger {
     }
 
     pub(super) fn now_ms(&self) -> u64 {
-        (self.shared.clock)()
+        self.shared.clock.now_ms()
     }
 
     /// A joiner keeps quiet until it sees itself among the voters of a committed configuration. A voter that was one

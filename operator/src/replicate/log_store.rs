@@ -4,25 +4,22 @@
 //! is never overtaken by an entry. The committed position is the exception: it only shortens a restart, so it rides along
 //! with the next transaction instead of costing one of its own.
 
-use std::{
-    fmt::Debug,
-    io,
-    ops::RangeBounds,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt::Debug, io, ops::RangeBounds, sync::Arc};
 
 use hanse_core::id::{FederationId, NodeId};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
+use parking_lot::{Mutex, MutexGuard};
 use redb::{ReadableTable as _, Table, TableDefinition};
 
 use super::{
     encoding,
     engine::{Entry, LogId, TypeConfig, Vote},
-    storage::{Disk, Store, failed},
+    storage::{Store, failed},
 };
+use crate::environment::Directory;
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const MARKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("marks");
@@ -75,13 +72,13 @@ impl LogStore {
     /// Opens the log of `node` in `federation`, creating it if there is none. A log never changes hands: a voter that
     /// took over another's log would vote in its name.
     pub fn open(
-        disk: &dyn Disk,
+        directory: &dyn Directory,
         federation: FederationId,
         node: NodeId,
     ) -> Result<Self, OpenLogError> {
         let log = Self {
             shared: Arc::new(Shared {
-                store: Store::open(disk, "log.redb").map_err(OpenLogError::Open)?,
+                store: Store::open(directory, "log.redb").map_err(OpenLogError::Open)?,
                 committed: Mutex::default(),
             }),
         };
@@ -126,11 +123,8 @@ impl LogStore {
         })
     }
 
-    fn committed(&self) -> std::sync::MutexGuard<'_, Committed> {
-        self.shared
-            .committed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn committed(&self) -> MutexGuard<'_, Committed> {
+        self.shared.committed.lock()
     }
 
     /// One transaction over both tables, with the committed position on board.

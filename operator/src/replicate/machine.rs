@@ -3,10 +3,7 @@
 //! The state is in memory. It is rebuilt on a restart from the newest snapshot and the committed entries behind it; the
 //! log is never cut beyond a snapshot that is on disk.
 
-use std::{
-    io,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
@@ -18,6 +15,7 @@ use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
 };
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::{
@@ -35,13 +33,16 @@ pub struct SharedState(Arc<RwLock<State>>);
 impl SharedState {
     /// Looks at the state. Keep it short: the next entry waits.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.0.read())
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.0.write())
     }
 }
+
+/// The engine, driving this state machine.
+pub type Raft = openraft::Raft<TypeConfig, Machine>;
 
 /// The state machine as the engine drives it.
 #[derive(Debug)]

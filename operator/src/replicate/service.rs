@@ -3,23 +3,20 @@
 //! A message is taken only if it is meant for this node of this federation, and if the caller's key is that of the node
 //! in whose name it speaks. The engine itself checks neither: to it, a message with a high enough term is an order.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
     id::{FederationId, NodeId, PublicKey},
     state::Lease,
 };
 use openraft::async_runtime::WatchReceiver as _;
+use parking_lot::RwLock;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use super::{
     encoding,
-    engine::{Raft, Snapshot},
-    machine::SharedState,
+    engine::Snapshot,
+    machine::{Raft, SharedState},
     network::MAX_MESSAGE_BYTES,
     storage,
     wire::{self, WireError},
@@ -47,12 +44,12 @@ pub struct KnownVoters(Arc<RwLock<BTreeSet<PublicKey>>>);
 impl KnownVoters {
     /// Adds keys.
     pub fn learn(&self, keys: impl IntoIterator<Item = PublicKey>) {
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.write();
         known.extend(keys);
     }
 
     fn contains(&self, key: &PublicKey) -> bool {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.read();
         known.contains(key)
     }
 }

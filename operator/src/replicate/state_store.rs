@@ -8,8 +8,9 @@ use redb::{ReadableTable as _, TableDefinition};
 use super::{
     encoding,
     engine::{Snapshot, SnapshotMeta},
-    storage::{Disk, Store, failed},
+    storage::{Store, failed},
 };
+use crate::environment::Directory;
 
 const SNAPSHOT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("snapshot");
 
@@ -33,8 +34,8 @@ pub struct StateStore {
 
 impl StateStore {
     /// Opens the snapshots, creating the file if there is none.
-    pub fn open(disk: &dyn Disk) -> Result<Self, OpenStateError> {
-        let store = Store::open(disk, "state.redb").map_err(OpenStateError::Open)?;
+    pub fn open(directory: &dyn Directory) -> Result<Self, OpenStateError> {
+        let store = Store::open(directory, "state.redb").map_err(OpenStateError::Open)?;
         store
             .commit(|transaction| {
                 transaction.open_table(SNAPSHOT).map_err(failed)?;

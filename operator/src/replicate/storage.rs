@@ -1,57 +1,34 @@
-//! The one place where the ledger touches a file system.
+//! One database and its transactions: the one place where the ledger waits for a disk.
 //!
-//! A [`Disk`] gives out databases by file name: [`Directory`] for real, anything else for a simulation that loses what
-//! was not synced. Every commit is flushed to the medium before it returns; two-phase commit is on, because the
+//! A [`Directory`] gives out databases by file name: a directory of files for real, anything else for a simulation that
+//! loses what was not synced. Every commit is flushed to the medium before it returns; two-phase commit is on, because the
 //! alternative trusts a checksum that whoever chooses the bytes and the moment of a crash can forge.
 
-use std::{
-    fmt, io,
-    path::PathBuf,
-    sync::{PoisonError, RwLock},
-};
+use std::io;
 
+use parking_lot::RwLock;
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _,
     WriteTransaction,
 };
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::environment::Directory;
+
 /// Pages kept in memory per file: the tail of the log that followers still ask for. The state is in memory anyway.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
-
-/// Where databases are.
-pub trait Disk: fmt::Debug + Send + Sync + 'static {
-    /// Opens the database `name` with the settings in `builder`, creating it if there is none.
-    fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError>;
-}
-
-/// A directory of the local file system, created if there is none.
-#[derive(Debug, Clone)]
-pub struct Directory(pub PathBuf);
-
-impl Disk for Directory {
-    fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {
-        let io = |error: io::Error| DatabaseError::Storage(redb::StorageError::from(error));
-        std::fs::create_dir_all(&self.0).map_err(io)?;
-        let database = builder.create(self.0.join(name))?;
-        // A new file is only safe once its name is: a voter that lost its log to a power cut would vote twice.
-        std::fs::File::open(&self.0)
-            .and_then(|directory| directory.sync_all())
-            .map_err(io)?;
-        Ok(database)
-    }
-}
 
 /// One open database, until it is closed: a file belongs to one process, and to one opening in it.
 #[derive(Debug)]
 pub(super) struct Store(RwLock<Option<Database>>);
 
 impl Store {
-    /// Opens the database `name` on `disk`.
-    pub(super) fn open(disk: &dyn Disk, name: &str) -> Result<Self, DatabaseError> {
+    /// Opens the database `name` in `directory`.
+    pub(super) fn open(directory: &dyn Directory, name: &str) -> Result<Self, DatabaseError> {
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
-        disk.open(name, &builder)
+        directory
+            .open(name, &builder)
             .map(|database| Self(RwLock::new(Some(database))))
     }
 
@@ -61,7 +38,7 @@ impl Store {
         work: impl FnOnce(&WriteTransaction) -> Result<T, io::Error>,
     ) -> Result<T, io::Error> {
         blocking(|| {
-            let guard = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let guard = self.0.read();
             let database = guard.as_ref().ok_or_else(closed)?;
             let mut transaction = database.begin_write().map_err(failed)?;
             transaction
@@ -79,14 +56,14 @@ impl Store {
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, io::Error>,
     ) -> Result<T, io::Error> {
-        let guard = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.0.read();
         let database = guard.as_ref().ok_or_else(closed)?;
         work(&database.begin_read().map_err(failed)?)
     }
 
     /// Gives the file back once what is under way is done. Everything after that fails.
     pub(super) fn close(&self) {
-        let mut guard = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.0.write();
         drop(guard.take());
     }
 }

@@ -7,7 +7,8 @@ use hanse_crds::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::workload::count;
+use super::number::{count, length};
+use crate::observe::Problem;
 
 /// The spec of a mirrored row: its owner's description, as the ledger has it.
 pub(super) fn spec(slice: &Slice, name: &MemberName) -> MemberSpec {
@@ -34,6 +35,7 @@ pub(super) fn status(
     slice: &Slice,
     name: &MemberName,
     generation: Option<i64>,
+    problem: Option<&Problem>,
     now: &Time,
 ) -> MemberStatus {
     let mut status = before.clone();
@@ -47,11 +49,7 @@ pub(super) fn status(
             "LeaseLost",
             "its lease ended: it has not been heard from",
         ),
-        state::Lease::Revoked { .. } => (
-            Lease::Revoked,
-            "Revoked",
-            "it was put out of the federation",
-        ),
+        state::Lease::Revoked { .. } => (Lease::Revoked, "Revoked", "it was revoked"),
     };
     if status.lease != Some(lease) {
         status.lease_transition_time = Some(now.clone());
@@ -62,22 +60,32 @@ pub(super) fn status(
     status.lease = Some(lease);
     status.lease_epoch = Some(count(row.lease.epoch().0));
     status.role = Some(role(slice, name));
+    status.version = Some(row.version.clone()).filter(|version| !version.is_empty());
     status.address = row
         .seat
         .as_ref()
         .map(|seat| seat.address.clone())
         .filter(|address| !address.is_empty());
-    status.workloads = i32::try_from(row.placements).unwrap_or(i32::MAX);
+    status.workloads = length(row.placements);
     let held = lease == Lease::Held;
     let ready = Condition::new(READY, held, reason, message, now.clone()).observed_at(generation);
     set_condition(&mut status.conditions, ready);
-    let synced = Condition::new(
-        SYNCED,
-        true,
-        "InLedger",
-        "the ledger knows this member",
-        now.clone(),
-    );
+    let synced = match problem {
+        None => Condition::new(
+            SYNCED,
+            true,
+            "InLedger",
+            "this row says the same as the ledger",
+            now.clone(),
+        ),
+        Some(problem) => Condition::new(
+            SYNCED,
+            false,
+            problem.reason,
+            &*problem.message,
+            now.clone(),
+        ),
+    };
     set_condition(&mut status.conditions, synced.observed_at(generation));
     status
 }

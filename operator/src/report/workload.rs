@@ -1,18 +1,22 @@
 //! The status of a `FederatedWorkload`. Pure.
 
 use hanse_core::{
+    id::MemberName,
     schedule,
-    slice::{OwnedWorkload, Slice},
-    summary::{Finding, HostState, HostSummary, Summary, summarize},
+    slice::{HostStanding, OwnedWorkload, PlacementPhase, Slice},
     workload::Mode,
 };
 use hanse_crds::{
-    Condition, ConditionStatus, Exclusion, FederatedWorkloadStatus, Fencing, PlacementState,
-    PlacementStatus, Survives, condition::set_condition,
+    Exclusion, FederatedWorkloadStatus, Fencing, PlacementState, PlacementStatus, Survives,
+    condition::set_condition,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::observe::Fault;
+use super::{
+    conditions::{self, Facts, Finding},
+    number::{count, small},
+};
+use crate::observe::Problem;
 
 /// The members named in the column; more are counted.
 const NAMED_HOSTS: usize = 3;
@@ -26,10 +30,11 @@ pub(super) struct Question<'a> {
     pub(super) slice: &'a Slice,
     /// The workload in the ledger; `None` until it is there.
     pub(super) owned: Option<&'a OwnedWorkload>,
-    /// What is wrong with the object as it is written.
-    pub(super) fault: Option<&'a Fault>,
+    /// Why the object, as it is written, is not what the ledger has.
+    pub(super) problem: Option<&'a Problem>,
     pub(super) generation: Option<i64>,
-    pub(super) attached: bool,
+    /// Whether a leader with a quorum answers this member.
+    pub(super) quorate: bool,
 }
 
 /// What the status says after `before`.
@@ -40,49 +45,39 @@ pub(super) fn status(
 ) -> FederatedWorkloadStatus {
     let mut status = before.clone();
     status.observed_generation = question.generation;
-    let summary = question
-        .owned
-        .map(|owned| summarize(owned, question.attached));
-    if let (Some(owned), Some(summary)) = (question.owned, &summary) {
-        fill(&mut status, question.slice, owned, summary);
-    }
-    let findings = summary.map_or_else(|| pending(question), |summary| summary.findings);
-    for finding in findings
-        .into_iter()
-        .map(|finding| overruled(finding, question.fault))
-    {
-        let holds = match finding.holds {
-            Some(true) => ConditionStatus::True,
-            Some(false) => ConditionStatus::False,
-            None => ConditionStatus::Unknown,
-        };
-        let condition = Condition::new(
-            finding.kind,
-            holds,
-            &finding.reason,
-            finding.message,
-            now.clone(),
-        );
-        set_condition(
-            &mut status.conditions,
-            condition.observed_at(question.generation),
-        );
+    let findings = match question.owned {
+        Some(owned) => {
+            fill(&mut status, question.slice, owned);
+            findings(&status, owned, question.quorate)
+        }
+        None => pending(question.quorate),
+    };
+    for finding in findings {
+        let finding = finding.with_problem(question.problem);
+        let condition = finding.condition(question.generation, now);
+        set_condition(&mut status.conditions, condition);
     }
     status
 }
 
-fn fill(
-    status: &mut FederatedWorkloadStatus,
-    slice: &Slice,
-    owned: &OwnedWorkload,
-    summary: &Summary,
-) {
-    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorkload) {
+    let hosts = owned.hosts.iter();
+    status.placements = hosts
+        .map(|(member, standing)| placement(slice, owned, member, standing))
+        .collect();
+    let placed = || placed(&status.placements);
     status.ledger_generation = Some(count(owned.generation.0));
     status.home = Some(owned.home.to_string());
-    status.desired = number(summary.desired);
-    status.ready = number(summary.ready);
-    status.hosts = hosts(&summary.hosts);
+    status.desired = small(owned.spec.replicas());
+    if owned.spec.placement.mode == Mode::Duplicated {
+        let copies = i32::try_from(placed().count().max(1)).unwrap_or(i32::MAX);
+        status.desired = status.desired.saturating_mul(copies);
+    }
+    status.ready = placed()
+        .filter(|placement| placement.state != PlacementState::Lost)
+        .map(|placement| placement.ready)
+        .sum();
+    status.hosts = hosts_column(placed().map(|placement| placement.member.as_str()));
     status.survives = Some(match owned.diagnosis.survives {
         schedule::Survives::Nothing => Survives::Nothing,
         schedule::Survives::Cluster => Survives::Cluster,
@@ -90,119 +85,117 @@ fn fill(
         schedule::Survives::Provider => Survives::Provider,
         schedule::Survives::Owner => Survives::Owner,
     });
-    status.epoch = Some(count(summary.epoch.0)).filter(|epoch| *epoch > 0);
+    status.epoch = status.placements.iter().map(|it| it.epoch).max();
     status.fencing = Some(match owned.spec.placement.mode {
         Mode::Single => Fencing::Cooperative,
         Mode::Divided | Mode::Duplicated => Fencing::None,
     });
-    status.placements = summary
-        .hosts
-        .iter()
-        .map(|host| placement(slice, host))
-        .collect();
-    let excluded = owned
-        .diagnosis
-        .excluded
-        .iter()
+    let excluded = owned.diagnosis.excluded.iter();
+    status.excluded = excluded
         .map(|(member, exclusion)| Exclusion {
             member: member.to_string(),
             reason: exclusion.reason.clone(),
-            message: exclusion
-                .message
-                .chars()
-                .take(MAX_EXCLUSION_MESSAGE)
-                .collect(),
-        });
-    status.excluded = excluded.collect();
+            message: cut(&exclusion.message, MAX_EXCLUSION_MESSAGE),
+        })
+        .collect();
 }
 
-fn placement(slice: &Slice, host: &HostSummary) -> PlacementStatus {
-    let owner = slice
-        .members
-        .get(&host.member)
-        .map(|row| row.owner.to_string());
-    PlacementStatus {
-        member: host.member.to_string(),
-        owner: owner.unwrap_or_default(),
-        replicas: i32::try_from(host.replicas).unwrap_or(i32::MAX),
-        ready: i32::try_from(host.ready).unwrap_or(i32::MAX),
-        epoch: count(host.epoch.0),
-        state: match host.state {
-            HostState::Pending => PlacementState::Pending,
-            HostState::Applied => PlacementState::Applied,
-            HostState::Ready => PlacementState::Ready,
-            HostState::Failed => PlacementState::Failed,
-            HostState::Stopped => PlacementState::Stopped,
-            HostState::Lost => PlacementState::Lost,
-            HostState::Removing => PlacementState::Removing,
+/// Those it is not being removed from.
+fn placed(placements: &[PlacementStatus]) -> impl Iterator<Item = &PlacementStatus> {
+    let placed = |it: &&PlacementStatus| it.state != PlacementState::Removing;
+    placements.iter().filter(placed)
+}
+
+fn placement(
+    slice: &Slice,
+    owned: &OwnedWorkload,
+    member: &MemberName,
+    standing: &HostStanding,
+) -> PlacementStatus {
+    let current = standing
+        .report
+        .as_ref()
+        .filter(|report| report.epoch == standing.epoch && report.generation == owned.generation);
+    let state = match current {
+        _ if standing.removing => PlacementState::Removing,
+        _ if !standing.lease_held => PlacementState::Lost,
+        None => PlacementState::Pending,
+        Some(report) => match report.phase {
+            PlacementPhase::Applied => PlacementState::Applied,
+            PlacementPhase::Ready => PlacementState::Ready,
+            PlacementPhase::Failed => PlacementState::Failed,
+            PlacementPhase::Stopped => PlacementState::Stopped,
         },
-        message: host.message.chars().take(MAX_PLACEMENT_MESSAGE).collect(),
+    };
+    let message = match (state, current, &standing.reason) {
+        (PlacementState::Lost, ..) => "its lease ended: it has not been heard from".to_owned(),
+        (PlacementState::Removing, ..) => "waiting until the member has removed it".to_owned(),
+        (_, Some(report), _) if !report.message.is_empty() => report.message.clone(),
+        (_, _, Some(reason)) => reason.to_string(),
+        (_, _, None) => String::new(),
+    };
+    // What ran before an update still runs while the update rolls through.
+    let ready = standing
+        .report
+        .as_ref()
+        .map_or(0, |report| report.ready.min(standing.replicas));
+    let owner = slice.members.get(member).map(|row| row.owner.to_string());
+    PlacementStatus {
+        member: member.to_string(),
+        owner: owner.unwrap_or_default(),
+        replicas: small(standing.replicas),
+        ready: small(ready),
+        epoch: count(standing.epoch.0),
+        state,
+        message: cut(&message, MAX_PLACEMENT_MESSAGE),
     }
 }
 
-fn hosts(hosts: &[HostSummary]) -> Option<String> {
-    let placed: Vec<_> = hosts
-        .iter()
-        .filter(|host| host.state != HostState::Removing)
-        .collect();
-    let named = placed
-        .iter()
-        .take(NAMED_HOSTS)
-        .map(|host| host.member.to_string())
-        .collect::<Vec<_>>()
-        .join(", ");
-    match placed.len().checked_sub(NAMED_HOSTS) {
-        _ if placed.is_empty() => None,
+fn cut(message: &str, characters: usize) -> String {
+    message.chars().take(characters).collect()
+}
+
+fn hosts_column<'a>(members: impl Iterator<Item = &'a str>) -> Option<String> {
+    let members: Vec<&str> = members.collect();
+    let named = members.iter().take(NAMED_HOSTS).copied();
+    let named = named.collect::<Vec<_>>().join(", ");
+    match members.len().checked_sub(NAMED_HOSTS) {
+        _ if members.is_empty() => None,
         None | Some(0) => Some(named),
         Some(more) => Some(format!("{named} +{more}")),
     }
 }
 
+fn findings(
+    status: &FederatedWorkloadStatus,
+    owned: &OwnedWorkload,
+    quorate: bool,
+) -> Vec<Finding> {
+    if !quorate {
+        return conditions::unknown(
+            "QuorumLost",
+            "this member hears no leader with a quorum: everything keeps running as last decided, nothing is moved or deleted",
+        );
+    }
+    conditions::find(&Facts {
+        owned,
+        placed: placed(&status.placements).collect(),
+        desired: status.desired,
+        ready: status.ready,
+    })
+}
+
 /// What is said before the ledger has the workload.
-fn pending(question: &Question<'_>) -> Vec<Finding> {
-    let (reason, message) = if question.attached {
-        ("Replicating", "the federation has not taken it in yet")
+fn pending(quorate: bool) -> Vec<Finding> {
+    if quorate {
+        conditions::unknown("Replicating", "the federation has not taken it in yet")
     } else {
-        (
+        conditions::unknown(
             "QuorumLost",
             "no leader with a quorum answers this member; it will be taken in when one does",
         )
-    };
-    let unknown = |kind| Finding {
-        kind,
-        holds: None,
-        reason: reason.into(),
-        message: message.into(),
-    };
-    [
-        "Ready",
-        "Placed",
-        "Survivable",
-        "Compliant",
-        "Progressing",
-        "Stalled",
-    ]
-    .map(unknown)
-    .to_vec()
-}
-
-/// An object that cannot be taken in as it is written is not ready and goes nowhere by itself, whatever runs meanwhile.
-fn overruled(finding: Finding, fault: Option<&Fault>) -> Finding {
-    let Some(fault) = fault else { return finding };
-    let holds = match finding.kind {
-        "Ready" | "Progressing" => false,
-        "Stalled" => true,
-        _ => return finding,
-    };
-    Finding {
-        kind: finding.kind,
-        holds: Some(holds),
-        reason: fault.reason.into(),
-        message: fault.message.clone(),
     }
 }
 
-/// A number of the ledger as the API has it.
-pub(super) fn count(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
+#[cfg(test)]
+mod tests;

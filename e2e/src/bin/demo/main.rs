@@ -1,19 +1,34 @@
 //! A federation of three clusters on this machine: it runs a workload, loses the cluster that leads it, and heals.
 //!
-//! `story` does it and measures, `stage` is what can be seen of it, `screen` shows that to whoever watches.
+//! `story` does it and measures, `stage` is what can be seen of it, `event` is what is reported of it, and `screen`
+//! shows both. `story` and `screen` do not know each other:
+//!
+//! ```text
+//!         main
+//!        /    \
+//!    story    screen
+//!     |  \    /  |
+//!     |   \  /   |
+//!   stage   event
+//! ```
 
+mod event;
 mod screen;
 mod stage;
 mod story;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, process::ExitCode, sync::Arc};
 
 use anyhow::Result;
 use clap::Parser;
 use hanse_e2e::{Fleet, Links, workspace};
 use tokio::signal;
 
-use self::screen::{Look, Screen};
+use self::{
+    event::{Event, Events},
+    screen::{Look, Screen},
+    stage::Stage,
+};
 
 /// Name of the fleet, and of its directory.
 const FLEET: &str = "demo";
@@ -49,42 +64,58 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let ended = workspace::end_kept(FLEET)?;
     let look = Look::chosen(arguments.json, std::io::stdout().is_terminal());
-    let screen = Screen::open(look);
+    let stage = Arc::new(Stage::default());
+    let (events, inbox) = Events::channel();
+    let screen = Screen::open(look, Arc::clone(&stage), inbox);
     if ended > 0 {
-        screen.say(&format!(
+        events.say(&format!(
             "ended {ended} processes that an earlier demo had left running"
         ));
     }
     if arguments.stop {
+        drop(events);
         screen.close().await?;
         return Ok(ExitCode::SUCCESS);
     }
 
-    screen.say(
+    events.say(
         "starting three clusters: etcd, API server, controllers, scheduler and three nodes each",
     );
     let mut fleet = tokio::select! {
         fleet = Fleet::start(FLEET, story::plans(), Links::Direct) => fleet?,
         _ = signal::ctrl_c() => return Ok(interrupted()),
     };
-    let told = tokio::select! {
-        told = story::tell(&mut fleet, &screen) => told,
+    let measured = tokio::select! {
+        summary = story::run(&mut fleet, &stage, &events) => summary,
         _ = signal::ctrl_c() => {
             fleet.end().await?;
+            drop(events);
             screen.close().await?;
             return Ok(interrupted());
         }
     };
-    let summary = told?;
+    let summary = measured?;
     if arguments.keep {
-        screen.keep(&fleet)?;
+        events.send(Event::Kept(kubeconfigs(&fleet)?));
         fleet.leave_running()?;
     } else {
         fleet.end().await?;
     }
-    screen.summarise(summary);
+    events.send(Event::Summary(summary));
+    drop(events);
     screen.close().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The name of each member and its kubeconfig.
+fn kubeconfigs(fleet: &Fleet) -> Result<Vec<(String, String)>> {
+    fleet
+        .members()
+        .map(|member| {
+            let path = fleet.kubeconfig(member)?;
+            Ok((member.to_owned(), path.display().to_string()))
+        })
+        .collect()
 }
 
 /// What a shell expects of a program that was interrupted.

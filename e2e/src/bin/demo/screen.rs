@@ -1,9 +1,9 @@
-//! Shows the story: a table that is redrawn on a terminal, a line per event elsewhere, or JSON.
+//! Shows events and scenes: a table that is redrawn on a terminal, a line per event elsewhere, or JSON.
 //!
 //! ```text
-//! story ── Message ──►┐
-//!                     ├─► task ──► standard output
-//! stage ── Scene ────►┘   (alone writes to it)
+//! Events ── Event ──►┐
+//!                    ├─► task ──► standard output
+//! Stage ─── Scene ──►┘   (alone writes to it)
 //! ```
 
 mod table;
@@ -16,18 +16,17 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use hanse_e2e::Fleet;
 use serde_json::{Value, json};
 use tokio::{
-    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    sync::mpsc::UnboundedReceiver,
     task::JoinHandle,
     time::{Instant, interval},
 };
 
 use self::table::Paint;
 use crate::{
+    event::{Event, Summary},
     stage::{Scene, Stage},
-    story::Summary,
 };
 
 /// Fast enough to be seen as it happens.
@@ -57,99 +56,33 @@ impl Look {
     }
 }
 
-enum Message {
-    Say(String),
-    Measured {
-        event: &'static str,
-        took: Duration,
-        text: String,
-    },
-    Keep(Vec<(String, String)>),
-    Summary(Summary),
-}
-
-/// What the story talks to.
+/// The task that writes to standard output.
 pub(crate) struct Screen {
-    stage: Arc<Stage>,
-    // A few dozen messages in all, so that nothing need bound them.
-    messages: UnboundedSender<Message>,
     task: JoinHandle<io::Result<()>>,
 }
 
 impl Screen {
-    pub(crate) fn open(look: Look) -> Self {
-        let stage = Arc::new(Stage::default());
-        let (messages, inbox) = mpsc::unbounded_channel();
+    /// Shows every event of `inbox` and every change of `stage` until the sender of `inbox` is dropped.
+    pub(crate) fn open(look: Look, stage: Arc<Stage>, inbox: UnboundedReceiver<Event>) -> Self {
         let writer = Writer {
             look,
             started: Instant::now(),
             shown: Scene::default(),
             drawn_lines: 0,
         };
-        let task = tokio::spawn(writer.run(Arc::clone(&stage), inbox));
-        Self {
-            stage,
-            messages,
-            task,
-        }
+        let task = tokio::spawn(writer.run(stage, inbox));
+        Self { task }
     }
 
-    pub(crate) fn stage(&self) -> &Stage {
-        &self.stage
-    }
-
-    /// Tells what happens next.
-    pub(crate) fn say(&self, text: &str) {
-        self.send(Message::Say(text.to_owned()));
-    }
-
-    /// Tells what has happened, and how long it took.
-    pub(crate) fn measured(&self, event: &'static str, took: Duration, text: &str) {
-        self.send(Message::Measured {
-            event,
-            took,
-            text: text.to_owned(),
-        });
-    }
-
-    /// Tells how to reach what goes on running.
-    pub(crate) fn keep(&self, fleet: &Fleet) -> Result<()> {
-        let kubeconfigs = fleet
-            .members()
-            .map(|member| {
-                Ok((
-                    member.to_owned(),
-                    fleet.kubeconfig(member)?.display().to_string(),
-                ))
-            })
-            .collect::<Result<_>>()?;
-        self.send(Message::Keep(kubeconfigs));
-        Ok(())
-    }
-
-    /// The last that is told.
-    pub(crate) fn summarise(&self, summary: Summary) {
-        self.send(Message::Summary(summary));
-    }
-
-    /// Waits until everything is written.
+    /// Waits until everything is written. Does not end before the sender of the events is dropped.
     pub(crate) async fn close(self) -> Result<()> {
-        let Self {
-            messages,
-            task,
-            stage: _,
-        } = self;
-        drop(messages);
-        task.await?.context("failed to write to standard output")
-    }
-
-    fn send(&self, message: Message) {
-        // A closed standard output ends the task; `close` tells.
-        let _ = self.messages.send(message);
+        self.task
+            .await?
+            .context("failed to write to standard output")
     }
 }
 
-/// Writes to standard error what the demo failed of.
+/// Writes to standard error why the demo failed.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr(), "cargo demo: {text}");
 }
@@ -165,16 +98,16 @@ impl Writer {
     async fn run(
         mut self,
         stage: Arc<Stage>,
-        mut inbox: UnboundedReceiver<Message>,
+        mut inbox: UnboundedReceiver<Event>,
     ) -> io::Result<()> {
         let mut ticks = interval(REFRESH);
         loop {
             tokio::select! {
                 biased;
-                message = inbox.recv() => {
+                event = inbox.recv() => {
                     self.show(&stage.look())?;
-                    match message {
-                        Some(message) => self.tell(message)?,
+                    match event {
+                        Some(event) => self.tell(event)?,
                         None => return Ok(()),
                     }
                 }
@@ -183,28 +116,30 @@ impl Writer {
         }
     }
 
-    fn tell(&mut self, message: Message) -> io::Result<()> {
-        match message {
-            Message::Say(text) => self.event(&json!({"event": "step", "text": text}), &text),
-            Message::Measured { event, took, text } => self.event(
-                &json!({"event": event, "seconds": seconds(took), "text": text}),
+    fn tell(&mut self, event: Event) -> io::Result<()> {
+        match event {
+            Event::Step(text) => self.write(&json!({"event": "step", "text": text}), &text),
+            Event::Measured { name, took, text } => self.write(
+                &json!({"event": name, "seconds": seconds(took), "text": text}),
                 &format!("{text}: {:.2} s", took.as_secs_f64()),
             ),
-            Message::Keep(kubeconfigs) => {
-                for (member, path) in kubeconfigs {
-                    let line = format!("export KUBECONFIG={path}");
-                    self.event(
-                        &json!({"event": "kept", "member": member, "kubeconfig": path}),
-                        &line,
-                    )?;
-                }
-                self.event(
-                    &json!({"event": "step", "text": "cargo demo --stop ends it"}),
-                    "cargo demo --stop ends it",
-                )
-            }
-            Message::Summary(summary) => self.summarise(summary),
+            Event::Kept(kubeconfigs) => self.kept(kubeconfigs),
+            Event::Summary(summary) => self.summarise(summary),
         }
+    }
+
+    fn kept(&mut self, kubeconfigs: Vec<(String, String)>) -> io::Result<()> {
+        for (member, path) in kubeconfigs {
+            let line = format!("export KUBECONFIG={path}");
+            self.write(
+                &json!({"event": "kept", "member": member, "kubeconfig": path}),
+                &line,
+            )?;
+        }
+        self.write(
+            &json!({"event": "step", "text": "cargo demo --stop ends it"}),
+            "cargo demo --stop ends it",
+        )
     }
 
     fn summarise(&mut self, summary: Summary) -> io::Result<()> {
@@ -231,7 +166,7 @@ impl Writer {
         if self.look == Look::Json {
             return write_line(&json.to_string());
         }
-        self.event(&json, &text)
+        self.write(&json, &text)
     }
 
     /// Shows what is seen, if it is not what was shown last.
@@ -240,7 +175,7 @@ impl Writer {
             Look::Table(paint) => self.redraw(scene, paint)?,
             Look::Lines | Look::Json => {
                 for (json, text) in changes(&self.shown, scene) {
-                    self.event(&json, &text)?;
+                    self.write(&json, &text)?;
                 }
             }
         }
@@ -248,7 +183,8 @@ impl Writer {
         Ok(())
     }
 
-    fn event(&mut self, json: &Value, text: &str) -> io::Result<()> {
+    /// Writes one event: the JSON or the text, with the time since the start.
+    fn write(&mut self, json: &Value, text: &str) -> io::Result<()> {
         let elapsed = self.started.elapsed();
         let at = elapsed.as_secs_f64();
         match self.look {

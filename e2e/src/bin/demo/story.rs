@@ -1,14 +1,17 @@
-//! What happens, and how long it takes.
+//! What the demo does, and how long each effect takes.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join;
 use hanse_crds::Lease;
-use hanse_e2e::{Fleet, MemberPlan, await_condition, workspace};
+use hanse_e2e::{Fleet, MemberPlan, await_condition};
 use tokio::time::Instant;
 
-use crate::{screen::Screen, stage::Scene};
+use crate::{
+    event::{Event, Events, Summary},
+    stage::{Scene, Stage},
+};
 
 /// Replicas of `examples/web.yaml`.
 const REPLICAS: i32 = 6;
@@ -31,31 +34,18 @@ pub(crate) fn plans() -> [MemberPlan; 3] {
     ]
 }
 
-/// How long it took, each from the moment its cause was complete.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Summary {
-    /// From the kill until a surviving cluster says that the member is lost.
-    pub(crate) detected: Duration,
-    /// From the kill until the surviving clusters have been asked for all replicas.
-    pub(crate) replaced: Duration,
-    /// From the kill until all of them are ready there.
-    pub(crate) ready: Duration,
-    /// From the restart until the member holds its lease again and every cluster runs what it was given, nothing else.
-    pub(crate) healed: Duration,
-}
-
-/// Tells it from the first operator to the healed federation.
-pub(crate) async fn tell(fleet: &mut Fleet, screen: &Screen) -> Result<Summary> {
-    federate(fleet, screen).await?;
-    start_workload(fleet, screen).await?;
+/// Runs the whole demo, from the first operator to the healed federation, and reports each step.
+pub(crate) async fn run(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Result<Summary> {
+    federate(fleet, stage, events).await?;
+    start_workload(fleet, stage, events).await?;
 
     let victim = fleet.leader().await?;
-    screen.say(&format!(
+    events.say(&format!(
         "killing {victim}, which leads: its operator, API server, etcd, everything, with SIGKILL"
     ));
-    let killed = Stopwatch::start(screen);
+    let killed = Stopwatch::start(stage, events);
     fleet.kill(&victim).await?;
-    screen.stage().leave(&victim);
+    stage.leave(&victim);
     let lost = format!("{victim} is lost, say the others");
     let detected = killed
         .until("detected", &lost, |scene| is_lost(scene, &victim))
@@ -71,11 +61,11 @@ pub(crate) async fn tell(fleet: &mut Fleet, screen: &Screen) -> Result<Summary> 
         .until("ready", "all replicas are ready again", all_ready)
         .await?;
 
-    screen.say(&format!(
+    events.say(&format!(
         "starting {victim} again, with what it has on disk"
     ));
-    screen.stage().enter(fleet, &victim)?;
-    let restarted = Stopwatch::start(screen);
+    stage.enter(fleet, &victim)?;
+    let restarted = Stopwatch::start(stage, events);
     let back = format!("{victim} is back and runs nothing that is not its own");
     let has_healed = restarted.until("healed", &back, |scene| has_healed(scene, &victim));
     let (healed, ()) = try_join(has_healed, fleet.restart(&victim)).await?;
@@ -87,31 +77,30 @@ pub(crate) async fn tell(fleet: &mut Fleet, screen: &Screen) -> Result<Summary> 
     })
 }
 
-async fn federate(fleet: &mut Fleet, screen: &Screen) -> Result<()> {
-    screen.say("federating them: the first founds, invites the others, and they join");
+async fn federate(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Result<()> {
+    events.say("federating them: the first founds, invites the others, and they join");
     fleet.federate().await?;
     fleet
         .members()
-        .try_for_each(|member| screen.stage().enter(fleet, member))?;
+        .try_for_each(|member| stage.enter(fleet, member))?;
 
-    screen.say("every owner lets the others in: kubectl apply -f examples/hosting-policy.yaml");
-    let policy = example("hosting-policy.yaml")?;
+    events.say("every owner lets the others in: kubectl apply -f examples/hosting-policy.yaml");
     for member in fleet.members() {
-        fleet.apply_yaml(member, &policy).await?;
+        fleet.apply_example(member, "hosting-policy.yaml").await?;
     }
     Ok(())
 }
 
-async fn start_workload(fleet: &Fleet, screen: &Screen) -> Result<()> {
+async fn start_workload(fleet: &Fleet, stage: &Stage, events: &Events) -> Result<()> {
     let leader = fleet.leader().await?;
-    // So that its status, which is kept where its owner is, is there to be read while the leader is not.
+    // The status of the workload is in its owner's cluster only, and must be readable while the leader's does not run.
     let home = fleet
         .members()
         .find(|member| *member != leader)
         .context("there are three members")?;
-    screen.say(&format!("in {home}: kubectl apply -f examples/web.yaml"));
-    let applied = Stopwatch::start(screen);
-    fleet.apply_yaml(home, &example("web.yaml")?).await?;
+    events.say(&format!("in {home}: kubectl apply -f examples/web.yaml"));
+    let applied = Stopwatch::start(stage, events);
+    fleet.apply_example(home, "web.yaml").await?;
     applied
         .until(
             "running",
@@ -125,27 +114,33 @@ async fn start_workload(fleet: &Fleet, screen: &Screen) -> Result<()> {
 /// Measures from one cause to its effects.
 struct Stopwatch<'a> {
     started: Instant,
-    screen: &'a Screen,
+    stage: &'a Stage,
+    events: &'a Events,
 }
 
 impl<'a> Stopwatch<'a> {
-    fn start(screen: &'a Screen) -> Self {
+    fn start(stage: &'a Stage, events: &'a Events) -> Self {
         Self {
             started: Instant::now(),
-            screen,
+            stage,
+            events,
         }
     }
 
-    /// Waits until `is_so` of what is seen, tells it as `event`, and returns how long after the cause that was.
+    /// Waits until `is_so` of what is seen, reports it as `name`, and returns how long after the cause that was.
     async fn until(
         &self,
-        event: &'static str,
+        name: &'static str,
         text: &str,
         is_so: impl Fn(&Scene) -> Result<()>,
     ) -> Result<Duration> {
-        await_condition(text, PATIENCE, async || is_so(&self.screen.stage().look())).await?;
+        await_condition(text, PATIENCE, async || is_so(&self.stage.look())).await?;
         let took = self.started.elapsed();
-        self.screen.measured(event, took, text);
+        self.events.send(Event::Measured {
+            name,
+            took,
+            text: text.to_owned(),
+        });
         Ok(took)
     }
 }
@@ -195,9 +190,4 @@ fn has_healed(scene: &Scene, victim: &str) -> Result<()> {
         );
     }
     all_ready(scene)
-}
-
-fn example(name: &str) -> Result<String> {
-    let path = workspace::root().join("examples").join(name);
-    fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
 }

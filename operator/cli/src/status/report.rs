@@ -1,4 +1,4 @@
-//! The judgement: objects in, findings out. What `-o json` prints and what the screen shows.
+//! What `-o json` prints and what the screen shows: the objects and the findings about them.
 
 use std::collections::BTreeSet;
 
@@ -16,19 +16,19 @@ use super::Objects;
 use crate::prose::{clean, count};
 
 /// With fewer, losing one voter stops all decisions.
-const VOTERS_THAT_OUTLIVE_ONE: usize = 3;
+const VOTERS_TO_SURVIVE_A_LOSS: usize = 3;
 
-/// Everything `status` has to say.
+/// The whole answer of `status`.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
-    /// The answer to "is it safe?".
+    /// The worst of the findings; `Safe` without any.
     pub(super) safety: Safety,
     /// Why it is not `Safe`, the worst first.
     pub(super) findings: Vec<Finding>,
     pub(super) federation: FederationRow,
     pub(super) members: MemberCounts,
-    /// Members whose lease does not hold, except those put out on purpose.
+    /// Members whose lease does not hold, except those that were revoked.
     pub(super) lost_members: Vec<LostMember>,
     pub(super) workloads: Vec<WorkloadRow>,
 }
@@ -36,7 +36,7 @@ pub(super) struct Report {
 /// Ordered from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) enum Safety {
-    /// Everything runs and outlives the loss of any one member.
+    /// Everything runs, and continues to run when any one member is lost.
     Safe,
     /// Everything runs, and one more loss would stop some of it.
     AtRisk,
@@ -97,6 +97,9 @@ pub(super) struct WorkloadRow {
     pub(super) fencing: Option<Fencing>,
     pub(super) epoch: Option<i64>,
     pub(super) healthy: bool,
+    /// Whether all this is about the workload as it is now, and not about an earlier generation.
+    #[serde(skip)]
+    pub(super) observed: bool,
     /// The condition that says most about why it is not healthy.
     pub(super) because: Option<Because>,
     pub(super) placements: Vec<PlacementStatus>,
@@ -210,7 +213,7 @@ fn lost(members: &[Member]) -> Vec<LostMember> {
 impl LostMember {
     fn finding(&self) -> Finding {
         let message = format!(
-            "member {} is lost: it has not been heard for longer than its lease",
+            "member {} is lost: it did not renew its lease in time",
             self.name
         );
         Finding {
@@ -225,7 +228,7 @@ fn quorum_findings(federation: &FederationRow) -> Vec<Finding> {
     let finding = match federation.quorum {
         None => Some((
             Safety::Failing,
-            "the operator of this cluster has not said yet how the quorum is".to_owned(),
+            "the operator of this cluster has not reported yet whether there is a quorum".to_owned(),
         )),
         Some(Quorum::Lost) => Some((
             Safety::Failing,
@@ -233,9 +236,9 @@ fn quorum_findings(federation: &FederationRow) -> Vec<Finding> {
              workloads, which stop when their host's lease ends"
                 .to_owned(),
         )),
-        Some(Quorum::Healthy) if voters < VOTERS_THAT_OUTLIVE_ONE => Some((
+        Some(Quorum::Healthy) if voters < VOTERS_TO_SURVIVE_A_LOSS => Some((
             Safety::AtRisk,
-            format!("the quorum has {}: from three on it outlives the loss of any one", count(voters, "voter")),
+            format!("the quorum has {}: with three or more it survives the loss of any one", count(voters, "voter")),
         )),
         Some(Quorum::Healthy) => None,
     };
@@ -249,6 +252,7 @@ impl WorkloadRow {
     fn of(workload: &FederatedWorkload) -> Self {
         let status = workload.status.clone().unwrap_or_default();
         let because = explanation(&status.conditions);
+        let generation = workload.metadata.generation;
         Self {
             namespace: workload.namespace().unwrap_or_default(),
             name: workload.name_any(),
@@ -259,6 +263,7 @@ impl WorkloadRow {
             fencing: status.fencing,
             epoch: status.epoch,
             healthy: because.is_none(),
+            observed: generation.is_none() || status.observed_generation >= generation,
             because,
             placements: status
                 .placements
@@ -285,7 +290,7 @@ impl WorkloadRow {
         match self.survives {
             None | Some(Survives::Nothing) => Some(Finding {
                 safety: Safety::AtRisk,
-                message: format!("{name} would not outlive the loss of a member it runs in"),
+                message: format!("{name} would not survive the loss of a member it runs in"),
             }),
             Some(Survives::Cluster | Survives::Region | Survives::Provider | Survives::Owner) => {
                 None
@@ -307,7 +312,7 @@ impl WorkloadRow {
 }
 
 /// The condition that says most about why a workload is not healthy; none if it is. A workload without conditions has
-/// not been looked at yet, which is not healthy either.
+/// not been processed yet, and counts as not healthy.
 fn explanation(conditions: &[Condition]) -> Option<Because> {
     let by_type = |type_: &str| conditions.iter().find(|condition| condition.type_ == type_);
     let is = |type_, status| by_type(type_).filter(|condition| condition.status == status);
@@ -327,7 +332,7 @@ fn explanation(conditions: &[Condition]) -> Option<Because> {
             condition: READY.to_owned(),
             status: ConditionStatus::Unknown,
             reason: "NotObserved".to_owned(),
-            message: "the operator has not looked at it yet".to_owned(),
+            message: "the operator has not processed it yet".to_owned(),
         }),
     }
 }

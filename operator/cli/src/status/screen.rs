@@ -1,4 +1,5 @@
-//! The report as one screen: the answer first, then where things are, and under each workload in trouble why.
+//! The report as one screen: the verdict and its reasons, the federation, the members, and the workloads, each with the
+//! reasons why it is not healthy.
 
 use hanse_crds::{Fencing, Lease, Quorum, Survives};
 use k8s_openapi::jiff::Timestamp;
@@ -9,7 +10,7 @@ use crate::{
     table::{Cell, Mood, Paint, Table},
 };
 
-/// Explanations are broken at this many characters: wide enough for names, and still read in one glance.
+/// Explanations are broken at this many characters.
 const WIDTH: usize = 100;
 
 /// Lines of explanation under one workload, and findings at the top. More would push the rest off the screen; all of it
@@ -40,7 +41,7 @@ fn verdict(report: &Report, paint: Paint) -> String {
         let told = match report.workloads.len() {
             0 => "there is no workload yet".to_owned(),
             number => format!(
-                "{} ready, able to outlive the loss of any one member",
+                "{} ready, able to survive the loss of any one member",
                 count(number, "workload")
             ),
         };
@@ -133,7 +134,7 @@ fn members(counts: &MemberCounts, lost: &[LostMember], now: Timestamp, paint: Pa
         parts.push(paint.text(Mood::Bad, &lost));
     }
     if *unknown > 0 {
-        parts.push(paint.text(Mood::Warning, &format!("{unknown} not heard of yet")));
+        parts.push(paint.text(Mood::Warning, &format!("{unknown} without a report yet")));
     }
     if *revoked > 0 {
         parts.push(paint.text(Mood::Faint, &format!("{revoked} revoked")));
@@ -186,7 +187,7 @@ fn survival(row: &WorkloadRow) -> Cell {
         }
     };
     let survives = row.survives.map(|survives| format!("{survives:?}"));
-    // Printed with the promise: a reader of "never two" should know what it rests on.
+    // "Never two copies" depends on the fencing, so both are shown together.
     let fencing = match row.fencing {
         Some(Fencing::Cooperative) => " (fencing: Cooperative)",
         Some(Fencing::None) | None => "",
@@ -194,7 +195,7 @@ fn survival(row: &WorkloadRow) -> Cell {
     Cell::or_dash(survives.map(|survives| survives + fencing)).mood(mood)
 }
 
-/// Why a workload is not healthy: its condition, then the hosts in trouble, or the members that were ruled out.
+/// Why a workload is not healthy: its condition, then the hosts that are not ready, or the members that were excluded.
 fn reasons(row: &WorkloadRow, paint: Paint) -> String {
     let Some(because) = &row.because else {
         return String::new();

@@ -35,6 +35,7 @@ fn member(row: &str) -> (String, Member) {
             region: region.into(),
             ..Attributes::default()
         },
+        version: String::new(),
         grants: vec![],
         seat: Some(Seat {
             node,
@@ -221,7 +222,7 @@ fn voters_are_spread_over_owners_then_providers_then_regions() {
 fn a_newcomer_must_be_alive_and_reachable_and_able_to_reach_the_rest() {
     let cases = [
         Case {
-            because: "one lost its lease, one has no address, one was put out, one was given up on",
+            because: "one lost its lease, one has no address, one was revoked, one was given up on",
             members: &[
                 "1 a x r held",
                 "2 b x r lost",
@@ -239,7 +240,7 @@ fn a_newcomer_must_be_alive_and_reachable_and_able_to_reach_the_rest() {
             ..ALONE
         },
         Case {
-            because: "a learner that died, one given up on and one put out are not sent the log",
+            because: "a learner that died, one given up on and one revoked are not sent the log",
             members: &[
                 "1 a x r held",
                 "2 b x r lost",
@@ -333,7 +334,7 @@ fn a_voter_whose_seat_is_gone_is_removed() {
             ..ALONE
         },
         Case {
-            because: "put out with nobody to take its seat: two are no place to rest",
+            because: "revoked with nobody to take its seat: two are no place to rest",
             members: &["1 a x r held", "2 b x r held", "3 c x r revoked"],
             voters: &[1, 2, 3],
             step: Step::ReplaceVoters(nodes(&[1])),

@@ -20,7 +20,7 @@ type Filter = fn(&Question<'_>) -> Option<Exclusion>;
 /// The chain is the specification of when a member may host a workload. The most certain objections come first: a
 /// member that is gone need not be asked for its labels.
 const CHAIN: &[Filter] = &[
-    // Put out of the federation: for good.
+    // Revoked: for good.
     not_revoked,
     // Its lease is over: nobody knows what it does.
     lease_held,
@@ -52,10 +52,7 @@ pub(super) fn first_objection(
 
 fn not_revoked(question: &Question<'_>) -> Option<Exclusion> {
     match question.member.lease {
-        Lease::Revoked { .. } => Some(Exclusion::new(
-            "Revoked",
-            "it was put out of the federation",
-        )),
+        Lease::Revoked { .. } => Some(Exclusion::new("Revoked", "it was revoked")),
         Lease::Held { .. } | Lease::Lost { .. } => None,
     }
 }

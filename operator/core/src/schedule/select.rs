@@ -6,46 +6,48 @@
 use std::collections::BTreeMap;
 
 use super::{Case, Wish, divide::divide};
-use crate::{id::MemberName, state::Lease};
+use crate::{id::MemberName, reason::Reason, state::Lease};
 
 type Wishes = BTreeMap<MemberName, Wish>;
 
 impl Wish {
-    fn run(replicas: u32, because: impl Into<String>) -> Self {
+    fn run(replicas: u32, reason: Reason) -> Self {
         Self {
             replicas: Some(replicas),
-            because: because.into(),
+            reason,
         }
     }
 
-    fn stop(because: impl Into<String>) -> Self {
+    fn stop(reason: Reason) -> Self {
         Self {
             replicas: None,
-            because: because.into(),
+            reason,
         }
     }
 }
 
 impl Case<'_> {
-    /// Why a member that runs the workload may no longer, as the reason of a row.
-    fn why_not(&self, name: &MemberName) -> String {
+    /// Why a member that runs the workload may no longer.
+    fn why_not(&self, name: &MemberName) -> Reason {
+        let member = name.clone();
         match self.member(name).map(|member| member.lease) {
-            Some(Lease::Lost { .. }) => format!("{name} was lost"),
-            Some(Lease::Revoked { .. }) => format!("{name} was put out of the federation"),
-            Some(Lease::Held { .. }) | None => match self.excluded.get(name) {
-                Some(exclusion) => format!("{name} may no longer host it: {}", exclusion.message),
-                None => format!("{name} may no longer host it"),
-            },
+            Some(Lease::Lost { .. }) => Reason::MemberLost { member },
+            Some(Lease::Revoked { .. }) => Reason::MemberRevoked { member },
+            Some(Lease::Held { .. }) | None => {
+                let exclusion = self.excluded.get(name);
+                let message = exclusion.map_or_else(String::new, |it| it.message.clone());
+                Reason::MemberExcluded { member, message }.bounded()
+            }
         }
     }
 
     /// Why replicas appear on a member: the first reason any other had to give some up, or the workload itself.
-    fn why_here(&self) -> String {
+    fn why_here(&self) -> Reason {
         let lost = self.placed.keys().find(|name| !self.may_host(name));
         match lost {
             Some(name) => self.why_not(name),
-            None if self.placed.is_empty() => "placed for the first time".to_owned(),
-            None => "the workload changed".to_owned(),
+            None if self.placed.is_empty() => Reason::FirstPlacement,
+            None => Reason::WorkloadChanged,
         }
     }
 
@@ -61,7 +63,7 @@ impl Case<'_> {
 /// Replicas shared out. What a lost member had goes to the others; what the others have stays.
 pub(super) fn divided(case: &Case<'_>) -> (Wishes, Option<String>) {
     if case.eligible.is_empty() {
-        // Nobody could take it over, so what runs somewhere keeps running there: doubt keeps.
+        // When no member can take over, placements stay unchanged.
         return (Wishes::new(), Some(case.nobody()));
     }
     let hosts: Vec<MemberName> = case.eligible.iter().map(|name| (*name).clone()).collect();
@@ -70,17 +72,17 @@ pub(super) fn divided(case: &Case<'_>) -> (Wishes, Option<String>) {
         .iter()
         .map(|(name, placement)| (name.clone(), placement.replicas))
         .collect();
-    let because = case.why_here();
+    let reason = case.why_here();
     let mut wishes: Wishes = case
         .placed
         .keys()
         .map(|name| (name.clone(), Wish::stop(case.why_not(name))))
         .collect();
     for name in case.placed.keys().filter(|name| case.may_host(name)) {
-        wishes.insert(name.clone(), Wish::stop("the workload changed"));
+        wishes.insert(name.clone(), Wish::stop(Reason::WorkloadChanged));
     }
     for (name, replicas) in divide(case.workload.spec.replicas(), &hosts, &current) {
-        wishes.insert(name, Wish::run(replicas, because.clone()));
+        wishes.insert(name, Wish::run(replicas, reason.clone()));
     }
     (wishes, None)
 }
@@ -98,12 +100,12 @@ pub(super) fn duplicated(case: &Case<'_>) -> (Wishes, Option<String>) {
         }
     }
     for name in &case.eligible {
-        let because = if case.placed.contains_key(*name) {
-            "the workload changed"
+        let reason = if case.placed.contains_key(*name) {
+            Reason::WorkloadChanged
         } else {
-            "every member runs it"
+            Reason::EveryMember
         };
-        wishes.insert((*name).clone(), Wish::run(replicas, because));
+        wishes.insert((*name).clone(), Wish::run(replicas, reason));
     }
     let unplaced = case.eligible.is_empty().then(|| case.nobody());
     (wishes, unplaced)
@@ -131,10 +133,10 @@ pub(super) fn single(case: &Case<'_>) -> (Wishes, Option<String>) {
             (wishes, Some(waits))
         }
         None => {
-            let because = case
+            let reason = case
                 .last_host()
                 .map_or_else(|| case.why_here(), |host| case.why_not(host));
-            wishes.insert(chosen.clone(), Wish::run(1, because));
+            wishes.insert(chosen.clone(), Wish::run(1, reason));
             (wishes, None)
         }
     }

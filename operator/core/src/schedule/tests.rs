@@ -106,8 +106,8 @@ impl Federation {
     fn step(&mut self) -> String {
         let plan = self.plan();
         let words = plan.changes.iter().map(|row| match row.replicas {
-            Some(replicas) => format!("{} {replicas} ({})", row.member, row.because),
-            None => format!("{} - ({})", row.member, row.because),
+            Some(replicas) => format!("{} {replicas} ({})", row.member, row.reason),
+            None => format!("{} - ({})", row.member, row.reason),
         });
         let words = words.collect::<Vec<_>>().join("; ");
         self.index += 1;
@@ -138,6 +138,7 @@ fn member_row(name: &str, seed: u8) -> Member {
         key: PublicKey([seed; 32]),
         sponsor: None,
         attributes: Attributes::default(),
+        version: String::new(),
         grants: vec![Grant {
             grantee: Grantee::Any,
             namespaces: GrantedNamespaces::Any,
@@ -207,7 +208,7 @@ fn a_duplicated_workload_runs_everywhere_and_keeps_its_row_on_a_lost_member() {
     let mut federation = Federation::of(&["acme-1", "beta-1"]).with(Mode::Duplicated, Some(3));
     assert_eq!(
         federation.step(),
-        "acme-1 3 (every member runs it); beta-1 3 (every member runs it)"
+        "acme-1 3 (every member that may host it runs it); beta-1 3 (every member that may host it runs it)"
     );
     federation.lose("beta-1");
     assert_eq!(federation.step(), "");

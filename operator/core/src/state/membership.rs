@@ -7,10 +7,14 @@ use crate::{
     command::{Attributes, Newcomer, SignedCommand, admission_message},
     grant::{Grant, MAX_GRANTS},
     id::{Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey, Signature},
+    timings::Timings,
 };
 
 /// The most invitations open at once. Expired ones make room by themselves.
 const MAX_INVITATIONS: usize = 1_000;
+
+/// The longest version of an operator; the CRD states the same bound.
+const MAX_VERSION_BYTES: usize = 64;
 
 /// The node id of a founder: the index of the entry that makes it a voter is not known when it is made, and index 1 is
 /// always the blank entry of the first term, which allocates nothing.
@@ -23,13 +27,24 @@ impl State {
         signed: &SignedCommand,
         federation: FederationId,
         founder: Newcomer,
+        timings: Timings,
     ) -> Result<(), Rejection> {
         if self.federation.is_some() {
             return Err(Rejection::AlreadyFounded);
         }
         own_key(signed, &founder)?;
+        self.set_timings(timings)?;
         self.federation = Some(federation);
         self.enter(index, founder, None);
+        Ok(())
+    }
+
+    pub(super) fn set_timings(&mut self, timings: Timings) -> Result<(), Rejection> {
+        timings.check().map_err(|error| Rejection::Invalid {
+            reason: error.to_string(),
+        })?;
+        self.timings = timings;
+        self.longest_lease_ms = self.longest_lease_ms.max(timings.lease_ms);
         Ok(())
     }
 
@@ -115,7 +130,14 @@ impl State {
                 reason: "the invitation does not cover this newcomer".into(),
             });
         }
-        if self.members.contains_key(&newcomer.name) || self.member_of(&newcomer.key).is_some() {
+        if let Some((name, _)) = self.member_of(&newcomer.key) {
+            return Err(Rejection::Invalid {
+                reason: format!(
+                    "the newcomer's key is that of member '{name}'; start it with an empty data directory"
+                ),
+            });
+        }
+        if self.members.contains_key(&newcomer.name) {
             return Err(Rejection::NameTaken {
                 name: newcomer.name.clone(),
             });
@@ -154,6 +176,7 @@ impl State {
             key,
             sponsor,
             attributes: Attributes::default(),
+            version: String::new(),
             grants: Vec::new(),
             seat,
             lease: Lease::Held {
@@ -189,7 +212,7 @@ impl State {
         member.generation = Generation(index);
         self.invitations
             .retain(|_, invitation| invitation.sponsor != *name);
-        self.forgive(name);
+        self.release_revoked(name);
         Ok(())
     }
 
@@ -198,8 +221,16 @@ impl State {
         index: u64,
         issuer: &MemberName,
         attributes: Attributes,
+        version: String,
     ) -> Result<(), Rejection> {
+        if version.len() > MAX_VERSION_BYTES {
+            return Err(Rejection::Invalid {
+                reason: format!("`version` must have at most {MAX_VERSION_BYTES} characters"),
+            });
+        }
         let member = self.member_mut(issuer)?;
+        member.version = version;
+        // A version is not what plans are decided on, so it leaves the generation as it is.
         if member.attributes != attributes {
             member.attributes = attributes;
             member.generation = Generation(index);
@@ -304,7 +335,7 @@ impl State {
             Lease::Held { .. } | Lease::Lost { .. } | Lease::Revoked { .. } => None,
         });
         for (name, _) in leases {
-            self.forgive(name);
+            self.release_revoked(name);
         }
         Ok(())
     }

@@ -10,8 +10,6 @@ use crate::{
 /// The most rows one plan may carry; a larger one is committed in several.
 pub const MAX_PLAN_ROWS: usize = 1_000;
 
-const MAX_BECAUSE_CHARACTERS: usize = 256;
-
 impl State {
     pub(super) fn assign(
         &mut self,
@@ -83,12 +81,12 @@ impl State {
             .flat_map(|rows| rows.keys());
         let placed = placed.into_iter().find(|host| *host != member);
         placed.or_else(|| {
-            self.removals.iter().find_map(|(host, owed)| {
+            self.removals.iter().find_map(|(host, pending)| {
                 let stopped = self
                     .members
                     .get(host)
                     .is_none_or(|row| row.lease.is_fenced());
-                (host != member && owed.contains_key(workload) && !stopped).then_some(host)
+                (host != member && pending.contains_key(workload) && !stopped).then_some(host)
             })
         })
     }
@@ -100,22 +98,21 @@ impl State {
             workload,
             member,
             replicas,
-            because,
+            reason,
             ..
         }: PlacementChange,
     ) {
         // What is placed again is no longer to be removed: the host keeps its objects and takes the new epoch.
-        if let Some(owed) = self.removals.get_mut(&member) {
-            owed.remove(&workload);
-            if owed.is_empty() {
+        if let Some(pending) = self.removals.get_mut(&member) {
+            pending.remove(&workload);
+            if pending.is_empty() {
                 self.removals.remove(&member);
             }
         }
-        let because = because.chars().take(MAX_BECAUSE_CHARACTERS).collect();
         let row = Placement {
             replicas: replicas.unwrap_or(0),
             epoch: Epoch(index),
-            because,
+            reason: reason.bounded(),
         };
         self.placements
             .entry(workload)
@@ -133,10 +130,15 @@ impl State {
         if rows.is_empty() {
             self.placements.remove(workload);
         }
-        self.owe_removal(index, member, workload);
+        self.require_removal(index, member, workload);
     }
 
-    pub(super) fn owe_removal(&mut self, index: u64, member: MemberName, workload: &WorkloadKey) {
+    pub(super) fn require_removal(
+        &mut self,
+        index: u64,
+        member: MemberName,
+        workload: &WorkloadKey,
+    ) {
         let gone = self
             .members
             .get(&member)
@@ -155,22 +157,22 @@ impl State {
         workload: &WorkloadKey,
         epoch: Epoch,
     ) -> Result<(), Rejection> {
-        if let Some(owed) = self.removals.get_mut(host) {
-            // A word about an older removal says nothing about the objects placed since.
-            if owed.get(workload) == Some(&epoch) {
-                owed.remove(workload);
+        if let Some(pending) = self.removals.get_mut(host) {
+            // The confirmation of an older removal is not about the objects placed since.
+            if pending.get(workload) == Some(&epoch) {
+                pending.remove(workload);
             }
-            if owed.is_empty() {
+            if pending.is_empty() {
                 self.removals.remove(host);
             }
         }
-        self.forget_if_gone(workload);
+        self.drop_if_removed(workload);
         Ok(())
     }
 
-    /// A member put out is never heard again. What it owes keeps no removed workload waiting, and is forgotten once it
-    /// is certain that nothing of it still counts on being the only one.
-    pub(super) fn forgive(&mut self, member: &MemberName) {
+    /// A revoked member's pending removals no longer block the deletion of workloads. They are dropped once it is fenced;
+    /// until then a `Single` must still wait for them.
+    pub(super) fn release_revoked(&mut self, member: &MemberName) {
         let Some(row) = self
             .members
             .get(member)
@@ -178,28 +180,28 @@ impl State {
         else {
             return;
         };
-        let owed = if row.lease.is_fenced() {
+        let pending = if row.lease.is_fenced() {
             self.removals.remove(member).unwrap_or_default()
         } else {
             self.removals.get(member).cloned().unwrap_or_default()
         };
-        for workload in owed.keys() {
-            self.forget_if_gone(workload);
+        for workload in pending.keys() {
+            self.drop_if_removed(workload);
         }
     }
 
-    /// Drops the row of a removed workload once nobody owes anything for it. A host put out never confirms, so its
-    /// debt does not keep the row.
-    pub(super) fn forget_if_gone(&mut self, workload: &WorkloadKey) {
+    /// Drops the row of a removed workload once no removal of it is pending. A revoked host never confirms, so what is
+    /// pending there does not keep the row.
+    pub(super) fn drop_if_removed(&mut self, workload: &WorkloadKey) {
         let removed = self.workloads.get(workload).is_some_and(|row| row.removed);
-        let owed = self.removals.iter().any(|(host, owed)| {
-            let put_out = self
+        let pending = self.removals.iter().any(|(host, pending)| {
+            let revoked = self
                 .members
                 .get(host)
                 .is_some_and(|row| row.lease.is_revoked());
-            owed.contains_key(workload) && !put_out
+            pending.contains_key(workload) && !revoked
         });
-        if removed && !owed {
+        if removed && !pending {
             self.workloads.remove(workload);
         }
     }

@@ -1,17 +1,44 @@
 //! The rules of the ledger, each by what comes of a command.
+//!
+//! This file is the vocabulary: a few members, one workload, and how they ask. The rules are in `tests/`.
+
+use serde_json::json;
 
 use super::*;
 use crate::{
-    command::{Newcomer, admission_message},
+    command::{Newcomer, PlacementChange, admission_message},
     id::PrivateKey,
+    workload::{Manifest, Mode, PlacementRules},
 };
+
+mod commands;
+mod leases;
+mod membership;
+mod placements;
+mod properties;
+mod terms;
+mod workloads;
 
 const FEDERATION: FederationId = FederationId([7; 16]);
 
-/// A ledger and the keys of those who write to it.
+/// The wall clock of every entry here.
+const NOW_MS: u64 = 1_000;
+
+/// The members in the order in which they enter: name, owner and the number of the sponsor. A member's number is its
+/// place in this list, from 1, and the seed of its key.
+const MEMBERS: [(&str, &str, u8); 4] = [
+    ("one", "acme", 0),
+    ("two", "beta", 1),
+    ("three", "beta", 2),
+    ("four", "acme", 1),
+];
+
+/// The workload of these tests.
+const WEB: &str = "acme/shop/web";
+
+/// A ledger and those who write to it.
 struct Ledger {
     state: State,
-    sequences: BTreeMap<PublicKey, u64>,
 }
 
 fn key(seed: u8) -> PrivateKey {
@@ -26,60 +53,239 @@ fn newcomer(name: &str, owner: &str, seed: u8) -> Newcomer {
     }
 }
 
+fn member(name: &str) -> MemberName {
+    name.parse().unwrap()
+}
+
+fn workload(key: &str) -> WorkloadKey {
+    key.parse().unwrap()
+}
+
+/// A Deployment in this mode. `version` tells one specification from another.
+fn spec(mode: Mode, version: u32) -> WorkloadSpec {
+    let manifest = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "labels": {"version": version.to_string()}},
+    });
+    WorkloadSpec {
+        manifests: vec![Manifest::try_from(manifest).unwrap()],
+        placement: PlacementRules {
+            mode,
+            replicas: None,
+            match_labels: BTreeMap::new(),
+            domicile: BTreeSet::new(),
+        },
+    }
+}
+
+fn revoke(name: &str) -> Command {
+    Command::Revoke {
+        member: member(name),
+    }
+}
+
+fn remove(key: &str) -> Command {
+    Command::RemoveWorkload { key: workload(key) }
+}
+
+fn confirm(epoch: u64) -> Command {
+    Command::ConfirmRemoval {
+        workload: workload(WEB),
+        epoch: Epoch(epoch),
+    }
+}
+
 impl Ledger {
+    /// A federation of one member that does not vote yet.
     fn founded() -> Self {
         let mut ledger = Self {
             state: State::default(),
-            sequences: BTreeMap::new(),
         };
-        let founder = newcomer("one", "acme", 1);
-        let outcome = ledger.ask(
-            1,
-            &Command::Found {
-                federation: FEDERATION,
-                founder,
-            },
-        );
-        assert_eq!(outcome, Outcome::Accepted { index: 1 });
+        let found = Command::Found {
+            federation: FEDERATION,
+            founder: newcomer("one", "acme", 1),
+            timings: Timings::default(),
+        };
+        assert_eq!(ledger.ask(1, &found), Outcome::Accepted { index: 1 });
         ledger
     }
 
-    fn ask(&mut self, seed: u8, command: &Command) -> Outcome {
-        let key = key(seed);
-        let sequence = self.sequences.entry(key.public()).or_default();
-        *sequence += 1;
-        let signed = SignedCommand::sign(&FEDERATION, &key, *sequence, command);
-        self.apply(&signed)
+    /// A federation of the first `count` of [`MEMBERS`], of which the founder votes.
+    fn of(count: usize) -> Self {
+        let mut ledger = Self::founded();
+        ledger.elect(&[FOUNDER_NODE]);
+        for (number, (name, owner, sponsor)) in (1..).zip(MEMBERS).take(count).skip(1) {
+            accepted(ledger.invite(sponsor, owner, NOW_MS + 1));
+            accepted(ledger.admit(newcomer(name, owner, number), number));
+        }
+        ledger
+    }
+
+    fn elect(&mut self, nodes: &[NodeId]) {
+        let configurations = [nodes.to_vec()];
+        let entry = Entry::Membership(&configurations);
+        self.state.apply(self.state.index + 1, 1, entry);
+    }
+
+    /// The command as the next of this member.
+    fn sign(&self, number: u8, command: &Command) -> SignedCommand {
+        let key = key(number);
+        let issuer = self.state.issuers.get(&key.public());
+        let last = issuer.map_or(0, |issuer| issuer.lane(command.lane()).sequence);
+        SignedCommand::sign(&FEDERATION, &key, last + 1, command)
     }
 
     fn apply(&mut self, signed: &SignedCommand) -> Outcome {
         let entry = Entry::Command {
-            time_ms: 1_000,
+            time_ms: NOW_MS,
             command: signed,
         };
         self.state.apply(self.state.index + 1, 1, entry).unwrap()
     }
 
-    fn invite(&mut self, seed: u8, owner: &str, expires_ms: u64) -> Outcome {
-        let (invitation, owner) = (key(99).public(), owner.parse().unwrap());
-        self.ask(
-            seed,
-            &Command::Invite {
-                invitation,
-                owner,
-                expires_ms,
-            },
-        )
+    fn ask(&mut self, number: u8, command: &Command) -> Outcome {
+        let signed = self.sign(number, command);
+        self.apply(&signed)
     }
 
-    fn admit(&mut self, newcomer: Newcomer, seed: u8) -> Outcome {
+    /// Asks for what is refused: why it is, once it is certain that it changed nothing.
+    fn refused(&mut self, number: u8, command: &Command) -> String {
+        let before = self.decided();
+        let why = rejection(self.ask(number, command));
+        assert_eq!(self.decided(), before);
+        why
+    }
+
+    /// The state without what every entry changes: its index, the chain's head, the clock and the issuer's numbering.
+    fn decided(&self) -> State {
+        let State {
+            index,
+            head,
+            time_ms,
+            issuers,
+            ..
+        } = State::default();
+        State {
+            index,
+            head,
+            time_ms,
+            issuers,
+            ..self.state.clone()
+        }
+    }
+
+    fn invite(&mut self, number: u8, owner: &str, expires_ms: u64) -> Outcome {
+        let invite = Command::Invite {
+            invitation: key(99).public(),
+            owner: owner.parse().unwrap(),
+            expires_ms,
+        };
+        self.ask(number, &invite)
+    }
+
+    fn admit(&mut self, newcomer: Newcomer, number: u8) -> Outcome {
         let proof = key(99).sign(&admission_message(&FEDERATION, &newcomer));
-        let command = Command::Admit {
+        let admit = Command::Admit {
             invitation: key(99).public(),
             newcomer,
             proof,
         };
-        self.ask(seed, &command)
+        self.ask(number, &admit)
+    }
+
+    fn member(&self, name: &str) -> &Member {
+        &self.state.members[&member(name)]
+    }
+
+    /// The members with the epochs of the leases they have.
+    fn leases(&self, names: &[&str]) -> BTreeSet<(MemberName, Epoch)> {
+        let pair = |name: &&str| (member(name), self.member(name).lease.epoch());
+        names.iter().map(pair).collect()
+    }
+
+    fn expire(&mut self, names: &[&str]) -> u64 {
+        let leases = self.leases(names);
+        accepted(self.ask(1, &Command::ExpireLeases { leases }))
+    }
+
+    fn renew(&mut self, names: &[&str]) -> u64 {
+        let leases = self.leases(names);
+        accepted(self.ask(1, &Command::RenewLeases { leases }))
+    }
+
+    fn fence(&mut self, names: &[&str]) -> u64 {
+        let leases = self.leases(names);
+        accepted(self.ask(1, &Command::Fence { leases }))
+    }
+
+    fn generation(&self, key: &str) -> Generation {
+        let row = self.state.workloads.get(&workload(key));
+        row.map_or(Generation(0), |row| row.generation)
+    }
+
+    /// Puts [`WEB`] on the generation it has.
+    fn put(&mut self, spec: WorkloadSpec) -> u64 {
+        let put = Command::PutWorkload {
+            key: workload(WEB),
+            base: self.generation(WEB),
+            spec,
+        };
+        accepted(self.ask(1, &put))
+    }
+
+    /// A row of a plan for [`WEB`], decided on what holds now.
+    fn row(&self, host: &str, replicas: Option<u32>) -> PlacementChange {
+        PlacementChange {
+            workload: workload(WEB),
+            workload_generation: self.generation(WEB),
+            member: member(host),
+            member_generation: self.member(host).generation,
+            replicas,
+            reason: Reason::FirstPlacement,
+        }
+    }
+
+    fn assign(&mut self, changes: Vec<PlacementChange>) -> u64 {
+        accepted(self.ask(1, &Command::Assign { changes }))
+    }
+
+    /// Plans one replica of [`WEB`] on each of these hosts.
+    fn place(&mut self, hosts: &[&str]) -> u64 {
+        let rows = hosts.iter().map(|host| self.row(host, Some(1))).collect();
+        self.assign(rows)
+    }
+
+    /// Plans [`WEB`] away from these hosts.
+    fn take_away(&mut self, hosts: &[&str]) -> u64 {
+        let rows = hosts.iter().map(|host| self.row(host, None)).collect();
+        self.assign(rows)
+    }
+
+    /// Where [`WEB`] runs and where it has to be removed, by epoch: `one runs 1 since 5; two removes since 7`.
+    fn hosts(&self) -> String {
+        let key = workload(WEB);
+        let runs = self.state.placements.get(&key).into_iter().flatten();
+        let runs = runs.map(
+            |(
+                host,
+                Placement {
+                    replicas, epoch, ..
+                },
+            )| { format!("{host} runs {replicas} since {epoch}") },
+        );
+        let removes = self.state.removals.iter().filter_map(|(host, pending)| {
+            let epoch = pending.get(&key)?;
+            Some(format!("{host} removes since {epoch}"))
+        });
+        runs.chain(removes).collect::<Vec<_>>().join("; ")
+    }
+}
+
+fn accepted(outcome: Outcome) -> u64 {
+    match outcome {
+        Outcome::Accepted { index } => index,
+        Outcome::Rejected { rejection } => panic!("refused: {rejection}"),
     }
 }
 
@@ -88,147 +294,4 @@ fn rejection(outcome: Outcome) -> String {
         Outcome::Rejected { rejection } => rejection.to_string(),
         Outcome::Accepted { index } => panic!("accepted at {index}"),
     }
-}
-
-#[test]
-fn an_invitation_admits_one_newcomer_of_its_owner_once() {
-    let mut ledger = Ledger::founded();
-    assert!(matches!(
-        ledger.invite(1, "beta", 2_000),
-        Outcome::Accepted { .. }
-    ));
-    assert_eq!(
-        rejection(ledger.admit(newcomer("two", "gamma", 2), 2)),
-        "the invitation is for owner 'beta', not 'gamma'"
-    );
-    ledger.sequences.clear();
-    assert!(matches!(
-        ledger.admit(newcomer("two", "beta", 2), 2),
-        Outcome::Accepted { .. }
-    ));
-    assert_eq!(
-        rejection(ledger.admit(newcomer("three", "beta", 3), 3)),
-        "the invitation is unknown or was used before; ask a member for a new one"
-    );
-}
-
-#[test]
-fn an_expired_invitation_admits_nobody() {
-    let mut ledger = Ledger::founded();
-    ledger.invite(1, "beta", 1_000);
-    assert_eq!(
-        rejection(ledger.admit(newcomer("two", "beta", 2), 2)),
-        "the invitation has expired; ask a member for a new one"
-    );
-}
-
-#[test]
-fn only_members_of_an_owner_bring_in_more_of_it() {
-    let mut ledger = Ledger::founded();
-    ledger.invite(1, "beta", 2_000);
-    ledger.admit(newcomer("two", "beta", 2), 2);
-    assert_eq!(
-        rejection(ledger.invite(2, "acme", 2_000)),
-        "an invitation for owner 'acme' may be asked only by members of owner 'acme', because it is in the federation already"
-    );
-}
-
-#[test]
-fn a_strangers_command_is_refused_and_leaves_no_trace() {
-    let mut ledger = Ledger::founded();
-    let before = ledger.state.issuers.clone();
-    let outcome = ledger.ask(
-        42,
-        &Command::Volunteer {
-            address: "x:1".into(),
-        },
-    );
-    assert!(rejection(outcome).contains("is not a member of this federation"));
-    assert_eq!(ledger.state.issuers, before);
-}
-
-#[test]
-fn a_retry_gets_the_first_answer_and_changes_nothing() {
-    let mut ledger = Ledger::founded();
-    let command = Command::Volunteer {
-        address: "one.example:7443".into(),
-    };
-    let signed = SignedCommand::sign(&FEDERATION, &key(1), 2, &command);
-    assert_eq!(ledger.apply(&signed), Outcome::Accepted { index: 2 });
-    let members = ledger.state.members.clone();
-    assert_eq!(ledger.apply(&signed), Outcome::Accepted { index: 2 });
-    assert_eq!(ledger.state.members, members);
-}
-
-#[test]
-fn a_number_that_is_not_the_next_is_refused() {
-    let mut ledger = Ledger::founded();
-    let command = Command::Volunteer {
-        address: "one.example:7443".into(),
-    };
-    let signed = SignedCommand::sign(&FEDERATION, &key(1), 5, &command);
-    assert_eq!(
-        rejection(ledger.apply(&signed)),
-        "number 5 is not the next: the issuer is at 1"
-    );
-}
-
-#[test]
-fn leaders_decisions_are_for_voters() {
-    let mut ledger = Ledger::founded();
-    ledger.invite(1, "beta", 2_000);
-    ledger.admit(newcomer("two", "beta", 2), 2);
-    let signed = SignedCommand::sign(
-        &FEDERATION,
-        &key(2),
-        1,
-        &Command::Assign {
-            changes: Vec::new(),
-        },
-    );
-    assert_eq!(
-        rejection(ledger.apply(&signed)),
-        "a leader's decision may be asked only by voters"
-    );
-}
-
-#[test]
-fn a_founder_keeps_its_node_and_everyone_else_gets_the_index_of_its_offer() {
-    let mut ledger = Ledger::founded();
-    ledger.ask(
-        1,
-        &Command::Volunteer {
-            address: "one.example:7443".into(),
-        },
-    );
-    ledger.invite(1, "beta", 2_000);
-    ledger.admit(newcomer("two", "beta", 2), 2);
-    let Outcome::Accepted { index } = ledger.ask(
-        2,
-        &Command::Volunteer {
-            address: "two.example:7443".into(),
-        },
-    ) else {
-        panic!("refused")
-    };
-    let node = |name: &str| {
-        ledger.state.members[&name.parse::<MemberName>().unwrap()]
-            .seat
-            .clone()
-            .unwrap()
-            .node
-    };
-    assert_eq!((node("one"), node("two")), (FOUNDER_NODE, NodeId(index)));
-}
-
-#[test]
-fn a_snapshot_restores_the_very_same_state() {
-    let mut ledger = Ledger::founded();
-    ledger.invite(1, "beta", 2_000);
-    ledger.admit(newcomer("two", "beta", 2), 2);
-    let bytes = serde_json::to_vec(&ledger.state).unwrap();
-    assert_eq!(
-        serde_json::from_slice::<State>(&bytes).unwrap(),
-        ledger.state
-    );
 }

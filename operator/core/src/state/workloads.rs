@@ -31,7 +31,7 @@ impl State {
             return Err(Rejection::BeingRemoved);
         }
         if let Some(workload) = existing.filter(|workload| *workload.spec == spec) {
-            // The same words by another author: nothing to decide, nothing to lose.
+            // The same specification by another author: nothing to decide.
             return Ok(workload.generation.0);
         }
         let current = existing.map_or(Generation(0), |workload| workload.generation);
@@ -70,9 +70,9 @@ impl State {
         workload.removed = true;
         workload.generation = Generation(index);
         for member in self.placements.remove(key).unwrap_or_default().into_keys() {
-            self.owe_removal(index, member, key);
+            self.require_removal(index, member, key);
         }
-        self.forget_if_gone(key);
+        self.drop_if_removed(key);
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use hanse_core::{schedule::Diagnosis, slice::HostStanding};
+use hanse_core::{id::Epoch, schedule::Diagnosis, slice::HostStanding};
 use serde_json::json;
 
 use super::*;
-use hanse_core::id::Epoch;
 
 fn spec(replicas: u32) -> WorkloadSpec {
     let rules = PlacementRules {
@@ -51,7 +53,7 @@ fn removing(lease_held: bool) -> OwnedWorkload {
     let host = HostStanding {
         replicas: 0,
         epoch: Epoch(9),
-        because: String::new(),
+        reason: None,
         removing: true,
         lease_held,
         report: None,

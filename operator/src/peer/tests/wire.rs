@@ -3,13 +3,11 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use futures::future::{BoxFuture, FutureExt};
+use parking_lot::Mutex;
 use tokio::{
     io::{DuplexStream, copy, duplex, split},
     sync::{mpsc, watch},
@@ -67,10 +65,7 @@ async fn carry(near: DuplexStream, far: DuplexStream, mut swallowing: watch::Rec
 impl Network for Wire {
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
         let (sender, incoming) = mpsc::channel(16);
-        self.listeners
-            .lock()
-            .unwrap()
-            .insert(address.to_owned(), sender);
+        self.listeners.lock().insert(address.to_owned(), sender);
         let listener: Box<dyn Listener> = Box::new(Incoming(incoming));
         async move { Ok(listener) }.boxed()
     }
@@ -79,7 +74,7 @@ impl Network for Wire {
         self.dials.fetch_add(1, Ordering::SeqCst);
         async move {
             let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-            let listener = self.listeners.lock().unwrap().get(address).cloned();
+            let listener = self.listeners.lock().get(address).cloned();
             let (client, near) = duplex(BUFFER_BYTES);
             let (far, server) = duplex(BUFFER_BYTES);
             tokio::spawn(carry(near, far, self.swallowing.subscribe()));

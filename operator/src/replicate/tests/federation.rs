@@ -11,11 +11,11 @@ use super::testbed::{
     FEDERATION, PATIENCE, PipeDialer, Pipes, TIMING, Voter, accepted, describe, key, newcomer,
     settings, three, until,
 };
+use crate::environment::{Clock, Directory, FileDirectory};
 use crate::replicate::{
     ledger::{Ledger, LedgerError, Settings},
     log_store::LogStore,
     propose::ProposeError,
-    storage::{Directory, Disk},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn a_voter_killed_while_it_wrote_comes_back_to_the_same_chain() {
 
     let directory = founder.killed().await;
     let mut disk = LogStore::open(
-        &Directory(directory.path().to_owned()),
+        &FileDirectory(directory.path().to_owned()),
         FEDERATION,
         FOUNDER_NODE,
     )
@@ -69,7 +69,7 @@ async fn a_voter_killed_while_it_wrote_comes_back_to_the_same_chain() {
 #[tokio::test]
 async fn a_ledger_needs_neither_a_second_thread_nor_a_file_system() {
     let settings = Settings {
-        disk: Arc::new(InMemory),
+        directory: Arc::new(InMemory),
         ..settings(&tempfile::tempdir().unwrap(), FOUNDER_NODE, &[])
     };
     let key = key(1);
@@ -77,13 +77,14 @@ async fn a_ledger_needs_neither_a_second_thread_nor_a_file_system() {
         pipes: Pipes::default(),
         caller: key.public(),
     };
-    let ledger = Ledger::open(settings, Arc::new(dialer), Arc::new(|| 5))
+    let ledger = Ledger::open(settings, Arc::new(dialer), Clock::fixed(5))
         .await
         .unwrap();
     ledger.found("member-1:7443", key.public()).await.unwrap();
     let found = Command::Found {
         federation: FEDERATION,
         founder: newcomer(1),
+        timings: hanse_core::timings::Timings::default(),
     };
     let signed = SignedCommand::sign(&FEDERATION, &key, 1, &found);
     let index = accepted(ledger.propose(signed).await.unwrap());
@@ -95,9 +96,13 @@ async fn a_ledger_needs_neither_a_second_thread_nor_a_file_system() {
 #[derive(Debug)]
 struct InMemory;
 
-impl Disk for InMemory {
+impl Directory for InMemory {
     fn open(&self, _: &str, builder: &Builder) -> Result<Database, DatabaseError> {
         builder.create_with_backend(InMemoryBackend::new())
+    }
+
+    fn names(&self) -> std::io::Result<Vec<String>> {
+        Ok(Vec::new())
     }
 }
 
@@ -181,7 +186,7 @@ async fn a_joiner_enters_by_snapshot_and_never_sees_the_history_behind_it() {
     let nodes = [&founder, &second, &third].map(|voter| voter.ledger.node());
     founder.has_voters(&nodes).await;
     let directory = second.killed().await;
-    let disk = Directory(directory.path().to_owned());
+    let disk = FileDirectory(directory.path().to_owned());
     let mut log = LogStore::open(&disk, FEDERATION, nodes[1]).unwrap();
     let purged = log.get_log_state().await.unwrap().last_purged_log_id;
     let entries = log.try_get_log_entries(..).await.unwrap();

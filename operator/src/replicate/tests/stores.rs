@@ -9,12 +9,12 @@ use openraft::{
 use tempfile::TempDir;
 
 use super::testbed::FEDERATION;
+use crate::environment::FileDirectory;
 use crate::replicate::{
     engine::{LeaderId, LogId, TypeConfig, Vote},
     log_store::{LogStore, OpenLogError},
     machine::Machine,
     state_store::StateStore,
-    storage::Directory,
 };
 
 struct OnDisk;
@@ -22,7 +22,7 @@ struct OnDisk;
 impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for OnDisk {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<TypeConfig>> {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Directory(directory.path().to_owned());
+        let disk = FileDirectory(directory.path().to_owned());
         let log = LogStore::open(&disk, FEDERATION, FOUNDER_NODE).unwrap();
         let machine = Machine::open(StateStore::open(&disk).unwrap()).unwrap();
         Ok((directory, log, machine))
@@ -37,7 +37,7 @@ async fn the_stores_keep_every_promise_the_engine_relies_on() {
 #[test]
 fn a_log_never_changes_hands() {
     let directory = tempfile::tempdir().unwrap();
-    let disk = Directory(directory.path().to_owned());
+    let disk = FileDirectory(directory.path().to_owned());
     drop(LogStore::open(&disk, FEDERATION, NodeId(7)).unwrap());
     let refused = LogStore::open(&disk, FEDERATION, NodeId(8)).unwrap_err();
     let OpenLogError::BelongsToAnother { federation, node } = refused else {
@@ -49,7 +49,7 @@ fn a_log_never_changes_hands() {
 #[tokio::test]
 async fn the_committed_position_reaches_the_disk_with_the_next_write() {
     let directory = tempfile::tempdir().unwrap();
-    let disk: Arc<Directory> = Arc::new(Directory(directory.path().to_owned()));
+    let disk: Arc<FileDirectory> = Arc::new(FileDirectory(directory.path().to_owned()));
     let leader = LeaderId {
         term: 3,
         node_id: 1,

@@ -5,6 +5,7 @@ use tonic::Code;
 
 use super::testbed::{FEDERATION, PipeDialer, Pipes, Voter, describe, key, settings, three};
 use crate::{
+    environment::Clock,
     peer::proto::raft::{
         AppendRequest, Entry, LogId, Membership, SnapshotHeader, SnapshotPart, Target, VoteId,
         VoteRequest, raft_client::RaftClient, snapshot_part::Part,
@@ -27,7 +28,7 @@ async fn a_data_directory_of_another_federation_is_refused() {
         pipes,
         caller: key(1).public(),
     };
-    let refused = Ledger::open(settings, Arc::new(dialer), Arc::new(|| 0)).await;
+    let refused = Ledger::open(settings, Arc::new(dialer), Clock::fixed(0)).await;
     assert!(matches!(
         refused.err(),
         Some(LedgerError::OpenLog(OpenLogError::BelongsToAnother { federation, node }))

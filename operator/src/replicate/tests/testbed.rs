@@ -16,6 +16,7 @@ use hanse_core::{
     command::{Attributes, Command, Newcomer, SignedCommand, admission_message},
     id::{Digest, FederationId, NodeId, PrivateKey, PublicKey},
     state::{FOUNDER_NODE, Outcome},
+    timings::Timings,
 };
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
@@ -29,12 +30,12 @@ use tonic::{
     transport::{Channel, Endpoint, Server, server::Connected},
 };
 
+use crate::environment::{Clock, FileDirectory};
 use crate::replicate::{
     engine::Timing,
     ledger::{Leadership, Ledger, Settings},
     membership::{Patience, keep_quorum},
     network::Dialer,
-    storage::Directory,
 };
 
 pub(super) const FEDERATION: FederationId = FederationId([7; 16]);
@@ -150,7 +151,7 @@ pub(super) fn newcomer(number: u8) -> Newcomer {
 
 pub(super) fn settings(directory: &TempDir, node: NodeId, known: &[PublicKey]) -> Settings {
     Settings {
-        disk: Arc::new(Directory(directory.path().to_owned())),
+        directory: Arc::new(FileDirectory(directory.path().to_owned())),
         federation: FEDERATION,
         node,
         timing: TIMING,
@@ -176,7 +177,7 @@ impl Voter {
         let ledger = Ledger::open(
             settings(&directory, node, known),
             Arc::new(dialer),
-            Arc::new(|| 1_700_000_000_000),
+            Clock::fixed(1_700_000_000_000),
         )
         .await
         .unwrap();
@@ -217,6 +218,7 @@ impl Voter {
             .asks(Command::Found {
                 federation: FEDERATION,
                 founder,
+                timings: Timings::default(),
             })
             .await;
         voter.asks(Command::Volunteer { address }).await;
@@ -333,7 +335,10 @@ pub(super) fn describe(region: &str) -> Command {
         region: region.into(),
         ..Attributes::default()
     };
-    Command::Describe { attributes }
+    Command::Describe {
+        attributes,
+        version: String::new(),
+    }
 }
 
 /// A federation whose ledger is kept by three.

@@ -1,0 +1,121 @@
+//! Why a placement was made or taken away.
+//!
+//! A reason is data: the planner orders by it, the leader counts failovers by it, and a status shows its `Display`. It
+//! stands in the ledger, so variants and fields may be added and never renamed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::MemberName;
+
+/// The longest message of [`Reason::MemberExcluded`], in characters: one sentence. A longer one is cut.
+const MAX_MESSAGE_CHARACTERS: usize = 200;
+
+/// Why a placement was made or taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Reason {
+    /// The workload had no placement before.
+    FirstPlacement,
+    /// What was asked for, or who may host it, changed.
+    WorkloadChanged,
+    /// Mode `Duplicated` places it on every member that may host it.
+    EveryMember,
+    /// This member's lease ended while it had a share.
+    MemberLost {
+        /// The lost member.
+        member: MemberName,
+    },
+    /// This member was revoked while it had a share.
+    MemberRevoked {
+        /// The revoked member.
+        member: MemberName,
+    },
+    /// This member may no longer host it.
+    MemberExcluded {
+        /// The excluded member.
+        member: MemberName,
+        /// What excludes it, in words; at most 200 characters, empty where it is not known.
+        message: String,
+    },
+}
+
+impl Reason {
+    /// The same with a message that is no longer than the ledger keeps.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        match self {
+            Self::MemberExcluded { member, message } => Self::MemberExcluded {
+                member,
+                message: message.chars().take(MAX_MESSAGE_CHARACTERS).collect(),
+            },
+            short => short,
+        }
+    }
+
+    /// Whether the placement is a failover: made because another member was lost or revoked.
+    #[must_use]
+    pub fn is_failover(&self) -> bool {
+        match self {
+            Self::MemberLost { .. } | Self::MemberRevoked { .. } => true,
+            Self::FirstPlacement
+            | Self::WorkloadChanged
+            | Self::EveryMember
+            | Self::MemberExcluded { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstPlacement => write!(f, "placed for the first time"),
+            Self::WorkloadChanged => write!(f, "the workload changed"),
+            Self::EveryMember => write!(f, "every member that may host it runs it"),
+            Self::MemberLost { member } => write!(f, "{member} was lost"),
+            Self::MemberRevoked { member } => write!(f, "{member} was revoked"),
+            Self::MemberExcluded { member, message } if message.is_empty() => {
+                write!(f, "{member} may no longer host it")
+            }
+            Self::MemberExcluded { member, message } => {
+                write!(f, "{member} may no longer host it: {message}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_and_the_encoding_of_every_reason_do_not_change() {
+        let member: MemberName = "eu-1".parse().unwrap();
+        let reasons = [
+            Reason::FirstPlacement,
+            Reason::WorkloadChanged,
+            Reason::EveryMember,
+            Reason::MemberLost {
+                member: member.clone(),
+            },
+            Reason::MemberRevoked {
+                member: member.clone(),
+            },
+            Reason::MemberExcluded {
+                member: member.clone(),
+                message: "no grant".into(),
+            },
+            Reason::MemberExcluded {
+                member,
+                message: String::new(),
+            },
+        ];
+        let lines = reasons.map(|reason| {
+            let encoded = serde_json::to_string(&reason).unwrap();
+            assert_eq!(serde_json::from_str::<Reason>(&encoded).unwrap(), reason);
+            format!("{} | {reason} | {encoded}", reason.is_failover())
+        });
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+}

@@ -1,0 +1,238 @@
+//! What owners want: put, changed, removed.
+
+use super::*;
+
+fn put(key: &str, base: u64, spec: WorkloadSpec) -> Command {
+    Command::PutWorkload {
+        key: workload(key),
+        base: Generation(base),
+        spec,
+    }
+}
+
+fn divided(version: u32) -> WorkloadSpec {
+    spec(Mode::Divided, version)
+}
+
+/// A specification of one object that carries `bytes` bytes of data.
+fn heavy(bytes: usize) -> WorkloadSpec {
+    let manifest = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "web"},
+        "data": {"x": "x".repeat(bytes)},
+    });
+    WorkloadSpec {
+        manifests: vec![Manifest::try_from(manifest).unwrap()],
+        ..divided(1)
+    }
+}
+
+#[test]
+fn a_workload_is_created_with_its_authors_signature() {
+    let mut ledger = Ledger::of(4);
+    let signed = ledger.sign(4, &put(WEB, 0, divided(1)));
+    let index = accepted(ledger.apply(&signed));
+    let web = Workload {
+        proof: Arc::new(signed),
+        spec: Arc::new(divided(1)),
+        home: member("four"),
+        generation: Generation(index),
+        removed: false,
+    };
+    assert_eq!(
+        ledger.state.workloads,
+        BTreeMap::from([(workload(WEB), web)])
+    );
+}
+
+#[test]
+fn every_member_of_its_owner_changes_a_workload_on_the_generation_it_saw() {
+    let mut ledger = Ledger::of(4);
+    let created = accepted(ledger.ask(1, &put(WEB, 0, divided(1))));
+    let signed = ledger.sign(4, &put(WEB, created, divided(2)));
+    let changed = accepted(ledger.apply(&signed));
+    let web = Workload {
+        proof: Arc::new(signed),
+        spec: Arc::new(divided(2)),
+        home: member("four"),
+        generation: Generation(changed),
+        removed: false,
+    };
+    assert_eq!(ledger.state.workloads[&workload(WEB)], web);
+}
+
+#[test]
+fn an_edit_on_another_generation_is_a_conflict_that_names_both() {
+    let mut ledger = Ledger::of(1);
+    let conflict = |base: u64, current: u64| {
+        format!(
+            "the workload changed meanwhile: this edit was made on generation {base}, the current one is {current}"
+        )
+    };
+    assert_eq!(ledger.refused(1, &put(WEB, 7, divided(1))), conflict(7, 0));
+    let first = accepted(ledger.ask(1, &put(WEB, 0, divided(1))));
+    let second = accepted(ledger.ask(1, &put(WEB, first, divided(2))));
+    for base in [0, first, second + 1] {
+        assert_eq!(
+            ledger.refused(1, &put(WEB, base, divided(3))),
+            conflict(base, second)
+        );
+    }
+}
+
+#[test]
+fn the_same_specification_again_keeps_its_generation_whatever_it_was_made_on() {
+    let mut ledger = Ledger::of(4);
+    let created = accepted(ledger.ask(1, &put(WEB, 0, divided(1))));
+    let before = ledger.decided();
+    for (number, base) in [(1, created), (4, 0), (4, 99)] {
+        assert_eq!(
+            ledger.ask(number, &put(WEB, base, divided(1))),
+            Outcome::Accepted { index: created }
+        );
+    }
+    assert_eq!(ledger.decided(), before);
+}
+
+#[test]
+fn a_workload_is_its_owners_alone() {
+    let mut ledger = Ledger::of(2);
+    accepted(ledger.ask(1, &put(WEB, 0, divided(1))));
+    for command in [put(WEB, 0, divided(2)), remove(WEB)] {
+        assert_eq!(
+            ledger.refused(2, &command),
+            "workload 'acme/shop/web' may be asked only by members of owner 'acme'"
+        );
+    }
+    accepted(ledger.ask(2, &put("beta/shop/web", 0, divided(1))));
+}
+
+#[test]
+fn a_specification_that_breaks_a_rule_is_refused_with_the_rules_own_words() {
+    let empty = WorkloadSpec {
+        manifests: Vec::new(),
+        ..divided(1)
+    };
+    let mut twice = divided(1);
+    twice.manifests.push(twice.manifests[0].clone());
+    let mut doubled = spec(Mode::Single, 1);
+    doubled.placement.replicas = Some(2);
+    let large = heavy(900 * 1024);
+    let bytes = large.canonical().len();
+    let cases = [
+        (empty, "`manifests` must have 1 to 64 items, not 0".into()),
+        (
+            twice,
+            "manifest Deployment 'web' must appear once, not twice".into(),
+        ),
+        (
+            doubled,
+            "`placement.replicas` must be 1 or absent with mode 'Single', not 2".into(),
+        ),
+        (
+            large,
+            format!("the specification must be at most 921600 bytes of JSON, not {bytes}"),
+        ),
+        (
+            heavy(1024 * 1024),
+            "the command is not acceptable: the command is larger than 1048576 bytes".into(),
+        ),
+    ];
+    let mut ledger = Ledger::of(1);
+    for (spec, why) in cases {
+        assert_eq!(ledger.refused(1, &put(WEB, 0, spec)), why);
+    }
+    accepted(ledger.ask(1, &put(WEB, 0, heavy(899 * 1024))));
+}
+
+#[test]
+fn the_number_of_workloads_is_bounded_and_those_there_still_change() {
+    let mut ledger = Ledger::of(1);
+    let generation = ledger.put(divided(1));
+    let web = ledger.state.workloads[&workload(WEB)].clone();
+    let others = (1..100_000).map(|n| (workload(&format!("acme/shop/web-{n}")), web.clone()));
+    ledger.state.workloads.extend(others);
+    assert_eq!(
+        rejection(ledger.ask(1, &put("acme/shop/one-more", 0, divided(1)))),
+        "workloads: at most 100000 are kept; remove some first"
+    );
+    accepted(ledger.ask(1, &put(WEB, generation, divided(2))));
+}
+
+#[test]
+fn a_workload_that_runs_nowhere_is_gone_at_once() {
+    let mut ledger = Ledger::of(4);
+    ledger.put(divided(1));
+    accepted(ledger.ask(4, &remove(WEB)));
+    assert_eq!(ledger.state.workloads, BTreeMap::new());
+}
+
+#[test]
+fn a_removed_workload_stays_until_every_host_has_confirmed() {
+    let mut ledger = Ledger::of(2);
+    ledger.put(divided(1));
+    ledger.place(&["one", "two"]);
+    let index = accepted(ledger.ask(1, &remove(WEB)));
+    let web = &ledger.state.workloads[&workload(WEB)];
+    assert_eq!((web.removed, web.generation), (true, Generation(index)));
+    assert_eq!(
+        ledger.hosts(),
+        format!("one removes since {index}; two removes since {index}")
+    );
+    accepted(ledger.ask(1, &confirm(index)));
+    assert!(ledger.state.workloads.contains_key(&workload(WEB)));
+    assert_eq!(ledger.hosts(), format!("two removes since {index}"));
+    accepted(ledger.ask(2, &confirm(index)));
+    assert_eq!(
+        (&ledger.state.workloads, &ledger.state.removals),
+        (&BTreeMap::new(), &BTreeMap::new())
+    );
+}
+
+#[test]
+fn what_was_taken_away_before_the_removal_keeps_the_row_too() {
+    let mut ledger = Ledger::of(2);
+    ledger.put(divided(1));
+    ledger.place(&["two"]);
+    let taken = ledger.take_away(&["two"]);
+    accepted(ledger.ask(1, &remove(WEB)));
+    assert!(ledger.state.workloads.contains_key(&workload(WEB)));
+    assert_eq!(ledger.hosts(), format!("two removes since {taken}"));
+    accepted(ledger.ask(2, &confirm(taken)));
+    assert_eq!(ledger.state.workloads, BTreeMap::new());
+}
+
+#[test]
+fn removing_what_is_being_removed_or_was_never_there_is_accepted_and_changes_nothing() {
+    let mut ledger = Ledger::of(2);
+    ledger.put(divided(1));
+    ledger.place(&["two"]);
+    accepted(ledger.ask(1, &remove(WEB)));
+    let before = ledger.decided();
+    accepted(ledger.ask(1, &remove(WEB)));
+    accepted(ledger.ask(1, &remove("acme/shop/never-there")));
+    assert_eq!(ledger.decided(), before);
+}
+
+#[test]
+fn a_workload_that_is_being_removed_is_put_again_only_once_it_is_gone() {
+    let mut ledger = Ledger::of(2);
+    let created = ledger.put(divided(1));
+    ledger.place(&["two"]);
+    let removed = accepted(ledger.ask(1, &remove(WEB)));
+    let puts = [
+        put(WEB, 0, divided(1)),
+        put(WEB, created, divided(2)),
+        put(WEB, removed, divided(2)),
+    ];
+    for put in puts {
+        assert_eq!(
+            ledger.refused(1, &put),
+            "the workload is being removed; wait until it is gone"
+        );
+    }
+    accepted(ledger.ask(2, &confirm(removed)));
+    let again = accepted(ledger.ask(1, &put(WEB, 0, divided(1))));
+    assert_eq!(ledger.generation(WEB), Generation(again));
+}

@@ -1,0 +1,33 @@
+//! What every module that talks to the local API server shares.
+
+use std::fmt;
+
+use hanse_core::id::{MemberName, OwnerName};
+use kube::{Client, runtime::events::Recorder};
+
+use crate::environment::{Clock, Entropy};
+
+/// What every module that talks to the local API server needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The local API server.
+    pub client: Client,
+    /// Where this operator keeps its own objects.
+    pub namespace: String,
+    /// This member.
+    pub member: MemberName,
+    /// Its owner.
+    pub owner: OwnerName,
+    /// Publishes Kubernetes events.
+    pub recorder: Recorder,
+    /// The wall clock: for times that people read and for expiry dates, never for a decision about leases.
+    pub clock: Clock,
+    /// Secret bytes.
+    pub entropy: Entropy,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cluster({} of {})", self.member, self.owner)
+    }
+}

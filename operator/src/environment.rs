@@ -1,0 +1,138 @@
+//! What an operator has of the world: network, disk, clocks, randomness and its cluster's API server, in one struct.
+//!
+//! A machine and a simulation differ here and nowhere else. There are no globals and no threads, so several operators
+//! fit into one process. The monotonic clock is tokio's, which a test can pause and a simulator can drive.
+
+use std::{fmt, io, path::PathBuf, sync::Arc};
+
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use redb::{Builder, Database, DatabaseError};
+
+use crate::peer::{Network, TcpNetwork};
+
+/// What an operator has of the world.
+#[derive(Clone)]
+pub struct Environment {
+    /// Every socket: those to and from other operators, and the one for probes and metrics.
+    pub network: Arc<dyn Network>,
+    /// Where the ledger is kept.
+    pub disk: Arc<dyn Disk>,
+    /// The wall clock. Used for stamps and expiries, never for a lease.
+    pub clock: Clock,
+    /// Keys and identifiers come from it.
+    pub entropy: Entropy,
+    /// The cluster's API server; without it the operator votes and decides, but hosts and observes nothing.
+    pub kubernetes: Option<kube::Client>,
+}
+
+impl Environment {
+    /// This machine's own network, disk, clock and randomness.
+    #[must_use]
+    pub fn of_this_machine(network: TcpNetwork, kubernetes: Option<kube::Client>) -> Self {
+        Self {
+            network: Arc::new(network),
+            disk: Arc::new(FileSystem),
+            clock: Clock::system(),
+            entropy: Entropy(Arc::new(rand::random)),
+            kubernetes,
+        }
+    }
+}
+
+/// Where databases are kept.
+pub trait Disk: Send + Sync + 'static {
+    /// The directory at `path`, which need not exist yet.
+    fn directory(&self, path: PathBuf) -> Arc<dyn Directory>;
+}
+
+/// One directory of databases.
+pub trait Directory: fmt::Debug + Send + Sync + 'static {
+    /// Opens the database `name` with the settings in `builder`. Creates it, and this directory, if there is none; both
+    /// are on the medium when this returns.
+    fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError>;
+
+    /// The names of everything in it; none if it does not exist.
+    fn names(&self) -> io::Result<Vec<String>>;
+}
+
+/// The local file system.
+#[derive(Debug, Clone, Copy)]
+pub struct FileSystem;
+
+impl Disk for FileSystem {
+    fn directory(&self, path: PathBuf) -> Arc<dyn Directory> {
+        Arc::new(FileDirectory(path))
+    }
+}
+
+/// A directory of the local file system.
+#[derive(Debug, Clone)]
+pub struct FileDirectory(pub PathBuf);
+
+impl Directory for FileDirectory {
+    fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {
+        let io = |error: io::Error| DatabaseError::Storage(redb::StorageError::from(error));
+        std::fs::create_dir_all(&self.0).map_err(io)?;
+        let database = builder.create(self.0.join(name))?;
+        // A new file is only safe once its name is: a voter that lost its log to a power cut would vote twice.
+        std::fs::File::open(&self.0)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io)?;
+        Ok(database)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.collect())
+    }
+}
+
+/// A wall clock.
+#[derive(Clone)]
+pub struct Clock(pub Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The machine's own clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(Timestamp::now))
+    }
+
+    /// A clock that stands still, so many milliseconds after 1970.
+    #[cfg(test)]
+    pub(crate) fn fixed(ms: i64) -> Self {
+        Self(Arc::new(move || {
+            Timestamp::from_millisecond(ms).unwrap_or_default()
+        }))
+    }
+
+    /// Now, as Kubernetes writes it: whole seconds, because that is all that survives a round trip.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        let now = (self.0)();
+        Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+    }
+
+    /// Now, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from((self.0)().as_millisecond()).unwrap_or(0)
+    }
+}
+
+/// A source of 32 unpredictable bytes.
+#[derive(Clone)]
+pub struct Entropy(pub Arc<dyn Fn() -> [u8; 32] + Send + Sync>);
+
+impl Entropy {
+    /// 32 bytes nobody can guess.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 32] {
+        (self.0)()
+    }
+}

@@ -1,0 +1,70 @@
+//! What the rounds of all workloads remember between two looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hanse_crds::FederatedWorkload;
+use parking_lot::Mutex;
+
+use super::edit::Memory;
+use crate::cluster::watched::ObjectKey;
+
+/// What is remembered of one object; it ends with the object, except for what concerns its name.
+#[derive(Debug, Clone, Default)]
+struct Remembered {
+    uid: Option<String>,
+    memory: Memory,
+}
+
+/// What is remembered, by object.
+#[derive(Debug, Default)]
+pub(super) struct Memories {
+    objects: Mutex<BTreeMap<ObjectKey, Remembered>>,
+    /// Those that wait for any newer slice.
+    waiting: Mutex<BTreeSet<ObjectKey>>,
+}
+
+impl Memories {
+    /// A round of this object waits for a newer slice.
+    pub(super) fn wait(&self, at: &ObjectKey) {
+        self.waiting.lock().insert(at.clone());
+    }
+
+    /// Those that wait; they wait no more.
+    pub(super) fn take_waiting(&self) -> BTreeSet<ObjectKey> {
+        std::mem::take(&mut *self.waiting.lock())
+    }
+
+    /// What is remembered of this object. What was remembered of another object of that name is dropped, except for what
+    /// concerns the name.
+    pub(super) fn recall(&self, at: &ObjectKey, object: Option<&FederatedWorkload>) -> Memory {
+        let uid = object.and_then(|object| object.metadata.uid.clone());
+        let mut memories = self.objects.lock();
+        let Some(remembered) = memories.get_mut(at) else {
+            return Memory::default();
+        };
+        if remembered.uid != uid {
+            let decided = remembered.memory.decided;
+            remembered.uid = uid;
+            remembered.memory = Memory {
+                decided,
+                ..Memory::default()
+            };
+        }
+        remembered.memory.clone()
+    }
+
+    /// Changes what is remembered of this object.
+    pub(super) fn remember(
+        &self,
+        at: &ObjectKey,
+        object: Option<&FederatedWorkload>,
+        change: impl FnOnce(&mut Memory),
+    ) {
+        let mut memories = self.objects.lock();
+        let remembered = memories.entry(at.clone()).or_default();
+        if let Some(object) = object {
+            remembered.uid.clone_from(&object.metadata.uid);
+        }
+        change(&mut remembered.memory);
+    }
+}

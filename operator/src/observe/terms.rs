@@ -1,0 +1,70 @@
+//! Under which terms this cluster hosts, by the word of its own API server.
+
+use std::sync::Arc;
+
+use hanse_core::{command::Attributes, grant::Grant};
+use tokio::sync::watch;
+
+/// What became of this cluster's grants in the ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Publication {
+    /// The ledger does not know of the newest grants yet.
+    #[default]
+    Pending,
+    /// The ledger has exactly these.
+    Published(Arc<Vec<Grant>>),
+    /// The ledger rejected these, for this reason.
+    Rejected(Arc<Vec<Grant>>, String),
+}
+
+/// Under which terms this cluster hosts. `None` until its API server has been read.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// What other owners may run here.
+    pub grants: watch::Receiver<Option<Arc<Vec<Grant>>>>,
+    /// What this cluster is: its jurisdiction above all.
+    pub attributes: watch::Receiver<Option<Arc<Attributes>>>,
+    /// What became of the grants in the ledger.
+    pub publication: watch::Receiver<Publication>,
+}
+
+/// The sending side of [`Terms`].
+#[derive(Debug)]
+pub struct TermsSender {
+    grants: watch::Sender<Option<Arc<Vec<Grant>>>>,
+    attributes: watch::Sender<Option<Arc<Attributes>>>,
+    publication: watch::Sender<Publication>,
+}
+
+impl TermsSender {
+    pub(super) fn grants(&self) -> &watch::Sender<Option<Arc<Vec<Grant>>>> {
+        &self.grants
+    }
+
+    pub(super) fn attributes(&self) -> &watch::Sender<Option<Arc<Attributes>>> {
+        &self.attributes
+    }
+
+    pub(super) fn publication(&self) -> &watch::Sender<Publication> {
+        &self.publication
+    }
+}
+
+/// Both sides of the terms.
+#[must_use]
+pub fn terms() -> (TermsSender, Terms) {
+    let (grants, grants_out) = watch::channel(None);
+    let (attributes, attributes_out) = watch::channel(None);
+    let (publication, publication_out) = watch::channel(Publication::default());
+    let sender = TermsSender {
+        grants,
+        attributes,
+        publication,
+    };
+    let terms = Terms {
+        grants: grants_out,
+        attributes: attributes_out,
+        publication: publication_out,
+    };
+    (sender, terms)
+}

@@ -1,0 +1,154 @@
+//! When the operator is ready, and what it waits for otherwise.
+//!
+//! It is ready while it does its work: it is a member, the federation has told it its part, a leader with a quorum has
+//! answered it within a lease, and so has its own API server. That it is not ready restarts nothing and moves nothing; it
+//! tells whoever rolls out an upgrade or looks at the pod.
+
+use std::time::Duration;
+
+use hanse_core::timings::Timings;
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{cluster::Answers, uplink::Uplink};
+
+/// How often it looks: a fifth of the shortest lease that is worth having, and quick enough for a probe.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Whether the operator does its work.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// What it waits for, one phrase each. Empty: nothing, it is ready.
+    pub waiting_for: Vec<String>,
+}
+
+impl Readiness {
+    /// Something is missing.
+    #[must_use]
+    pub fn waiting_for(reason: impl Into<String>) -> Self {
+        Self {
+            waiting_for: vec![reason.into()],
+        }
+    }
+
+    /// Nothing is missing.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.waiting_for.is_empty()
+    }
+}
+
+/// What readiness follows from.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    /// The federation's timings, once it has told this member its part.
+    timings: Option<Timings>,
+    /// How long ago the own lease ended; `None` while it runs.
+    lease_over: Option<Duration>,
+    /// How long ago the own API server answered; `None` where there is none to ask.
+    api_answered: Option<Duration>,
+}
+
+fn judge(facts: &Facts) -> Readiness {
+    let Some(timings) = facts.timings else {
+        return Readiness::waiting_for("the federation's first answer to this member");
+    };
+    let mut waiting_for = Vec::new();
+    if let Some(over) = facts.lease_over {
+        waiting_for.push(format!(
+            "a leader with a quorum: the lease of this member ended {} s ago",
+            over.as_secs()
+        ));
+    }
+    if let Some(ago) = facts.api_answered.filter(|ago| *ago > timings.lease()) {
+        waiting_for.push(format!(
+            "this cluster's API server: its last answer was {} s ago",
+            ago.as_secs()
+        ));
+    }
+    Readiness { waiting_for }
+}
+
+/// Keeps `readiness` up to date until `stop`.
+pub async fn keep(
+    uplink: Uplink,
+    answers: Option<Answers>,
+    readiness: watch::Sender<Readiness>,
+    stop: CancellationToken,
+) {
+    let started = Instant::now();
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(look.tick()).await.is_some() {
+        let slice = uplink.slice().borrow().clone();
+        let ends = uplink.standing().borrow().lease_ends;
+        let over = ends.unwrap_or(started).elapsed();
+        let facts = Facts {
+            timings: slice.map(|slice| slice.federation.timings),
+            lease_over: Some(over).filter(|over| !over.is_zero()),
+            api_answered: answers.as_ref().map(Answers::elapsed),
+        };
+        let now = judge(&facts);
+        readiness.send_if_modified(|known| {
+            let changed = known.is_ready() != now.is_ready();
+            if changed && now.is_ready() {
+                info!("ready");
+            } else if changed {
+                warn!(waiting_for = now.waiting_for.join("; "), "not ready");
+            }
+            std::mem::replace(known, now.clone()) != now
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Option<Duration> {
+        Some(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn it_is_ready_while_the_quorum_and_the_api_server_answer_within_a_lease() {
+        let facts = Facts {
+            timings: Some(Timings::default()),
+            lease_over: None,
+            api_answered: seconds(5),
+        };
+        assert_eq!(judge(&facts), Readiness::default());
+        let without_cluster = Facts {
+            api_answered: None,
+            ..facts
+        };
+        assert_eq!(judge(&without_cluster), Readiness::default());
+    }
+
+    #[test]
+    fn it_says_what_it_waits_for_and_for_how_long() {
+        let facts = Facts {
+            timings: Some(Timings::default()),
+            lease_over: seconds(3),
+            api_answered: seconds(6),
+        };
+        assert_eq!(
+            judge(&facts).waiting_for,
+            [
+                "a leader with a quorum: the lease of this member ended 3 s ago",
+                "this cluster's API server: its last answer was 6 s ago"
+            ]
+        );
+        let new = Facts {
+            timings: None,
+            ..facts
+        };
+        assert_eq!(
+            judge(&new).waiting_for,
+            ["the federation's first answer to this member"]
+        );
+    }
+}

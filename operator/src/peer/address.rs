@@ -1,0 +1,75 @@
+//! Where a peer is reached, which key it must prove, and the key that a caller has proved.
+
+use std::fmt;
+
+use hanse_core::id::PublicKey;
+use serde::{Deserialize, Serialize};
+use tonic::Status;
+
+use super::proto::federation as proto;
+
+/// The largest message either side takes: a whole slice of 10,000 workloads of 5 KiB. A larger one ends its stream.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Where a peer is reached, and the key it must prove.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// `host:port`.
+    pub address: String,
+    /// Whoever cannot prove this key is not the peer.
+    pub key: PublicKey,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (key {})", self.address, self.key.short())
+    }
+}
+
+impl From<Peer> for proto::Peer {
+    fn from(peer: Peer) -> Self {
+        Self {
+            address: peer.address,
+            key: peer.key.0.to_vec(),
+        }
+    }
+}
+
+/// A peer on the wire whose key is not 32 bytes long.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the key of peer '{address}' has {bytes} bytes instead of 32")]
+pub struct MalformedPeer {
+    address: String,
+    bytes: usize,
+}
+
+impl TryFrom<proto::Peer> for Peer {
+    type Error = MalformedPeer;
+    fn try_from(peer: proto::Peer) -> Result<Self, Self::Error> {
+        let proto::Peer { address, key } = peer;
+        match <[u8; 32]>::try_from(key) {
+            Ok(key) => Ok(Self {
+                address,
+                key: PublicKey(key),
+            }),
+            Err(key) => Err(MalformedPeer {
+                address,
+                bytes: key.len(),
+            }),
+        }
+    }
+}
+
+/// The extension every served request carries: the key its caller proved. Says who is asking, not what it may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerKey(pub PublicKey);
+
+/// The key the caller of `request` proved.
+pub fn peer_key<T>(request: &tonic::Request<T>) -> Result<PublicKey, Status> {
+    request
+        .extensions()
+        .get::<PeerKey>()
+        .map(|&PeerKey(key)| key)
+        .ok_or_else(|| Status::unauthenticated("the caller proved no key"))
+}

@@ -1,0 +1,175 @@
+//! What marks a workload for a round: the slice, this cluster's terms, its lease.
+
+use std::sync::Arc;
+
+use hanse_core::{
+    command::Command,
+    id::WorkloadKey,
+    slice::{AssignedPlacement, Slice},
+    workload::Mode,
+};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{host::Host, inventory, live::Live, metrics::RealizeMetrics, objects::Objects};
+use crate::{
+    cluster::{
+        Cluster,
+        agenda::{Agenda, backoff},
+    },
+    observe::Terms,
+    uplink::Uplink,
+};
+
+/// Workloads worked on at once: enough to hide the latency of an API server, few enough not to be its only client.
+const ROUNDS: usize = 16;
+
+/// Realizes until `stop`.
+pub async fn run(
+    cluster: &Cluster,
+    uplink: &Uplink,
+    terms: &Terms,
+    metrics: RealizeMetrics,
+    stop: &CancellationToken,
+) {
+    let agenda: Agenda<WorkloadKey> = Agenda::new();
+    let applied = Arc::default();
+    let host = Host {
+        cluster: cluster.clone(),
+        uplink: uplink.clone(),
+        terms: terms.clone(),
+        objects: Objects::new(cluster.client.clone()),
+        live: Live::new(
+            cluster.client.clone(),
+            agenda.clone(),
+            Arc::clone(&applied),
+            stop.clone(),
+        ),
+        inventories: Mutex::default(),
+        applied,
+        reports: Mutex::default(),
+        metrics,
+        started: Instant::now(),
+    };
+    let Some(()) = stop.run_until_cancelled(host.begin()).await else {
+        return;
+    };
+    tokio::join!(
+        agenda.work(ROUNDS, stop, |key| host.round(key)),
+        stop.run_until_cancelled(host.follow_slice(&agenda)),
+        stop.run_until_cancelled(host.follow_terms(&agenda)),
+        stop.run_until_cancelled(host.follow_lease(&agenda)),
+    );
+}
+
+impl Host {
+    /// Waits for everything without which nothing may be changed.
+    async fn begin(&self) {
+        // The senders live as long as this process: the waits end by their values.
+        let _ = self.uplink.slice().wait_for(Option::is_some).await;
+        let (mut grants, mut attributes) =
+            (self.terms.grants.clone(), self.terms.attributes.clone());
+        let _ = grants.wait_for(Option::is_some).await;
+        let _ = attributes.wait_for(Option::is_some).await;
+        let mut failures = 0;
+        loop {
+            match inventory::list(&self.cluster).await {
+                Ok(found) => {
+                    *self.inventories.lock() = found;
+                    return;
+                }
+                Err(error) => {
+                    warn!(%error, "cannot read what was applied here before, trying again");
+                    sleep(backoff(failures)).await;
+                    failures += 1;
+                }
+            }
+        }
+    }
+
+    /// Marks what is new in the slice.
+    async fn follow_slice(&self, agenda: &Agenda<WorkloadKey>) {
+        let mut slices = self.uplink.slice();
+        slices.mark_changed();
+        let mut last: Option<Arc<Slice>> = None;
+        while slices.changed().await.is_ok() {
+            let Some(slice) = slices.borrow_and_update().clone() else {
+                continue;
+            };
+            let before =
+                |key: &WorkloadKey| last.as_ref().and_then(|last| last.placements.get(key));
+            let placed = slice
+                .placements
+                .iter()
+                .filter(|(key, row)| before(key) != Some(row));
+            agenda.mark_all(placed.map(|(key, _)| key.clone()));
+            let pending = |key: &WorkloadKey| last.as_ref().and_then(|last| last.removals.get(key));
+            let removed = slice
+                .removals
+                .iter()
+                .filter(|(key, epoch)| pending(key) != Some(epoch));
+            agenda.mark_all(removed.map(|(key, _)| key.clone()));
+            self.forget_reports(&slice);
+            last = Some(slice);
+        }
+    }
+
+    /// Marks everything when the terms of this cluster change.
+    async fn follow_terms(&self, agenda: &Agenda<WorkloadKey>) {
+        let (mut grants, mut attributes) =
+            (self.terms.grants.clone(), self.terms.attributes.clone());
+        loop {
+            let changed = tokio::select! {
+                changed = grants.changed() => changed,
+                changed = attributes.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            self.applied.lock().clear();
+            agenda.mark_all(
+                self.slice()
+                    .iter()
+                    .flat_map(|slice| slice.placements.keys().cloned()),
+            );
+        }
+    }
+
+    /// Marks `Single` workloads before all others when the own lease ends, and when it begins again.
+    async fn follow_lease(&self, agenda: &Agenda<WorkloadKey>) {
+        let mut standing = self.uplink.standing();
+        let mut held = false;
+        loop {
+            let ends = standing.borrow_and_update().lease_ends;
+            let now_held = ends.is_some_and(|ends| ends > Instant::now());
+            if now_held != held {
+                held = now_held;
+                let slice = self.slice();
+                let singles = slice
+                    .iter()
+                    .flat_map(|slice| &slice.placements)
+                    .filter(|(_, row)| is_single(row));
+                singles.for_each(|(key, _)| agenda.mark_urgent(key.clone()));
+            }
+            let over = async {
+                match ends.filter(|_| held) {
+                    Some(ends) => sleep_until(ends).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => {}
+                changed = standing.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+fn is_single(placement: &AssignedPlacement) -> bool {
+    match placement.proof.read() {
+        Ok(Command::PutWorkload { spec, .. }) => spec.placement.mode == Mode::Single,
+        Ok(_) | Err(_) => false,
+    }
+}

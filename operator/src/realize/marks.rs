@@ -1,0 +1,39 @@
+//! How an object in this cluster is known to be applied for a workload. Pure.
+//!
+//! The annotation carries the whole key and decides whose the object is; the label carries a short id, because a label's
+//! value holds 63 characters and a name may have 253.
+
+use hanse_core::id::{Epoch, WorkloadKey};
+use hanse_crds::names;
+use kube::core::ObjectMeta;
+
+/// The labels and annotations that Hanse adds to an object applied for `key` at `epoch`.
+pub(super) struct Marks {
+    pub(super) labels: [(&'static str, String); 1],
+    pub(super) annotations: [(&'static str, String); 2],
+}
+
+impl Marks {
+    pub(super) fn of(key: &WorkloadKey, epoch: Epoch) -> Self {
+        Self {
+            labels: [(names::WORKLOAD_LABEL, key.id())],
+            annotations: [
+                (names::WORKLOAD_ANNOTATION, key.to_string()),
+                (names::EPOCH_ANNOTATION, epoch.to_string()),
+            ],
+        }
+    }
+}
+
+/// The workload an object was applied for; `None` where Hanse did not apply it.
+pub(super) fn workload_of(metadata: &ObjectMeta) -> Option<WorkloadKey> {
+    let key: WorkloadKey = metadata
+        .annotations
+        .as_ref()?
+        .get(names::WORKLOAD_ANNOTATION)?
+        .parse()
+        .ok()?;
+    // A copy of the object under another name keeps its annotations; one without the label was taken out of our hands.
+    let label = metadata.labels.as_ref()?.get(names::WORKLOAD_LABEL)?;
+    (*label == key.id()).then_some(key)
+}

@@ -1,0 +1,189 @@
+//! The conditions of a `FederatedWorkload`: is it safe, where is it, why. Pure.
+
+use hanse_core::{
+    schedule::{Diagnosis, Survives},
+    slice::OwnedWorkload,
+};
+use hanse_crds::{
+    Condition, ConditionStatus, PlacementState, PlacementStatus,
+    condition::{COMPLIANT, PLACED, PROGRESSING, READY, STALLED, SURVIVABLE},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::observe::Problem;
+
+/// Members named with their reasons in one message; the rest is in `status.excluded`.
+const NAMED_EXCLUSIONS: usize = 5;
+
+/// One condition, without its times.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) kind: &'static str,
+    holds: ConditionStatus,
+    reason: String,
+    message: String,
+}
+
+impl Finding {
+    fn new(kind: &'static str, holds: bool, reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            holds: holds.into(),
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn condition(self, generation: Option<i64>, now: &Time) -> Condition {
+        let Self {
+            kind,
+            holds,
+            reason,
+            message,
+        } = self;
+        Condition::new(kind, holds, &reason, message, now.clone()).observed_at(generation)
+    }
+
+    /// The finding where the object cannot be taken in as it is written: it is not ready and does not progress by itself,
+    /// whatever runs meanwhile.
+    pub(super) fn with_problem(self, problem: Option<&Problem>) -> Self {
+        let holds = match (problem, self.kind) {
+            (Some(_), READY | PROGRESSING) => false,
+            (Some(_), STALLED) => true,
+            (Some(_) | None, _) => return self,
+        };
+        match problem {
+            Some(problem) => Self::new(self.kind, holds, problem.reason, &*problem.message),
+            None => self,
+        }
+    }
+}
+
+/// What the conditions are found from.
+pub(super) struct Facts<'a> {
+    pub(super) owned: &'a OwnedWorkload,
+    /// Where it is, those it is being removed from left out.
+    pub(super) placed: Vec<&'a PlacementStatus>,
+    pub(super) desired: i32,
+    pub(super) ready: i32,
+}
+
+/// What holds, in the order in which it is shown.
+pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
+    let Facts {
+        owned,
+        placed,
+        desired,
+        ready,
+    } = facts;
+    let failed = placed.iter().find(|it| it.state == PlacementState::Failed);
+    let failed = failed.map(|it| format!("{}: {}", it.member, it.message));
+    let settled = placed
+        .iter()
+        .all(|it| matches!(it.state, PlacementState::Ready | PlacementState::Lost));
+    let at = placed
+        .iter()
+        .map(|it| format!("{} {}/{}", it.member, it.ready, it.replicas));
+    let at = at.collect::<Vec<_>>().join(", ");
+    let counts = format!("{ready} of {desired} replicas are ready: {at}");
+    let is_ready = ready >= desired && settled && !placed.is_empty();
+    let unplaced = owned.diagnosis.unplaced.is_some();
+    let (reason, message) = match (is_ready, placed.is_empty(), &failed) {
+        (true, _, _) => ("AllReplicasReady", counts),
+        (_, true, _) => ("NotPlaced", why_unplaced(&owned.diagnosis)),
+        (_, _, Some(failed)) => ("PlacementFailed", failed.clone()),
+        (_, _, None) => ("ReplicasNotReady", counts),
+    };
+    let progressing = !is_ready && failed.is_none() && !unplaced;
+    let (settling, where_to) = if is_ready {
+        ("Settled", String::new())
+    } else {
+        ("Moving", at.clone())
+    };
+    vec![
+        Finding::new(READY, is_ready, reason, message),
+        placement(&owned.diagnosis, placed.is_empty(), &at),
+        survivability(owned.diagnosis.survives),
+        Finding::new(
+            COMPLIANT,
+            true,
+            "WithinRules",
+            "every placement is within its grants and its domicile",
+        ),
+        Finding::new(PROGRESSING, progressing, settling, where_to),
+        stall(failed, unplaced && placed.is_empty()),
+    ]
+}
+
+fn placement(diagnosis: &Diagnosis, nowhere: bool, at: &str) -> Finding {
+    match diagnosis.unplaced {
+        Some(_) => Finding::new(PLACED, false, "NoEligibleMember", why_unplaced(diagnosis)),
+        None if nowhere => {
+            Finding::new(PLACED, false, "Planning", "the planner has not decided yet")
+        }
+        None => Finding::new(PLACED, true, "Placed", format!("on {at}")),
+    }
+}
+
+fn survivability(survives: Survives) -> Finding {
+    match survives {
+        Survives::Nothing => Finding::new(
+            SURVIVABLE,
+            false,
+            "NoOtherHost",
+            "no other member may host it: the loss of one cluster stops it",
+        ),
+        kind => Finding::new(
+            SURVIVABLE,
+            true,
+            "AnotherHost",
+            format!("survives the loss of any one {}", domain(kind)),
+        ),
+    }
+}
+
+fn domain(survives: Survives) -> &'static str {
+    match survives {
+        Survives::Nothing => "nothing",
+        Survives::Cluster => "cluster",
+        Survives::Region => "region",
+        Survives::Provider => "provider",
+        Survives::Owner => "owner",
+    }
+}
+
+fn stall(failed: Option<String>, no_member: bool) -> Finding {
+    match (failed, no_member) {
+        (Some(failed), _) => Finding::new(STALLED, true, "PlacementFailed", failed),
+        (None, true) => Finding::new(STALLED, true, "NoEligibleMember", ""),
+        (None, false) => Finding::new(STALLED, false, "NotStalled", ""),
+    }
+}
+
+/// Why nobody runs it, member by member.
+fn why_unplaced(diagnosis: &Diagnosis) -> String {
+    let why = diagnosis.unplaced.as_deref().unwrap_or("not decided yet");
+    let members = diagnosis
+        .excluded
+        .iter()
+        .take(NAMED_EXCLUSIONS)
+        .map(|(member, exclusion)| format!("{member}: {}", exclusion.message));
+    let members = members.collect::<Vec<_>>().join("; ");
+    if members.is_empty() {
+        why.to_owned()
+    } else {
+        format!("{why} ({members})")
+    }
+}
+
+/// What is said of every kind where nobody can tell.
+pub(super) fn unknown(reason: &str, message: &str) -> Vec<Finding> {
+    [READY, PLACED, SURVIVABLE, COMPLIANT, PROGRESSING, STALLED]
+        .map(|kind| Finding {
+            kind,
+            holds: ConditionStatus::Unknown,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        })
+        .to_vec()
+}

@@ -1,0 +1,193 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use hanse_core::{
+    id::{Epoch, Generation},
+    reason::Reason,
+    schedule::{Diagnosis, Exclusion as Excluded},
+    slice::PlacementReport,
+    workload::{PlacementRules, WorkloadSpec},
+};
+use hanse_crds::{Condition, ConditionStatus};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::observe::fixture::slice;
+
+/// A host: its name, its share, whether its lease is held, what it reported.
+type Host = (&'static str, u32, bool, Option<(u32, PlacementPhase)>);
+
+/// Six replicas, divided over `hosts`. A share of none is being removed.
+fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
+    let manifest =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
+    let placement = PlacementRules {
+        mode: Mode::Divided,
+        replicas: Some(6),
+        match_labels: BTreeMap::new(),
+        domicile: BTreeSet::new(),
+    };
+    let spec = WorkloadSpec::new(vec![manifest], placement, &"shop".parse().unwrap()).unwrap();
+    let row = |(name, replicas, lease_held, report): &Host| {
+        let report = report.map(|(ready, phase)| PlacementReport {
+            epoch: Epoch(9),
+            generation: Generation(5),
+            phase,
+            ready,
+            message: String::new(),
+        });
+        let standing = HostStanding {
+            replicas: *replicas,
+            epoch: Epoch(9),
+            reason: (*replicas > 0).then_some(Reason::FirstPlacement),
+            removing: *replicas == 0,
+            lease_held: *lease_held,
+            report,
+        };
+        (name.parse().unwrap(), standing)
+    };
+    OwnedWorkload {
+        spec: Arc::new(spec),
+        generation: Generation(5),
+        home: "acme-1".parse().unwrap(),
+        removed: false,
+        hosts: hosts.iter().map(row).collect(),
+        diagnosis,
+    }
+}
+
+fn told(
+    owned: &OwnedWorkload,
+    problem: Option<&Problem>,
+    quorate: bool,
+) -> FederatedWorkloadStatus {
+    let question = Question {
+        slice: &slice("acme", "acme-1", 20),
+        owned: Some(owned),
+        problem,
+        generation: Some(3),
+        quorate,
+    };
+    let now = Time(Timestamp::from_second(1).unwrap());
+    status(&FederatedWorkloadStatus::default(), &question, &now)
+}
+
+fn condition<'a>(status: &'a FederatedWorkloadStatus, kind: &str) -> &'a Condition {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|it| it.type_ == kind).unwrap()
+}
+
+fn said(status: &FederatedWorkloadStatus, kind: &str) -> String {
+    let Condition {
+        status,
+        reason,
+        message,
+        ..
+    } = condition(status, kind);
+    format!("{status:?} {reason}: {message}")
+}
+
+const READY: Option<(u32, PlacementPhase)> = Some((3, PlacementPhase::Ready));
+
+#[test]
+fn a_workload_is_ready_when_every_replica_is() {
+    let hosts = [("a", 3, true, READY), ("b", 3, true, READY)];
+    let status = told(&workload(&hosts, Diagnosis::default()), None, true);
+    assert_eq!(
+        (
+            status.ready,
+            status.desired,
+            status.epoch,
+            status.hosts.as_deref()
+        ),
+        (6, 6, Some(9), Some("a, b"))
+    );
+    assert_eq!(
+        said(&status, "Ready"),
+        "True AllReplicasReady: 6 of 6 replicas are ready: a 3/3, b 3/3"
+    );
+}
+
+#[test]
+fn replicas_on_a_lost_member_do_not_count_and_it_is_said_where_they_were() {
+    let hosts = [("a", 3, true, READY), ("b", 3, false, READY)];
+    let status = told(&workload(&hosts, Diagnosis::default()), None, true);
+    assert_eq!(
+        (status.ready, status.placements[1].state),
+        (3, PlacementState::Lost)
+    );
+    assert_eq!(
+        said(&status, "Ready"),
+        "False ReplicasNotReady: 3 of 6 replicas are ready: a 3/3, b 3/3"
+    );
+}
+
+#[test]
+fn a_host_that_has_not_reported_yet_shows_why_it_was_chosen() {
+    let hosts = [("a", 6, true, None)];
+    let status = told(&workload(&hosts, Diagnosis::default()), None, true);
+    assert_eq!(
+        (
+            status.placements[0].state,
+            status.placements[0].message.as_str()
+        ),
+        (PlacementState::Pending, "placed for the first time")
+    );
+}
+
+#[test]
+fn a_workload_nobody_may_host_says_so_member_by_member() {
+    let exclusion = Excluded {
+        reason: "NotGranted".into(),
+        message: "no grant".into(),
+    };
+    let diagnosis = Diagnosis {
+        excluded: [("b".parse().unwrap(), exclusion)].into(),
+        survives: schedule::Survives::Nothing,
+        unplaced: Some("the only member may not host it".into()),
+    };
+    let status = told(&workload(&[], diagnosis), None, true);
+    assert_eq!(
+        said(&status, "Ready"),
+        "False NotPlaced: the only member may not host it (b: no grant)"
+    );
+    assert_eq!(said(&status, "Stalled"), "True NoEligibleMember: ");
+}
+
+#[test]
+fn without_a_quorum_nothing_is_claimed_and_the_last_rows_stay() {
+    let hosts = [("a", 6, true, Some((6, PlacementPhase::Ready)))];
+    let status = told(&workload(&hosts, Diagnosis::default()), None, false);
+    assert_eq!(status.placements[0].ready, 6);
+    let unknown =
+        |it: &Condition| it.status == ConditionStatus::Unknown && it.reason == "QuorumLost";
+    assert!(status.conditions.iter().all(unknown));
+    assert_eq!(status.conditions.len(), 6);
+}
+
+#[test]
+fn an_object_that_cannot_be_taken_in_is_not_ready_whatever_runs() {
+    let hosts = [("a", 6, true, Some((6, PlacementPhase::Ready)))];
+    let problem = Problem {
+        generation: Some(3),
+        reason: "InvalidSpec",
+        message: "no manifests".into(),
+    };
+    let status = told(
+        &workload(&hosts, Diagnosis::default()),
+        Some(&problem),
+        true,
+    );
+    assert_eq!(
+        ["Ready", "Progressing", "Stalled", "Placed"].map(|kind| said(&status, kind)),
+        [
+            "False InvalidSpec: no manifests",
+            "False InvalidSpec: no manifests",
+            "True InvalidSpec: no manifests",
+            "True Placed: on a 6/6"
+        ]
+    );
+}

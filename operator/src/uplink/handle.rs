@@ -1,0 +1,115 @@
+//! What the rest of the operator holds of the uplink.
+
+use std::sync::Arc;
+
+use hanse_core::{
+    command::Command,
+    slice::{Reports, Slice},
+    state::Outcome,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+/// Commands waiting to be sent. More than this and `propose` waits: the observers slow down, nothing is dropped.
+const QUEUE: usize = 1_024;
+
+/// The operator is stopping and nobody will answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the operator is stopping")]
+pub struct UplinkGone;
+
+/// How this member stands with the federation, as far as it knows by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UplinkStanding {
+    /// Whether a leader that hears a quorum answered the last heartbeat in time.
+    pub attached: bool,
+    /// When the own lease ends on this machine's clock; `None` before the first acknowledged heartbeat.
+    pub lease_ends: Option<Instant>,
+    /// Since when `attached` has its value.
+    pub since: Option<Instant>,
+}
+
+/// The member's way to the federation. Clones share one stream.
+#[derive(Clone)]
+pub struct Uplink {
+    proposals: mpsc::Sender<Pending>,
+    reports: Arc<watch::Sender<Reports>>,
+    slice: watch::Receiver<Option<Arc<Slice>>>,
+    standing: watch::Receiver<UplinkStanding>,
+}
+
+/// A command that waits to be sent.
+pub(super) struct Pending {
+    pub(super) command: Command,
+    pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+/// The other ends of an [`Uplink`]'s channels, for the task that serves it.
+pub(super) struct Ends {
+    pub(super) pending: mpsc::Receiver<Pending>,
+    pub(super) reports: watch::Receiver<Reports>,
+    pub(super) slice: watch::Sender<Option<Arc<Slice>>>,
+    pub(super) standing: watch::Sender<UplinkStanding>,
+}
+
+impl Uplink {
+    /// An uplink and what its task needs to serve it.
+    pub(super) fn new() -> (Self, Ends) {
+        let (proposals, pending) = mpsc::channel(QUEUE);
+        let (reports, reports_rx) = watch::channel(Reports::default());
+        let (slice_tx, slice) = watch::channel(None);
+        let (standing_tx, standing) = watch::channel(UplinkStanding::default());
+        let uplink = Self {
+            proposals,
+            reports: Arc::new(reports),
+            slice,
+            standing,
+        };
+        let ends = Ends {
+            pending,
+            reports: reports_rx,
+            slice: slice_tx,
+            standing: standing_tx,
+        };
+        (uplink, ends)
+    }
+
+    /// Asks the ledger and waits for its answer, for as long as it takes: a command once taken is never given up.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, UplinkGone> {
+        let (answer, outcome) = oneshot::channel();
+        self.proposals
+            .send(Pending { command, answer })
+            .await
+            .map_err(|_| UplinkGone)?;
+        outcome.await.map_err(|_| UplinkGone)
+    }
+
+    /// The newest slice; `None` until this process has received its first.
+    #[must_use]
+    pub fn slice(&self) -> watch::Receiver<Option<Arc<Slice>>> {
+        self.slice.clone()
+    }
+
+    /// How this member stands with the federation.
+    #[must_use]
+    pub fn standing(&self) -> watch::Receiver<UplinkStanding> {
+        self.standing.clone()
+    }
+
+    /// What this member last said of its placements.
+    #[must_use]
+    pub fn reports(&self) -> Reports {
+        self.reports.borrow().clone()
+    }
+
+    /// Replaces what this member says of its placements.
+    pub fn report(&self, reports: Reports) {
+        self.reports.send_if_modified(|current| {
+            let changed = *current != reports;
+            *current = reports;
+            changed
+        });
+    }
+}

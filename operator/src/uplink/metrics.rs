@@ -1,0 +1,79 @@
+//! What the uplink counts and measures.
+
+use std::time::Duration;
+
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
+
+/// Heartbeats take 0.2 ms in a rack, 300 ms around the world, and are given up after a lease (5 s by default).
+const HEARTBEAT_BUCKETS_SECONDS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+];
+
+/// What came of a command this member proposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandOutcome {
+    /// It is in the ledger and in force.
+    Accepted,
+    /// It is in the ledger and changed nothing.
+    Rejected,
+    /// No answer came before the stream ended; the same command is sent again.
+    Unanswered,
+}
+
+impl CommandOutcome {
+    const ALL: [Self; 3] = [Self::Accepted, Self::Rejected, Self::Unanswered];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
+
+/// The handles with which the uplink counts and measures. Cheap to clone.
+#[derive(Clone)]
+pub struct UplinkMetrics {
+    commands: IntCounterVec,
+    heartbeat: Histogram,
+}
+
+impl UplinkMetrics {
+    /// Declares the families of the uplink on `registry`, each series at zero: one that appears only with its first event
+    /// hides that event from `rate()`.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            commands: IntCounterVec::new(
+                Opts::new(
+                    "hanse_commands_total",
+                    "Commands this member proposed to the ledger, by what came of them.",
+                ),
+                &["outcome"],
+            )?,
+            heartbeat: Histogram::with_opts(
+                HistogramOpts::new(
+                    "hanse_heartbeat_round_trip_seconds",
+                    "Time from sending a heartbeat to the quorum until its answer.",
+                )
+                .buckets(HEARTBEAT_BUCKETS_SECONDS.to_vec()),
+            )?,
+        };
+        for outcome in CommandOutcome::ALL {
+            metrics.commands.with_label_values(&[outcome.label()]);
+        }
+        registry.register(Box::new(metrics.commands.clone()))?;
+        registry.register(Box::new(metrics.heartbeat.clone()))?;
+        Ok(metrics)
+    }
+
+    /// A command of this member has come to an end, or to nothing.
+    pub fn count_command(&self, outcome: CommandOutcome) {
+        self.commands.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// A heartbeat was acknowledged this long after it was sent.
+    pub fn observe_heartbeat(&self, round_trip: Duration) {
+        self.heartbeat.observe(round_trip.as_secs_f64());
+    }
+}

@@ -1,0 +1,273 @@
+//! The one task that keeps a stream to a voter: attach, converse until the stream ends, attach again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::StreamExt;
+use hanse_core::{
+    id::WorkloadKey,
+    lease::OwnLease,
+    slice::{PlacementReport, Reports, TableDifference},
+    timings::Timings,
+};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::{debug, info, warn};
+
+use super::{
+    attach::{Attached, DownStream, StreamEnd, UpStream, UplinkSettings, attach},
+    commands::Commands,
+    feed::Feed,
+    handle::{Ends, Uplink, UplinkStanding},
+};
+use crate::peer::proto::federation::{Acknowledgement, Down, Heartbeat, down, up};
+
+/// Pause between two attempts: a twenty-fifth of the default lease.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// Starts the task that keeps a stream until `stop`, and returns the handle to it.
+#[must_use]
+pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, JoinHandle<()>) {
+    let (uplink, ends) = Uplink::new();
+    let Ends {
+        pending,
+        reports,
+        slice,
+        standing,
+    } = ends;
+    let commands = Commands::new(
+        settings.federation,
+        settings.key.clone(),
+        pending,
+        settings.metrics.clone(),
+    );
+    let task = Task {
+        timings: settings.timings,
+        commands,
+        reports,
+        feed: Feed::new(slice),
+        standing,
+        lease: OwnLease::default(),
+        started: Instant::now(),
+        next_beat: 0,
+        next_voter: 0,
+        settings,
+    };
+    (uplink, tokio::spawn(task.run(stop)))
+}
+
+struct Task {
+    settings: UplinkSettings,
+    /// The federation's, as last heard.
+    timings: Timings,
+    commands: Commands,
+    reports: watch::Receiver<Reports>,
+    feed: Feed,
+    standing: watch::Sender<UplinkStanding>,
+    lease: OwnLease,
+    /// The zero of this member's monotonic clock.
+    started: Instant,
+    next_beat: u64,
+    next_voter: usize,
+}
+
+/// What belongs to the stream that is open.
+struct Conversation {
+    up: UpStream,
+    beat: Interval,
+    /// What this stream has been told of the reports.
+    reported: BTreeMap<WorkloadKey, PlacementReport>,
+    /// When a heartbeat was last acknowledged, to notice a leader that has gone silent.
+    last_answer: Instant,
+}
+
+impl Task {
+    async fn run(mut self, stop: CancellationToken) {
+        let mut retry = interval(RETRY_AFTER);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = retry.tick() => {}
+            }
+            let end = tokio::select! {
+                () = stop.cancelled() => return,
+                end = self.attach_once() => end,
+            };
+            self.next_voter = self.next_voter.wrapping_add(1);
+            if self.standing.borrow().attached {
+                warn!(reason = %end, "lost the stream to the federation; trying the next voter");
+            } else {
+                debug!(reason = %end, "could not attach");
+            }
+            self.set_attached(false);
+        }
+    }
+
+    async fn attach_once(&mut self) -> StreamEnd {
+        let newest = self.feed.newest();
+        let opened = attach(
+            &self.settings,
+            newest.as_deref(),
+            self.timings,
+            self.next_voter,
+        );
+        match opened.await {
+            Err(end) => end,
+            Ok(attached) => match self.converse(attached).await {
+                Err(end) => end,
+                Ok(never) => match never {},
+            },
+        }
+    }
+
+    async fn converse(
+        &mut self,
+        attached: Attached,
+    ) -> Result<std::convert::Infallible, StreamEnd> {
+        let Attached {
+            up,
+            mut down,
+            welcome,
+        } = attached;
+        self.feed.begin_stream();
+        self.commands.resume(&up, welcome.sequence)?;
+        self.reports.mark_changed();
+        self.timings.heartbeat_ms = welcome.heartbeat_ms.max(1);
+        let mut open = Conversation {
+            up,
+            beat: beat(self.timings),
+            reported: BTreeMap::new(),
+            last_answer: Instant::now(),
+        };
+        loop {
+            self.step(&mut open, &mut down).await?;
+        }
+    }
+
+    /// The next thing that happens on the open stream.
+    async fn step(
+        &mut self,
+        open: &mut Conversation,
+        down: &mut DownStream,
+    ) -> Result<(), StreamEnd> {
+        tokio::select! {
+            _ = open.beat.tick() => self.send_heartbeat(open),
+            message = down.next() => self.receive(open, message),
+            Ok(()) = self.reports.changed() => self.send_reports(open),
+            pending = self.commands.next() => self.commands.send(&open.up, pending),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn send_heartbeat(&mut self, open: &mut Conversation) -> Result<(), StreamEnd> {
+        let within = self.timings.acknowledged_within();
+        if open.last_answer.elapsed() > within {
+            return Err(StreamEnd::Silent(within));
+        }
+        self.next_beat += 1;
+        let number = self.next_beat;
+        self.lease.sent(number, self.now());
+        open.up.send(up::Message::Heartbeat(Heartbeat { number }))
+    }
+
+    fn send_reports(&mut self, open: &mut Conversation) -> Result<(), StreamEnd> {
+        let reports = self.reports.borrow_and_update().placements.clone();
+        let difference = TableDifference::between(&open.reported, &reports);
+        open.reported = reports;
+        if difference.is_empty() {
+            return Ok(());
+        }
+        // The types of hanse-core have string keys and no fallible serialisers.
+        let bytes = serde_json::to_vec(&difference).unwrap_or_default();
+        open.up.send(up::Message::Reports(bytes))
+    }
+
+    fn receive(
+        &mut self,
+        open: &mut Conversation,
+        message: Option<Result<Down, Status>>,
+    ) -> Result<(), StreamEnd> {
+        let down = match message {
+            None => return Err(StreamEnd::Closed("it gave no reason".into())),
+            Some(Err(status)) => return Err(StreamEnd::of(&status)),
+            Some(Ok(down)) => down.message,
+        };
+        match down {
+            Some(down::Message::Acknowledgement(answer)) => self.acknowledged(open, answer),
+            Some(down::Message::Slice(bytes)) => {
+                let first = !self.feed.has_slice_of_stream();
+                self.feed.take(&bytes)?;
+                if first {
+                    self.publish_lease();
+                }
+            }
+            Some(down::Message::Outcome(outcome)) => {
+                self.commands.take_outcome(&open.up, &outcome)?;
+            }
+            Some(down::Message::Welcome(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, open: &mut Conversation, answer: Acknowledgement) {
+        open.last_answer = Instant::now();
+        let timings = Timings {
+            lease_ms: answer.lease_ms,
+            heartbeat_ms: answer.heartbeat_ms.max(1),
+        };
+        if let Some(sent) = self.lease.acknowledged(answer.number, timings.lease()) {
+            let round_trip = self.now().saturating_sub(sent);
+            self.settings.metrics.observe_heartbeat(round_trip);
+        }
+        if self.timings != timings {
+            if self.timings.heartbeat_ms != timings.heartbeat_ms {
+                open.beat = beat(timings);
+            }
+            self.settings.peers.follow(timings);
+            self.timings = timings;
+        }
+        // Whoever stopped something for want of a lease starts it again by the newest slice, not by the one from before.
+        if self.feed.has_slice_of_stream() {
+            self.publish_lease();
+        }
+    }
+
+    fn publish_lease(&self) {
+        let ends = self.lease.ends_at().map(|ends| self.started + ends);
+        self.standing.send_if_modified(|standing| {
+            let changed = standing.lease_ends != ends;
+            standing.lease_ends = ends;
+            changed
+        });
+        self.set_attached(true);
+    }
+
+    fn set_attached(&self, attached: bool) {
+        let changed = self.standing.send_if_modified(|standing| {
+            let changed = standing.attached != attached || standing.since.is_none();
+            if changed {
+                standing.attached = attached;
+                standing.since = Some(Instant::now());
+            }
+            changed
+        });
+        if changed && attached {
+            info!("attached to the federation");
+        }
+    }
+}
+
+/// Ticks at once and then with every heartbeat; late ones are not made up for.
+fn beat(timings: Timings) -> Interval {
+    let mut beat = interval(timings.heartbeat());
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
+}

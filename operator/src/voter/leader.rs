@@ -1,0 +1,248 @@
+//! The leader's loop: who is alive, what should run where. One decision after the other, each a command.
+//!
+//! ```text
+//!  state changed │ lease due │ lost member heard ──► expire ──► renew ──► fence ──► schedule ──► Assign ──► (again)
+//! ```
+//!
+//! Every step reads the state afresh, asks a pure function of hanse-core what follows from it, and proposes the answer
+//! fenced to this term: what a deposed leader decided cannot commit later. Planning happens here and never in `apply`,
+//! so that two versions in a rolling upgrade cannot compute different states from one log.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use hanse_core::{
+    command::{Command, Lane, PlacementChange, SignedCommand},
+    id::{Epoch, FederationId, MemberName, PrivateKey, PublicKey},
+    lease::Lessor,
+    schedule::schedule,
+    state::{Lease, MAX_PLAN_ROWS, Outcome, State},
+};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{leader_state::LeaderState, metrics::VoterMetrics};
+use crate::replicate::{ledger::Ledger, propose::ProposeError};
+
+/// How often the loop looks at the leases even when nothing happens; a tenth of the shortest lease worth having.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What the leader's loop works with.
+pub(super) struct Leader {
+    /// Leases and standings, shared with the sessions.
+    pub(super) state: Arc<LeaderState>,
+    /// Signs decisions.
+    pub(super) key: PrivateKey,
+    /// How much longer than a lease a new leader waits before it expires anyone: the time an election may have taken.
+    pub(super) grace: Duration,
+    /// What is counted.
+    pub(super) metrics: VoterMetrics,
+}
+
+/// Leads whenever this node is the leader, until `stop`.
+pub(super) async fn run(leader: Leader, stop: CancellationToken) {
+    let mut leadership = leader.ledger().leadership();
+    loop {
+        let term = tokio::select! {
+            () = stop.cancelled() => return,
+            now = leadership.wait_for(|now| now.is_self) => match now {
+                Ok(now) => now.term,
+                Err(_) => return,
+            },
+        };
+        info!(term, "leading");
+        let end = tokio::select! {
+            () = stop.cancelled() => return,
+            _ = leadership.wait_for(|now| !now.is_self || now.term != term) => "the term ended".to_owned(),
+            error = leader.lead(term) => error.to_string(),
+        };
+        info!(term, reason = end, "no longer leading");
+        leader.state.lessor(Lessor::follow);
+        // What members said is as old as the term: the next leader hears it afresh.
+        leader
+            .state
+            .change_standing(|standing| *standing = hanse_core::slice::Standing::default());
+    }
+}
+
+impl Leader {
+    fn ledger(&self) -> &Ledger {
+        &self.state.ledger
+    }
+
+    /// One term. Returns only when it can no longer decide.
+    async fn lead(&self, term: u64) -> ProposeError {
+        // Everything of earlier terms must be applied before anything is decided on the state.
+        while let Err(error) = self.ledger().confirm_leadership().await {
+            warn!(%error, "waiting to be confirmed as the leader");
+            sleep(LOOK_EVERY).await;
+        }
+        let mut term = Term::new(self, term);
+        let now = self.state.now();
+        self.state.lessor(|lessor| {
+            self.ledger()
+                .read(|state| lessor.lead(now, state, self.grace));
+        });
+        let mut applied = self.ledger().applied();
+        loop {
+            applied.mark_unchanged();
+            if let Err(error) = term.decide().await {
+                return error;
+            }
+            let look = Instant::now() + LOOK_EVERY;
+            tokio::select! {
+                changed = applied.changed() => if changed.is_err() {
+                    return ProposeError::Unavailable("the ledger is closed".into());
+                },
+                () = self.state.heard_from_lost.notified() => {}
+                () = sleep_until(look) => {
+                    // Woken late, this process stood still and heard nobody: that is no member's fault.
+                    self.state.lessor(|lessor| lessor.woke(look.elapsed()));
+                }
+            }
+        }
+    }
+}
+
+/// One term of leading.
+struct Term<'a> {
+    leader: &'a Leader,
+    number: u64,
+    federation: FederationId,
+    /// This issuer's last number in the leader's lane.
+    sequence: u64,
+    /// The rows last proposed. A plan of the very same rows, with the very same generations, has been refused by the
+    /// rules already; proposing it again would only make the log grow.
+    proposed: Vec<PlacementChange>,
+}
+
+impl<'a> Term<'a> {
+    fn new(leader: &'a Leader, term: u64) -> Self {
+        let key = leader.key.public();
+        let sequence = leader.ledger().read(|state| last_sequence(state, &key));
+        Self {
+            leader,
+            number: term,
+            federation: leader.ledger().federation(),
+            sequence,
+            proposed: Vec::new(),
+        }
+    }
+
+    /// Decides until there is nothing left to decide.
+    async fn decide(&mut self) -> Result<(), ProposeError> {
+        self.expire().await?;
+        self.renew().await?;
+        self.fence().await?;
+        self.plan().await
+    }
+
+    async fn expire(&mut self) -> Result<(), ProposeError> {
+        let now = self.leader.state.now();
+        let due = self.leader.state.lessor(|lessor| {
+            self.leader.ledger().read(|state| lessor.sync(now, state));
+            lessor.due(now)
+        });
+        if due.is_empty() {
+            return Ok(());
+        }
+        // A leader that is none any more must not take anybody's lease, and finds out here.
+        self.leader.ledger().confirm_leadership().await?;
+        for (member, _) in &due {
+            warn!(member = %member, "lost: its lease ended");
+        }
+        self.propose(Command::ExpireLeases { leases: due })
+            .await
+            .map(drop)
+    }
+
+    async fn renew(&mut self) -> Result<(), ProposeError> {
+        let returned = self.leader.state.lessor(Lessor::take_returned);
+        let leases: BTreeSet<(MemberName, Epoch)> = self.leader.ledger().read(|state| {
+            returned
+                .into_iter()
+                .filter(|row| is_lost(state, row))
+                .collect()
+        });
+        if leases.is_empty() {
+            return Ok(());
+        }
+        for (member, _) in &leases {
+            info!(member = %member, "back: its lease is renewed");
+        }
+        self.propose(Command::RenewLeases { leases })
+            .await
+            .map(drop)
+    }
+
+    async fn fence(&mut self) -> Result<(), ProposeError> {
+        let now = self.leader.state.now();
+        let due = self.leader.state.lessor(|lessor| lessor.fence_due(now));
+        if due.is_empty() {
+            Ok(())
+        } else {
+            self.propose(Command::Fence { leases: due }).await.map(drop)
+        }
+    }
+
+    async fn plan(&mut self) -> Result<(), ProposeError> {
+        let plan = self.leader.ledger().read(schedule);
+        let changed = self.leader.state.standing().diagnoses != plan.diagnoses;
+        if changed {
+            self.leader
+                .state
+                .change_standing(|standing| standing.diagnoses = plan.diagnoses);
+        }
+        if plan.changes == self.proposed {
+            return Ok(());
+        }
+        for changes in plan.changes.chunks(MAX_PLAN_ROWS) {
+            for row in changes {
+                let replicas = row.replicas.unwrap_or(0);
+                info!(workload = %row.workload, member = %row.member, replicas, reason = %row.reason, "placing");
+            }
+            let failovers = changes
+                .iter()
+                .filter(|row| row.replicas.is_some() && row.reason.is_failover());
+            let failovers = failovers.count() as u64;
+            let changes = changes.to_vec();
+            if self.propose(Command::Assign { changes }).await? {
+                self.leader.metrics.count_failovers(failovers);
+            }
+        }
+        self.proposed = plan.changes;
+        Ok(())
+    }
+
+    /// Whether the ledger accepted the decision.
+    async fn propose(&mut self, command: Command) -> Result<bool, ProposeError> {
+        let key = &self.leader.key;
+        let signed = SignedCommand::sign(&self.federation, key, self.sequence + 1, &command);
+        let ledger = self.leader.ledger();
+        match ledger.propose_as_leader(self.number, signed).await? {
+            Outcome::Accepted { .. } => {
+                self.sequence += 1;
+                Ok(true)
+            }
+            Outcome::Rejected { rejection } => {
+                // Rejected by the rules, so the number is used; rejected for its number, so it is not.
+                warn!(reason = %rejection, "the ledger rejected a decision of the leader");
+                self.sequence = ledger.read(|state| last_sequence(state, &key.public()));
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// The last number that the holder of `key` has used as a leader.
+fn last_sequence(state: &State, key: &PublicKey) -> u64 {
+    state
+        .issuers
+        .get(key)
+        .map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
+}
+
+fn is_lost(state: &State, (member, epoch): &(MemberName, Epoch)) -> bool {
+    let lease = state.members.get(member).map(|row| row.lease);
+    matches!(lease, Some(Lease::Lost { epoch: current, .. }) if current == *epoch)
+}

@@ -1,0 +1,69 @@
+//! What the leader's loop and the sessions share: soft state that ends with a term.
+
+use std::time::Duration;
+
+use hanse_core::{id::MemberName, lease::Lessor, slice::Standing};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::replicate::ledger::Ledger;
+
+/// The deadlines, and what members report and the planner found, while this node leads.
+pub(super) struct LeaderState {
+    /// This voter's own member name.
+    pub(super) name: MemberName,
+    /// The replica of this voter.
+    pub(super) ledger: Ledger,
+    /// Rung when a member is heard from whose lease is not held.
+    pub(super) heard_from_lost: Notify,
+    /// The zero of this voter's monotonic clock.
+    started: Instant,
+    /// Members' deadlines. No await is ever held under this lock, nor under the next.
+    lessor: Mutex<Lessor>,
+    standing: RwLock<Standing>,
+    /// Counts changes of `standing`, so that sessions look again.
+    standing_changed: watch::Sender<u64>,
+}
+
+impl LeaderState {
+    pub(super) fn new(name: MemberName, ledger: Ledger) -> Self {
+        Self {
+            name,
+            ledger,
+            heard_from_lost: Notify::new(),
+            started: Instant::now(),
+            lessor: Mutex::default(),
+            standing: RwLock::default(),
+            standing_changed: watch::Sender::new(0),
+        }
+    }
+
+    /// Time on this voter's monotonic clock.
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Looks at the deadlines, or changes them.
+    pub(super) fn lessor<T>(&self, action: impl FnOnce(&mut Lessor) -> T) -> T {
+        action(&mut self.lessor.lock())
+    }
+
+    /// What members report and the planner found.
+    pub(super) fn standing(&self) -> RwLockReadGuard<'_, Standing> {
+        self.standing.read()
+    }
+
+    /// Changes what is known of members' placements and lets every session look again.
+    pub(super) fn change_standing(&self, change: impl FnOnce(&mut Standing)) {
+        change(&mut self.standing.write());
+        self.standing_changed.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever `standing` does.
+    pub(super) fn standing_changes(&self) -> watch::Receiver<u64> {
+        self.standing_changed.subscribe()
+    }
+}

@@ -1,0 +1,319 @@
+//! One member's stream on the leader.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::BoxStream};
+use hanse_core::{
+    command::SignedCommand,
+    id::{MemberName, PublicKey, WorkloadKey},
+    slice::{PlacementReport, Slice, SliceUpdate, TableDifference},
+    state::{Lease, State},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tracing::{debug, warn};
+
+use super::leader_state::LeaderState;
+use crate::{
+    peer::proto::federation::{
+        Acknowledgement, Down, Heartbeat, Proposal, ProposalOutcome, Up, Welcome, down, up,
+    },
+    replicate::propose::ProposeError,
+};
+
+/// Messages on their way down a stream. When it is full the session waits: slices coalesce meanwhile.
+pub(super) const BUFFER: usize = 64;
+
+/// What goes down a stream.
+pub(super) type DownStream = BoxStream<'static, Result<Down, Status>>;
+
+/// Commands of one member waiting for the ledger. A member has one in flight, so a full queue is a broken client.
+const COMMANDS: usize = 8;
+
+struct Session {
+    leader: Arc<LeaderState>,
+    key: PublicKey,
+    name: MemberName,
+    term: u64,
+    /// How recent a quorum's answer must be for a heartbeat to be acknowledged.
+    quorum_within: Duration,
+    down: mpsc::Sender<Result<Down, Status>>,
+}
+
+/// Starts the session of the member with `key` and returns what it sends down.
+pub(super) fn start(
+    leader: Arc<LeaderState>,
+    quorum_within: Duration,
+    key: PublicKey,
+    term: u64,
+    up: ReceiverStream<Up>,
+) -> DownStream {
+    let (down, receiver) = mpsc::channel(BUFFER);
+    tokio::spawn(async move {
+        let end = run(leader, quorum_within, key, term, up, down.clone()).await;
+        // The member may have gone already, which is how most sessions end.
+        let _ = down.send(Err(end)).await;
+    });
+    down_stream(receiver)
+}
+
+async fn run(
+    leader: Arc<LeaderState>,
+    quorum_within: Duration,
+    key: PublicKey,
+    term: u64,
+    up: ReceiverStream<Up>,
+    down: mpsc::Sender<Result<Down, Status>>,
+) -> Status {
+    // Everything committed before this term must be in the state before a member is told what the state is.
+    if let Err(error) = leader.ledger.confirm_leadership().await {
+        return unavailable(&error);
+    }
+    let found = leader.ledger.read(|state| {
+        let (name, _) = state.member_of(&key)?;
+        let sequence = state
+            .issuers
+            .get(&key)
+            .map_or(0, |issuer| issuer.member.sequence);
+        Some((name.clone(), sequence, state.timings.heartbeat_ms))
+    });
+    let Some((name, sequence, heartbeat_ms)) = found else {
+        return Status::permission_denied("this key is not a member of this federation");
+    };
+    let welcome = down::Message::Welcome(Welcome {
+        sequence,
+        heartbeat_ms,
+    });
+    if down
+        .send(Ok(Down {
+            message: Some(welcome),
+        }))
+        .await
+        .is_err()
+    {
+        return Status::cancelled("the member went away");
+    }
+    debug!(member = %name, "attached");
+    let session = Session {
+        leader,
+        key,
+        name,
+        term,
+        quorum_within,
+        down,
+    };
+    let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
+    let end = tokio::select! {
+        end = session.listen(up, commands_tx) => end,
+        end = session.execute(commands_rx) => end,
+        end = session.push_slices() => end,
+        end = session.watch_over() => end,
+    };
+    debug!(member = %session.name, reason = end.message(), "detached");
+    end
+}
+
+impl Session {
+    async fn send(&self, message: down::Message) -> Result<(), Status> {
+        let sent = self
+            .down
+            .send(Ok(Down {
+                message: Some(message),
+            }))
+            .await;
+        sent.map_err(|_| Status::cancelled("the member went away"))
+    }
+
+    /// Heartbeats and reports. Commands go to a task of their own, so that a slow ledger does not delay a heartbeat.
+    async fn listen(&self, mut up: ReceiverStream<Up>, commands: mpsc::Sender<Proposal>) -> Status {
+        self.leader.change_standing(|standing| {
+            standing.reports.remove(&self.name);
+        });
+        while let Some(message) = up.next().await {
+            let handled = match message.message {
+                Some(up::Message::Heartbeat(beat)) => self.heartbeat(beat).await,
+                Some(up::Message::Reports(bytes)) => self.reports(&bytes),
+                Some(up::Message::Proposal(proposal)) => {
+                    commands.try_send(proposal).map_err(|_| {
+                        Status::resource_exhausted("too many commands in flight on one stream")
+                    })
+                }
+                Some(up::Message::Hello(_)) | None => Ok(()),
+            };
+            if let Err(status) = handled {
+                return status;
+            }
+        }
+        Status::cancelled("the member ended the stream")
+    }
+
+    async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Status> {
+        let found = self
+            .leader
+            .ledger
+            .read(|state| Some((lease_of(state, &self.name)?, state.timings.heartbeat_ms)));
+        let Some((lease, heartbeat_ms)) = found else {
+            return Ok(());
+        };
+        let now = self.leader.now();
+        let granted = self
+            .leader
+            .lessor(|lessor| lessor.heard(&self.name, lease, now));
+        if matches!(lease, Lease::Lost { .. }) {
+            self.leader.heard_from_lost.notify_one();
+        }
+        let Some(granted) = granted else {
+            return Ok(());
+        };
+        // A leader that no quorum hears may have been replaced: its word would keep a lease alive that others ended.
+        if !self.leader.ledger.hears_quorum(self.quorum_within) {
+            return Ok(());
+        }
+        self.send(down::Message::Acknowledgement(Acknowledgement {
+            number: beat.number,
+            lease_ms: u64::try_from(granted.as_millis()).unwrap_or(u64::MAX),
+            heartbeat_ms,
+        }))
+        .await
+    }
+
+    fn reports(&self, bytes: &[u8]) -> Result<(), Status> {
+        let difference: TableDifference<WorkloadKey, PlacementReport> =
+            serde_json::from_slice(bytes).map_err(|error| {
+                Status::invalid_argument(format!("the reports are not readable: {error}"))
+            })?;
+        self.leader.change_standing(|standing| {
+            difference.apply(
+                &mut standing
+                    .reports
+                    .entry(self.name.clone())
+                    .or_default()
+                    .placements,
+            );
+        });
+        Ok(())
+    }
+
+    /// One command after the other: a member's numbers must reach the log in order.
+    async fn execute(&self, mut commands: mpsc::Receiver<Proposal>) -> Status {
+        while let Some(Proposal { ticket, command }) = commands.recv().await {
+            let signed: SignedCommand = match serde_json::from_slice(&command) {
+                Ok(signed) => signed,
+                Err(error) => {
+                    return Status::invalid_argument(format!(
+                        "the command is not readable: {error}"
+                    ));
+                }
+            };
+            if signed.issuer != self.key {
+                return Status::permission_denied("a member sends its own commands only");
+            }
+            let outcome = match self.leader.ledger.propose(signed).await {
+                Ok(outcome) => serde_json::to_vec(&outcome).unwrap_or_default(),
+                // Whether it was committed is unknown; the member asks again with the same number.
+                Err(error) => return unavailable(&error),
+            };
+            if let Err(status) = self
+                .send(down::Message::Outcome(ProposalOutcome { ticket, outcome }))
+                .await
+            {
+                return status;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// The slice whole, then what is new, as often as the stream takes it.
+    async fn push_slices(&self) -> Status {
+        let mut applied = self.leader.ledger.applied();
+        let mut standing = self.leader.standing_changes();
+        let mut sent: Option<Slice> = None;
+        loop {
+            applied.mark_unchanged();
+            standing.mark_unchanged();
+            let Some(slice) = self.slice() else {
+                return Status::permission_denied("this member was revoked in this federation");
+            };
+            let update = match &sent {
+                None => Some(SliceUpdate::Whole {
+                    slice: Box::new(slice.clone()),
+                }),
+                Some(sent) => sent.difference(&slice),
+            };
+            if let Some(update) = update {
+                let bytes = serde_json::to_vec(&update).unwrap_or_default();
+                if let Err(status) = self.send(down::Message::Slice(bytes)).await {
+                    return status;
+                }
+                sent = Some(slice);
+            }
+            let changed = tokio::select! {
+                changed = applied.changed() => changed,
+                changed = standing.changed() => changed,
+            };
+            if changed.is_err() {
+                return Status::unavailable("the voter is stopping");
+            }
+        }
+    }
+
+    fn slice(&self) -> Option<Slice> {
+        let standing = self.leader.standing();
+        self.leader
+            .ledger
+            .read(|state| Slice::of(state, &standing, &self.name, &self.leader.name, self.term))
+    }
+
+    /// Ends the session with the term, or when its member is revoked.
+    async fn watch_over(&self) -> Status {
+        let mut leadership = self.leader.ledger.leadership();
+        let mut applied = self.leader.ledger.applied();
+        loop {
+            {
+                let now = leadership.borrow_and_update();
+                if !now.is_self || now.term != self.term {
+                    return Status::unavailable("this voter no longer leads");
+                }
+            }
+            if let Err(status) = self.leader.ledger.read(|state| admitted(state, &self.key)) {
+                warn!(member = %self.name, reason = status.message(), "ended a stream");
+                return status;
+            }
+            let changed = tokio::select! {
+                changed = leadership.changed() => changed,
+                changed = applied.changed() => changed,
+            };
+            if changed.is_err() {
+                return Status::unavailable("the voter is stopping");
+            }
+        }
+    }
+}
+
+fn lease_of(state: &State, member: &MemberName) -> Option<Lease> {
+    state.members.get(member).map(|row| row.lease)
+}
+
+/// Whether the holder of `key` may keep a stream.
+pub(super) fn admitted(state: &State, key: &PublicKey) -> Result<(), Status> {
+    match state.member_of(key) {
+        None => Err(Status::permission_denied(
+            "this key is not a member of this federation; join with an invitation",
+        )),
+        Some((name, member)) if matches!(member.lease, Lease::Revoked { .. }) => Err(
+            Status::permission_denied(format!("member '{name}' was revoked in this federation")),
+        ),
+        Some(_) => Ok(()),
+    }
+}
+
+/// The status that tells a caller to try again.
+pub(super) fn unavailable(error: &ProposeError) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+/// The receiving end of a session's messages as a stream.
+fn down_stream(receiver: mpsc::Receiver<Result<Down, Status>>) -> DownStream {
+    ReceiverStream::new(receiver).boxed()
+}
