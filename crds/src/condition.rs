@@ -32,8 +32,10 @@ pub const SYNCED: &str = "Synced";
 pub const PUBLISHED: &str = "Published";
 /// Federation: a majority of voters is in contact, so decisions can be made.
 pub const QUORATE: &str = "Quorate";
-/// Federation: this member's stream to the quorum stands.
+/// Federation: this member's stream to the leader stands.
 pub const ATTACHED: &str = "Attached";
+/// Federation: this operator's flags say the same as the federation.
+pub const CONFIGURED: &str = "Configured";
 
 /// One aspect of the state of an object, as last observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

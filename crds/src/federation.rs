@@ -35,6 +35,7 @@ use crate::{
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Member", type_ = "string", json_path = ".status.member", description = "This member.", priority = "1"),
     printcolumn(name = "Term", type_ = "integer", json_path = ".status.term", description = "Grows with every election.", priority = "1"),
+    printcolumn(name = "Lease", type_ = "integer", json_path = ".status.leaseMilliseconds", description = "Milliseconds a member may be silent.", priority = "1"),
     printcolumn(name = "Head", type_ = "string", json_path = ".status.head", description = "Hash of the newest entry.", priority = "1"),
     validation = Rule::new("self.metadata.name == 'hanse'").message("the name must be 'hanse': a cluster has one federation")
 )]
@@ -97,8 +98,17 @@ pub struct FederationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Fencing")]
     pub fencing: Option<Fencing>,
+    /// How long a member may be silent before it is lost, in milliseconds: the same for all members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
+    pub lease_milliseconds: Option<i64>,
+    /// How often a member renews its lease, in milliseconds: the same for all members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
+    pub heartbeat_milliseconds: Option<i64>,
     /// `Ready`: attached and quorate. `Quorate`: a majority of voters is in contact. `Attached`: this member's stream to
-    /// the quorum stands.
+    /// the leader stands. `Configured`: this operator's flags say the same as the federation, and the ledger took in what
+    /// was asked of it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

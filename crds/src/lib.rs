@@ -39,7 +39,8 @@ pub use federation::{Federation, FederationRole, FederationSpec, FederationStatu
 pub use manifest::{Manifest, all, manifest_yaml, manifests};
 pub use member::{Lease, Member, MemberRole, MemberSpec, MemberStatus, Scheduling};
 pub use policy::{
-    Grant, GrantedKind, HostingPolicy, HostingPolicySpec, HostingPolicyStatus, PodSecurity,
+    Grant, GrantStatus, GrantedKind, HostingPolicy, HostingPolicySpec, HostingPolicyStatus,
+    PodSecurity,
 };
 pub use workload::{
     Exclusion, FederatedWorkload, FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing,

@@ -33,6 +33,8 @@ pub const EPOCH_ANNOTATION: &str = "hanse.dev/epoch";
 /// Annotation on a workload: `<ledger generation>:<SHA-256 of the canonical spec>` of what the operator last wrote there.
 /// A user's edit is an edit of that generation.
 pub const SYNCED_ANNOTATION: &str = "hanse.dev/synced";
+/// Annotation on the `Federation`: asks the operator to change the federation's timings; `LEASE/HEARTBEAT`, such as `8s/1s`.
+pub const TIMINGS_ANNOTATION: &str = "hanse.dev/timings";
 /// Annotation on a mirrored `Member`: its value [`TRUE`] asks the operator to revoke that member.
 pub const REVOKE_ANNOTATION: &str = "hanse.dev/revoke";
 /// Finalizer on a workload: its objects are removed from every host before it goes.

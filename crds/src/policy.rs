@@ -62,7 +62,7 @@ pub struct HostingPolicySpec {
     /// The grants, 1 to 256, and no more than 256 in all policies of a cluster together. A workload may run here if a
     /// single grant covers its owner, its namespace and the kind of every one of its objects; the first that does counts.
     #[schemars(length(min = 1, max = 256))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub grants: Vec<Grant>,
 }
 
@@ -74,6 +74,9 @@ pub struct HostingPolicySpec {
     .field_path(".namespace"))]
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
+    /// The name of this grant, unique in its policy; its line in the status has the same.
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub name: String,
     /// The owner that is let in, or `*` for every owner of the federation.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL_OR_ALL))]
     pub owner: String,
@@ -152,6 +155,24 @@ impl PodSecurity {
     }
 }
 
+/// Who uses one grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantStatus {
+    /// The name of the grant.
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub name: String,
+    /// Workloads that run here under it.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub hosting: i32,
+    /// Those workloads, as `OWNER/NAMESPACE/NAME`, in alphabetical order: the first 32.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 382)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub workloads: BTreeSet<String>,
+}
+
 /// What became of the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -164,6 +185,11 @@ pub struct HostingPolicyStatus {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub hosting: i32,
+    /// Who uses which grant: one entry for each grant of the policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub grants: Vec<GrantStatus>,
     /// `Published`: the federation has been told what is granted and plans with it. What is granted is enforced here
     /// whether or not it is published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

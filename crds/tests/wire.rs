@@ -66,7 +66,7 @@ fn a_granted_kind_without_a_group_is_of_the_core_group_and_a_grant_is_restricted
         "apiVersion": "hanse.dev/v1alpha1",
         "kind": "HostingPolicy",
         "metadata": {"name": "guests"},
-        "spec": {"grants": [{"owner": "north", "namespaces": ["shop"], "kinds": [{"kind": "Service"}]}]},
+        "spec": {"grants": [{"name": "north", "owner": "north", "namespaces": ["shop"], "kinds": [{"kind": "Service"}]}]},
     }))
     .unwrap();
     let grant = &policy.spec.grants[0];

@@ -145,6 +145,12 @@ impl Fleet {
             .with_context(|| format!("{member} has no operator yet"))
     }
 
+    /// The operator of a member, to look at.
+    pub fn operator_of(&self, member: &str) -> Result<&Operator> {
+        let operator = self.seat(member)?.operator.as_ref();
+        operator.with_context(|| format!("{member} has no operator yet"))
+    }
+
     /// A client of a member's API server.
     pub fn client(&self, member: &str) -> Result<Client> {
         Ok(self.seat(member)?.cluster.client())

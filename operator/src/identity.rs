@@ -1,12 +1,12 @@
-//! Who this member is: its private key, and what it remembers of its federation.
+//! The identity of this member: its private key, and the stored facts about its federation.
 //!
-//! Both live in the data directory and nowhere else:
+//! Both are stored in the data directory only:
 //!
-//! * `member.key` holds the Ed25519 key. It is made once, when the directory is empty, and never leaves it. A member
-//!   *is* its key, so a key that cannot be read is an error and never a reason to make another one.
-//! * `membership.json` ([`Membership`]) says which federation the member belongs to and whom it may dial.
+//! * `member.key` holds the Ed25519 key. It is generated once, when the directory is empty, and never leaves it. The
+//!   key identifies the member, so a key that cannot be read is an error; no other one is generated.
+//! * `membership.json` ([`Membership`]) holds the federation the member belongs to and the voters it may dial.
 //!
-//! The calls here block: they touch a few hundred bytes, at start and when the voters change.
+//! The calls here block: they read or write a few hundred bytes, at start and when the voters change.
 
 mod error;
 mod file;
@@ -22,10 +22,10 @@ pub use membership::Membership;
 /// The file in the data directory that holds the private key.
 pub const KEY_FILE: &str = "member.key";
 
-/// What a key file starts with: the version of its format.
+/// The start of a key file: the version of its format.
 const KEY_PREFIX: &str = "hanse-key-v1 ";
 
-/// The private key in `directory`. When the directory holds none, the 32 bytes of `seed` become one, and the key is on
+/// The private key in `directory`. When the directory holds none, one is made from the 32 bytes of `seed` and is on
 /// disk before this returns.
 pub fn open_key(
     directory: &Path,
@@ -41,7 +41,7 @@ pub fn open_key(
     Ok(key)
 }
 
-/// The key in `path`, or `None` where there is no such file.
+/// The key in `path`, or `None` if there is no such file.
 fn read_key(path: &Path) -> Result<Option<PrivateKey>, IdentityError> {
     let Some(text) = file::read_private(path)? else {
         return Ok(None);

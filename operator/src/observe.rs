@@ -6,6 +6,7 @@
 //! | [`member`] | this cluster's own `Member` | `Describe` |
 //! | [`hosting_policy`] | `HostingPolicy`s | `PublishGrants` |
 //! | [`revocation`] | other clusters' `Member`s with the annotation `hanse.dev/revoke` | `Revoke` |
+//! | [`timings`] | this cluster's `Federation` with the annotation `hanse.dev/timings` | `SetTimings` |
 //! | [`invitations`] | `Secret`s through which the CLI asks for an invitation | `Invite` |
 //!
 //! Each compares what the API server has with what the ledger has and proposes the difference; none remembers an
@@ -38,6 +39,7 @@ mod problems;
 mod revocation;
 mod round;
 mod terms;
+mod timings;
 mod workloads;
 
 pub use problems::{Problem, Problems};
@@ -49,6 +51,8 @@ pub(crate) use workloads::object_key;
 pub struct AllProblems {
     /// Of workloads.
     pub workloads: Problems<WorkloadKey>,
+    /// Of a request to change the federation's timings.
+    pub timings: Problems<()>,
     /// Of `Member` rows: this member's own description, and requests to revoke others.
     pub members: Problems<MemberName>,
 }
@@ -76,6 +80,7 @@ pub async fn run(
         own.run(stop),
         hosting_policy::run(uplink, &local.policies, terms, stop),
         revocation::run(uplink, &local.members, &problems.members, stop),
+        timings::run(cluster, uplink, &local.federations, &problems.timings, stop),
         invitations::run(cluster, uplink, stop),
     );
 }

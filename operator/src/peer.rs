@@ -2,18 +2,19 @@
 //!
 //! ```text
 //!   Peers ── Channel ──▶ Network::dial ─── TLS 1.3 ───▶ Listener::accept ── serve ──▶ services
-//!   (client)   pins the server's key                     takes any key, and hands it to every call (peer_key)
+//!   (client)   pins the server's key                     accepts any key, passes it to every call (peer_key)
 //! ```
 //!
-//! There is no authority and no name to trust: a peer is its Ed25519 key. Who dials knows the key it wants and talks to no
-//! other. Who is dialled learns the caller's key, proven by TLS, and each service decides what that key may ask for.
-//! [`MemberKeys`] adds the one rule that holds for all services: when a key leaves the ledger, its connections are cut.
+//! There is no certificate authority, and names are not checked: a peer is identified by its Ed25519 key. The client
+//! pins the server's key and accepts no other. The server reads the caller's key, proven by TLS, and each service
+//! decides which calls that key may make. [`MemberKeys`] adds the one rule that holds for all services: when a key
+//! leaves the ledger, its connections are closed.
 //!
-//! * [`address`] and [`credentials`]: where a peer is and which key it must prove; what this member proves itself with.
-//! * [`network`]: the one place sockets come from, and what a simulator replaces.
-//! * [`tls`]: what a certificate has to be, and nothing about who owns it.
-//! * [`server`] and [`connections`]: accepting, and how many.
-//! * [`client`]: dialling, and noticing that a peer is gone.
+//! * [`address`] and [`credentials`]: a peer's address and key; this member's own key and certificate.
+//! * [`network`]: opens every socket; a simulator replaces it.
+//! * [`tls`]: which certificates are accepted.
+//! * [`server`] and [`connections`]: accepting connections, and limiting their number.
+//! * [`client`]: dialling, and detecting that a peer is gone.
 //! * [`proto`]: the messages.
 
 pub mod address;

@@ -36,8 +36,8 @@ use crate::{
     peer::{Credentials, Peer, Peers, TcpNetwork},
     realize::{self, RealizeMetrics},
     replicate::ledger::Ledger,
-    report,
-    settings::{RunArguments, Settings},
+    report::{self, Reported},
+    settings::{AskedTimings, RunArguments, Settings},
     uplink::{self, Uplink, UplinkMetrics, UplinkSettings, voters_of},
     voter::{SeatKeeper, VoterMetrics},
 };
@@ -134,6 +134,7 @@ impl Operator {
         tasks.spawn(tell_readiness(&uplink, answers, readiness, &stop));
         let remembering = remember(
             settings.data_dir.clone(),
+            settings.timings,
             credentials.clone(),
             uplink.clone(),
             stop.clone(),
@@ -268,6 +269,12 @@ async fn live_in_cluster(
     let (local, problems) = (Local::default(), AllProblems::default());
     let (terms_sender, terms) = observe::terms();
     let attributes = &settings.attributes;
+    let reported = Reported {
+        local: &local,
+        problems: &problems,
+        terms: &terms,
+        asked: settings.timings,
+    };
     tokio::join!(
         local.keep(&cluster, &stop),
         answers.keep(&cluster, &stop),
@@ -281,7 +288,7 @@ async fn live_in_cluster(
             &stop
         ),
         realize::run(&cluster, &uplink, &terms, metrics, &stop),
-        report::run(&cluster, &uplink, &local, &problems, &stop),
+        report::run(&cluster, &uplink, &reported, &stop),
         notify::run(
             &cluster,
             &uplink,
@@ -297,11 +304,13 @@ async fn live_in_cluster(
 /// they are by then.
 async fn remember(
     data_dir: PathBuf,
+    asked: AskedTimings,
     credentials: Arc<Credentials>,
     uplink: Uplink,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut slices = uplink.slice();
+    let mut warned = None;
     loop {
         let slice: Option<Arc<Slice>> = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -311,6 +320,17 @@ async fn remember(
             },
         };
         let Some(slice) = slice else { continue };
+        let differences = asked.differences(slice.federation.timings);
+        if let Some(differences) = differences
+            .as_ref()
+            .filter(|it| Some(*it) != warned.as_ref())
+        {
+            warn!(
+                differences,
+                "this operator's flags differ from the federation's timings, which are used"
+            );
+        }
+        warned = differences;
         let voters: BTreeSet<Peer> = voters_of(&slice, &credentials.public())
             .into_iter()
             .collect();

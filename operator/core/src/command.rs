@@ -89,63 +89,103 @@ pub struct PlacementChange {
 pub enum Command {
     /// The first command of a federation: its founder admits itself and chooses the timings.
     Found {
+        /// Its identity: 16 random bytes.
         federation: FederationId,
+        /// The issuer.
         founder: Newcomer,
+        /// The timings it starts with.
         #[serde(default)]
         timings: Timings,
     },
     /// A member invites one newcomer of `owner`. Whoever holds the private half of `invitation` may use it, once.
     Invite {
+        /// The public half of its key.
         invitation: PublicKey,
+        /// The owner the newcomer must be of.
         owner: OwnerName,
+        /// When it expires, in milliseconds since 1970.
         expires_ms: u64,
     },
     /// A newcomer enters. Issued by itself; `proof` is made with the invitation's private key over
     /// [`admission_message`].
     Admit {
+        /// Which invitation it uses.
         invitation: PublicKey,
+        /// The issuer.
         newcomer: Newcomer,
+        /// That it holds the invitation.
         proof: Signature,
     },
     /// A member leaves, or is revoked by a member of its own owner or by the one that invited it.
-    Revoke { member: MemberName },
+    Revoke {
+        /// Which member.
+        member: MemberName,
+    },
     /// The issuer's owner describes it, and its operator tells its own version.
     Describe {
+        /// The description.
         attributes: Attributes,
+        /// The version of the operator.
         #[serde(default)]
         version: String,
     },
     /// The issuer offers to vote, reachable at `address` (`HOST:PORT`). The log index becomes its node id.
-    Volunteer { address: String },
+    Volunteer {
+        /// `HOST:PORT`.
+        address: String,
+    },
     /// From now on leases last as long and are renewed as often as this.
-    SetTimings { timings: Timings },
+    SetTimings {
+        /// The new timings.
+        timings: Timings,
+    },
     /// The issuer's owner grants, replacing what it granted before.
-    PublishGrants { grants: Vec<Grant> },
+    PublishGrants {
+        /// All of them, in the order in which they are asked.
+        grants: Vec<Grant>,
+    },
     /// The issuer's owner wants this workload. `base` is the generation the author saw; 0 creates.
     PutWorkload {
+        /// Which workload.
         key: WorkloadKey,
+        /// The generation the edit was made on.
         base: Generation,
+        /// What is wanted.
         spec: WorkloadSpec,
     },
     /// The issuer's owner wants this workload gone.
-    RemoveWorkload { key: WorkloadKey },
+    RemoveWorkload {
+        /// Which workload.
+        key: WorkloadKey,
+    },
     /// The issuer, a host, has removed every object of this placement, which was taken away at `epoch`.
-    ConfirmRemoval { workload: WorkloadKey, epoch: Epoch },
+    ConfirmRemoval {
+        /// Which workload.
+        workload: WorkloadKey,
+        /// That of the pending removal.
+        epoch: Epoch,
+    },
     /// The leader: these leases ended. Pairs whose epoch is no longer current are ignored.
     ExpireLeases {
+        /// Members, each with the epoch of the lease that is meant.
         leases: BTreeSet<(MemberName, Epoch)>,
     },
     /// The leader: these lost members are back. Pairs whose epoch is no longer current are ignored.
     RenewLeases {
+        /// Members, each with the epoch of the lease that is meant.
         leases: BTreeSet<(MemberName, Epoch)>,
     },
     /// The leader: enough time has passed since these leases ended that a member that keeps the rules has stopped
     /// its `Single` workloads.
     Fence {
+        /// Members, each with the epoch of the lease that is meant.
         leases: BTreeSet<(MemberName, Epoch)>,
     },
     /// The leader: a plan.
-    Assign { changes: Vec<PlacementChange> },
+    Assign {
+        /// Its rows, at most [`crate::state::MAX_PLAN_ROWS`].
+        changes: Vec<PlacementChange>,
+    },
 }
 
 impl Command {
@@ -200,6 +240,10 @@ pub struct SignedCommand {
 }
 
 /// Why the bytes of a command are not acceptable, whoever sent them.
+#[allow(
+    missing_docs,
+    reason = "the message of each variant is its documentation"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     #[error("the signature does not hold for issuer {0} in this federation")]

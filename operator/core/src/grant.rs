@@ -39,8 +39,11 @@ pub enum GrantedNamespaces {
 /// The pod-security level of a namespace made for a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum PodSecurity {
+    /// Hardened pods only.
     Restricted,
+    /// No known way to gain privileges.
     Baseline,
+    /// Everything is allowed.
     Privileged,
 }
 
@@ -74,7 +77,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    fn speaks_of(&self, workload: &WorkloadKey) -> bool {
+    fn is_about(&self, workload: &WorkloadKey) -> bool {
         let owner = match &self.grantee {
             Grantee::Any => true,
             Grantee::Owner(owner) => *owner == workload.owner,
@@ -88,6 +91,10 @@ impl Grant {
 }
 
 /// Why a host does not consent to a workload.
+#[allow(
+    missing_docs,
+    reason = "the message of each variant is its documentation"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("no HostingPolicy there grants owner '{owner}' namespace '{namespace}'")]
@@ -111,7 +118,7 @@ pub struct Consent {
 /// Whether a member of `host` consents to `workload` with objects of `kinds`, and on which terms.
 ///
 /// An owner's own workloads need no grant on its own members and keep their namespace. For everyone else one single
-/// grant must cover all kinds: two halves of a consent are not a consent. The first covering grant in order decides.
+/// grant must cover all kinds; two that cover half each do not add up. The first covering grant in order decides.
 pub fn consent(
     host: &OwnerName,
     grants: &[Grant],
@@ -124,10 +131,20 @@ pub fn consent(
             pod_security: None,
         });
     }
+    covering_grant(grants, workload, kinds).map(|(_, grant)| terms(grant, workload))
+}
+
+/// The first grant in order that covers a guest's `workload` with objects of `kinds`, with its place in the order.
+pub fn covering_grant<'a>(
+    grants: &'a [Grant],
+    workload: &WorkloadKey,
+    kinds: &BTreeSet<GroupKind>,
+) -> Result<(usize, &'a Grant), Refusal> {
     let mut missing = None;
-    for grant in grants.iter().filter(|grant| grant.speaks_of(workload)) {
+    let about = grants.iter().enumerate();
+    for (place, grant) in about.filter(|(_, grant)| grant.is_about(workload)) {
         match kinds.difference(&grant.kinds).next() {
-            None => return Ok(terms(grant, workload)),
+            None => return Ok((place, grant)),
             Some(kind) => missing = missing.or(Some(kind)),
         }
     }

@@ -19,9 +19,15 @@ pub enum Health {
     /// As it should be.
     Ready,
     /// On its way, as far as one can tell.
-    Progressing { message: String },
+    Progressing {
+        /// What is still missing.
+        message: String,
+    },
     /// It will not get there by itself.
-    Failed { message: String },
+    Failed {
+        /// What is wrong.
+        message: String,
+    },
 }
 
 impl Health {

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// Why a string is not the identifier it was meant to be.
+#[allow(
+    missing_docs,
+    reason = "the message of each variant is its documentation"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIdError {
     #[error(

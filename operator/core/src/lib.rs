@@ -14,7 +14,8 @@
 //! - [`quorum`]: who should vote.
 //! - [`slice`]: what one member gets to see of it.
 //! - [`health`]: how a host's objects are doing.
-//! - [`invariants`]: what must hold after every step.
+
+#![warn(missing_docs)]
 
 pub mod chain;
 pub mod command;

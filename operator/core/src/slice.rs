@@ -235,13 +235,21 @@ impl<K: Ord + Clone, V: PartialEq + Clone> TableDifference<K, V> {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum SliceUpdate {
     /// The whole slice: always the first update of a stream.
-    Whole { slice: Box<Slice> },
+    Whole {
+        /// The slice.
+        slice: Box<Slice>,
+    },
     /// What changed since the last update of the same stream.
     Difference {
+        /// The ledger and its voters, whole.
         federation: FederationView,
+        /// Changes of the member list.
         members: TableDifference<MemberName, MemberView>,
+        /// Changes of what this member runs.
         placements: TableDifference<WorkloadKey, AssignedPlacement>,
+        /// Changes of what it has to remove.
         removals: TableDifference<WorkloadKey, Epoch>,
+        /// Changes of its owner's workloads.
         workloads: TableDifference<WorkloadKey, OwnedWorkload>,
     },
 }

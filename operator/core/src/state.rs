@@ -4,12 +4,15 @@
 //! entry: no clock, no randomness, no iteration order that a replica could see differently. A command that breaks a
 //! rule changes nothing but its issuer's sequence number, and its outcome says which rule.
 //!
-//! The rules themselves are in `state/`: `membership` (who is in, who votes, who is alive), `workloads` (what is wanted)
-//! and `placements` (what runs where). The table of *who may ask what* is `State::authorize`.
+//! In `state/`:
+//!
+//! - `rows`: what the tables hold. `outcome`: what came of a command.
+//! - `authorize`: the table of *who may ask what*.
+//! - `membership` (who is in, who votes, who is alive), `workloads` (what is wanted) and `placements` (what runs where): the
+//!   rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::Duration,
 };
 
@@ -18,25 +21,24 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     chain::{self, Link},
-    command::{Attributes, Command, Lane, SignedCommand, VerifyError},
-    grant::Grant,
-    id::{
-        Digest, Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey,
-        WorkloadKey,
-    },
-    reason::Reason,
+    command::{Command, Lane, SignedCommand},
+    id::{Digest, Epoch, FederationId, MemberName, NodeId, OwnerName, PublicKey, WorkloadKey},
     timings::Timings,
-    workload::WorkloadSpec,
 };
 
+mod authorize;
 mod membership;
+mod outcome;
 mod placements;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod workloads;
 
 pub use membership::FOUNDER_NODE;
+pub use outcome::{Outcome, Rejection};
 pub use placements::MAX_PLAN_ROWS;
+pub use rows::{Counter, Invitation, Issuer, Lease, Member, Placement, Seat, Workload};
 
 /// Everything the federation has decided, after the entry at `index`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,268 +74,6 @@ pub struct State {
     pub removals: BTreeMap<MemberName, BTreeMap<WorkloadKey, Epoch>>,
 }
 
-/// An issuer's numbering.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Issuer {
-    /// The lane of the member.
-    pub member: Counter,
-    /// The lane of the leader.
-    pub leader: Counter,
-}
-
-/// How far one lane has counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Counter {
-    /// The last number applied.
-    pub sequence: u64,
-    /// What was asked under that number. Another command under the same number is no retry, and must not be told that
-    /// it was accepted.
-    pub asked: Option<Digest>,
-    /// What came of it, so that a retry of unknown outcome gets the answer it missed.
-    pub outcome: Option<Outcome>,
-}
-
-/// One cluster of the federation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Member {
-    /// Whose cluster it is.
-    pub owner: OwnerName,
-    /// What it is.
-    pub key: PublicKey,
-    /// Who let it in; `None` for the founder.
-    pub sponsor: Option<MemberName>,
-    /// Its owner's description of it.
-    pub attributes: Attributes,
-    /// The version of its operator; empty until it has told.
-    #[serde(default)]
-    pub version: String,
-    /// What its owner lets others run there.
-    pub grants: Vec<Grant>,
-    /// Its seat in the Raft group, where it offered to vote.
-    pub seat: Option<Seat>,
-    /// Its right to run what it was given.
-    pub lease: Lease,
-    /// When anything above last changed; plans are decided on it.
-    pub generation: Generation,
-}
-
-/// A member's offer to vote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Seat {
-    /// The log index of the offer.
-    pub node: NodeId,
-    /// Where other voters reach it: `HOST:PORT`.
-    pub address: String,
-}
-
-/// A member's right to run what it was given. The epoch is the index of the entry that gave or took it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Lease {
-    /// Renewed by heartbeats, which never enter the log.
-    Held { epoch: Epoch },
-    /// Expired by agreement. `fenced` once enough time has passed that even a member cut off has stopped its `Single`s.
-    Lost { epoch: Epoch, fenced: bool },
-    /// Put out for good. `fenced` as above.
-    Revoked { epoch: Epoch, fenced: bool },
-}
-
-impl Lease {
-    /// The fencing token of this lease.
-    #[must_use]
-    pub fn epoch(self) -> Epoch {
-        match self {
-            Self::Held { epoch } | Self::Lost { epoch, .. } | Self::Revoked { epoch, .. } => epoch,
-        }
-    }
-
-    /// Whether the member may be given work.
-    #[must_use]
-    pub fn is_held(self) -> bool {
-        matches!(self, Self::Held { .. })
-    }
-
-    /// Whether the member was revoked for good.
-    #[must_use]
-    pub fn is_revoked(self) -> bool {
-        matches!(self, Self::Revoked { .. })
-    }
-
-    /// Whether it is certain that nothing with a `Single` promise runs there any more, without the member's word.
-    #[must_use]
-    pub fn is_fenced(self) -> bool {
-        matches!(
-            self,
-            Self::Lost { fenced: true, .. } | Self::Revoked { fenced: true, .. }
-        )
-    }
-}
-
-/// An invitation not yet used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Invitation {
-    /// Who answers for the newcomer.
-    pub sponsor: MemberName,
-    /// The owner the newcomer must be of.
-    pub owner: OwnerName,
-    /// Milliseconds since 1970.
-    pub expires_ms: u64,
-}
-
-/// What an owner wants.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(
-    rename_all = "camelCase",
-    try_from = "StoredWorkload",
-    into = "StoredWorkload"
-)]
-pub struct Workload {
-    /// The command that last changed it, with its author's signature: what a host verifies before it runs anything.
-    pub proof: Arc<SignedCommand>,
-    /// What `proof` asks for.
-    pub spec: Arc<WorkloadSpec>,
-    /// The member whose API server received the last change.
-    pub home: MemberName,
-    /// When it last changed.
-    pub generation: Generation,
-    /// Set when its owner wants it gone; the row goes when the last host has confirmed.
-    pub removed: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct StoredWorkload {
-    proof: Arc<SignedCommand>,
-    home: MemberName,
-    generation: Generation,
-    removed: bool,
-}
-
-impl From<Workload> for StoredWorkload {
-    fn from(
-        Workload {
-            proof,
-            spec: _,
-            home,
-            generation,
-            removed,
-        }: Workload,
-    ) -> Self {
-        Self {
-            proof,
-            home,
-            generation,
-            removed,
-        }
-    }
-}
-
-impl TryFrom<StoredWorkload> for Workload {
-    type Error = String;
-    fn try_from(
-        StoredWorkload {
-            proof,
-            home,
-            generation,
-            removed,
-        }: StoredWorkload,
-    ) -> Result<Self, String> {
-        match proof.read().map_err(|error| error.to_string())? {
-            Command::PutWorkload { spec, .. } => Ok(Self {
-                proof,
-                spec: Arc::new(spec),
-                home,
-                generation,
-                removed,
-            }),
-            other => Err(format!(
-                "the proof of a workload must be a PutWorkload, not {other:?}"
-            )),
-        }
-    }
-}
-
-/// One decided row: this member runs so many replicas.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Placement {
-    /// How many.
-    pub replicas: u32,
-    /// The fencing token: a host refuses a lower one than the last it applied.
-    pub epoch: Epoch,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// What came of a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Outcome {
-    /// It is done. `index` is the log index of the entry that did it, which is also the epoch, generation or node id it
-    /// allocated. Where nothing had to change, that is an earlier entry: a workload put again as it is keeps its
-    /// generation.
-    Accepted { index: u64 },
-    /// It changed nothing.
-    Rejected { rejection: Rejection },
-}
-
-/// Why a command changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Rejection {
-    #[error("the command is not acceptable: {reason}")]
-    Unverified { reason: String },
-    #[error("number {given} is not the next: the issuer is at {last}")]
-    OutOfSequence { given: u64, last: u64 },
-    #[error("the issuer with key {key} is not a member of this federation")]
-    NotAMember { key: String },
-    #[error("member '{member}' was revoked")]
-    Revoked { member: MemberName },
-    #[error("{what} may be asked only by {by}")]
-    NotPermitted { what: String, by: String },
-    #[error("a federation is founded once")]
-    AlreadyFounded,
-    #[error("the invitation is unknown or was used before; ask a member for a new one")]
-    UnknownInvitation,
-    #[error("the invitation has expired; ask a member for a new one")]
-    ExpiredInvitation,
-    #[error("the invitation is for owner '{invited}', not '{given}'")]
-    InvitedAnother {
-        invited: OwnerName,
-        given: OwnerName,
-    },
-    #[error("the name '{name}' is taken; choose another")]
-    NameTaken { name: MemberName },
-    #[error(
-        "the workload changed meanwhile: this edit was made on generation {base}, the current one is {current}"
-    )]
-    Conflict {
-        base: Generation,
-        current: Generation,
-    },
-    #[error("the workload is being removed; wait until it is gone")]
-    BeingRemoved,
-    #[error("there is no such {what}")]
-    NotFound { what: String },
-    #[error("{reason}")]
-    Invalid { reason: String },
-    #[error("{what}: at most {most} are kept; remove some first")]
-    TooMany { what: String, most: usize },
-}
-
-impl From<VerifyError> for Rejection {
-    fn from(error: VerifyError) -> Self {
-        Self::Unverified {
-            reason: error.to_string(),
-        }
-    }
-}
-
 /// What the state machine sees of a log entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Entry<'a> {
@@ -343,7 +83,9 @@ pub enum Entry<'a> {
     Membership(&'a [Vec<NodeId>]),
     /// A command with the wall clock of the leader that took it in.
     Command {
+        /// Milliseconds since 1970.
         time_ms: u64,
+        /// As it was signed.
         command: &'a SignedCommand,
     },
 }
@@ -398,15 +140,15 @@ impl State {
     }
 
     fn decide(&mut self, index: u64, signed: &SignedCommand) -> Outcome {
-        match self.admit_to_rules(signed) {
-            Err(Refused::Repeated(outcome)) => outcome,
-            Err(Refused::Rejected(rejection)) => Outcome::Rejected { rejection },
-            Ok(command) => {
+        match self.check_envelope(signed) {
+            Ok(Admission::Repeated(outcome)) => outcome,
+            Err(rejection) => Outcome::Rejected { rejection },
+            Ok(Admission::Next(command)) => {
                 let outcome = match self.execute(index, signed, command) {
                     Ok(index) => Outcome::Accepted { index },
                     Err(rejection) => Outcome::Rejected { rejection },
                 };
-                // A stranger's refused command leaves no trace: otherwise strangers could fill the table of issuers.
+                // A stranger's rejected command leaves no trace: otherwise strangers could fill the table of issuers.
                 if self.member_of(&signed.issuer).is_some() {
                     let issuer = self.issuers.entry(signed.issuer).or_default();
                     *issuer.counter(signed.lane) = Counter {
@@ -421,17 +163,16 @@ impl State {
     }
 
     /// Signature and sequence: everything that must hold before any rule looks at the command.
-    fn admit_to_rules(&self, signed: &SignedCommand) -> Result<Command, Refused> {
+    fn check_envelope(&self, signed: &SignedCommand) -> Result<Admission, Rejection> {
         let federation = match (self.federation, signed.read()) {
             (Some(federation), _) | (None, Ok(Command::Found { federation, .. })) => federation,
             (None, _) => {
                 return Err(Rejection::NotFound {
                     what: "federation".into(),
-                }
-                .into());
+                });
             }
         };
-        let command = signed.verify(&federation).map_err(Rejection::from)?;
+        let command = signed.verify(&federation)?;
         let start = Counter::default();
         let last = self
             .issuers
@@ -441,16 +182,15 @@ impl State {
             Some(outcome)
                 if signed.sequence == last.sequence && last.asked == Some(asked(signed)) =>
             {
-                Err(Refused::Repeated(outcome.clone()))
+                Ok(Admission::Repeated(outcome.clone()))
             }
             _ if last.sequence.checked_add(1) != Some(signed.sequence) => {
                 Err(Rejection::OutOfSequence {
                     given: signed.sequence,
                     last: last.sequence,
-                }
-                .into())
+                })
             }
-            _ => Ok(command),
+            _ => Ok(Admission::Next(command)),
         }
     }
 
@@ -510,73 +250,6 @@ impl State {
         .map(|()| index)
     }
 
-    /// Who may ask what. Returns the member that asks.
-    fn authorize(
-        &self,
-        signed: &SignedCommand,
-        command: &Command,
-    ) -> Result<MemberName, Rejection> {
-        let Some((name, member)) = self.member_of(&signed.issuer) else {
-            return Err(Rejection::NotAMember {
-                key: signed.issuer.short(),
-            });
-        };
-        if member.lease.is_revoked() {
-            return Err(Rejection::Revoked {
-                member: name.clone(),
-            });
-        }
-        let votes = self.is_voter(member);
-        let (may, what, by) = match command {
-            Command::PutWorkload { key, .. } | Command::RemoveWorkload { key } => (
-                key.owner == member.owner,
-                format!("workload '{key}'"),
-                format!("members of owner '{}'", key.owner),
-            ),
-            // An owner is vouched for by its own: only its members can bring in more of it.
-            Command::Invite { owner, .. } => (
-                member.owner == *owner || !self.is_known_owner(owner),
-                format!("an invitation for owner '{owner}'"),
-                format!("members of owner '{owner}', because it is in the federation already"),
-            ),
-            Command::Revoke { member: revoked } => {
-                let row = self.members.get(revoked);
-                let may = row.is_some_and(|row| {
-                    row.owner == member.owner || row.sponsor.as_ref() == Some(name)
-                });
-                (
-                    may,
-                    format!("the removal of '{revoked}'"),
-                    "its owner's members or its sponsor".to_owned(),
-                )
-            }
-            // Until a majority of owners can approve it, it is for those who founded the federation with its first timings.
-            Command::SetTimings { .. } => (
-                self.founder()
-                    .is_some_and(|founder| founder.owner == member.owner),
-                "a change of the federation's timings".to_owned(),
-                "members of the owner that founded it".to_owned(),
-            ),
-            Command::ExpireLeases { .. }
-            | Command::RenewLeases { .. }
-            | Command::Fence { .. }
-            | Command::Assign { .. } => {
-                (votes, "a leader's decision".to_owned(), "voters".to_owned())
-            }
-            Command::Found { .. }
-            | Command::Admit { .. }
-            | Command::Describe { .. }
-            | Command::Volunteer { .. }
-            | Command::PublishGrants { .. }
-            | Command::ConfirmRemoval { .. } => (true, String::new(), String::new()),
-        };
-        if may {
-            Ok(name.clone())
-        } else {
-            Err(Rejection::NotPermitted { what, by })
-        }
-    }
-
     /// The longest lease that may still be running somewhere.
     #[must_use]
     pub fn longest_lease(&self) -> Duration {
@@ -618,33 +291,12 @@ impl State {
     }
 }
 
-impl Issuer {
-    /// The counter of `lane`.
-    #[must_use]
-    pub fn lane(&self, lane: Lane) -> &Counter {
-        match lane {
-            Lane::Member => &self.member,
-            Lane::Leader => &self.leader,
-        }
-    }
-
-    fn counter(&mut self, lane: Lane) -> &mut Counter {
-        match lane {
-            Lane::Member => &mut self.member,
-            Lane::Leader => &mut self.leader,
-        }
-    }
-}
-
-enum Refused {
+/// What is to be done with a command whose signature and number hold.
+enum Admission {
+    /// It is the next of its issuer: the rules look at it.
+    Next(Command),
+    /// It was applied before: the answer is the one it had.
     Repeated(Outcome),
-    Rejected(Rejection),
-}
-
-impl From<Rejection> for Refused {
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
-    }
 }
 
 /// What a command asks, for telling a retry from another command under the same number.

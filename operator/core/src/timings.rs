@@ -28,6 +28,10 @@ const LONGEST_LEASE_MS: u64 = 3_600_000;
 const SHORTEST_HEARTBEAT_MS: u64 = 50;
 
 /// Why timings are not acceptable.
+#[allow(
+    missing_docs,
+    reason = "the message of each variant is its documentation"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TimingsError {
     #[error("the lease must be {SHORTEST_LEASE_MS} ms to {LONGEST_LEASE_MS} ms, not {0} ms")]

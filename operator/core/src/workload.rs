@@ -134,6 +134,10 @@ impl Manifest {
 }
 
 /// Why a manifest or a specification is refused before it reaches the ledger.
+#[allow(
+    missing_docs,
+    reason = "the message of each variant is its documentation"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     #[error("a manifest must have `{field}`, a non-empty string")]

@@ -1,6 +1,6 @@
 //! What the local API server holds of Hanse's own kinds, each kept by one watch that everyone shares.
 
-use hanse_crds::{FederatedWorkload, HostingPolicy, Member};
+use hanse_crds::{FederatedWorkload, Federation, HostingPolicy, Member};
 use kube::{Api, core::DeserializeGuard, runtime::watcher};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ pub struct Local {
     pub(crate) workloads: Watched<FederatedWorkload>,
     pub(crate) members: Watched<Member>,
     pub(crate) policies: Watched<HostingPolicy>,
+    pub(crate) federations: Watched<Federation>,
 }
 
 impl Local {
@@ -23,6 +24,7 @@ impl Local {
             keep(&self.workloads, Api::all(client()), stop),
             keep(&self.members, Api::all(client()), stop),
             keep(&self.policies, Api::all(client()), stop),
+            keep(&self.federations, Api::all(client()), stop),
         );
     }
 }

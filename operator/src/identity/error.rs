@@ -1,8 +1,8 @@
-//! What can be wrong with the files that say who this member is.
+//! Errors of the files that hold the identity of this member.
 
 use std::{io, path::PathBuf};
 
-/// Why the member cannot say who it is, or to which federation it belongs.
+/// Why the key or the membership of this member cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     #[error("failed to read {}: check that it exists and belongs to the operator's user", path.display())]

@@ -1,4 +1,4 @@
-//! Small files that are either the old or the new ones, never half of each, and readable by nobody else.
+//! Small files that are replaced atomically and that only the operator's user can read.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -9,10 +9,11 @@ use std::{
 
 use super::error::IdentityError;
 
-/// Read and written by the owner, nothing for anyone else.
+/// Readable and writable by the user who owns the file only.
 const PRIVATE: u32 = 0o600;
 
-/// Replaces `path` by `content` in one step that survives a crash: written aside, synced, renamed, directory synced.
+/// Replaces `path` by `content` in one step that survives a crash: a second file is written, synced and renamed, then
+/// the directory is synced.
 pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
     replace(path, content).map_err(|source| IdentityError::Write {
         path: path.to_owned(),
@@ -23,7 +24,7 @@ pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
     let aside = path.with_extension("new");
-    // What a crash left behind may have any mode: only a file created here has ours from its first byte.
+    // A file left over from a crash may have any mode: only a file created here has the right one from its first byte.
     match fs::remove_file(&aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Err(_) | Ok(()) => {}
@@ -39,7 +40,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The text of `path`, or `None` where there is no such file.
+/// The text of `path`, or `None` if there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -53,8 +54,9 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
 
 /// Like [`read`], for a file that holds a secret: refuses one that others can read.
 ///
-/// Bits of the group are taken away instead of refused: a kubelet that mounts a volume with an `fsGroup` adds them to
-/// every file at every start, and the group there is the pod's own. Others' bits come from a person or a bad copy.
+/// Permissions of the group are removed, and are no error: a kubelet that mounts a volume with an `fsGroup` adds them
+/// to every file at every start, and that group is the pod's own. Permissions of others come from a person or a bad
+/// copy.
 pub(super) fn read_private(path: &Path) -> Result<Option<String>, IdentityError> {
     let mode = match fs::metadata(path) {
         Ok(metadata) => metadata.permissions().mode() & 0o777,

@@ -1,4 +1,4 @@
-//! What a member remembers of its federation between two starts.
+//! What a member stores about its federation between two starts.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 use super::{error::IdentityError, file};
 use crate::peer::Peer;
 
-/// The file in the data directory that holds it.
+/// The file in the data directory that holds the membership.
 const FILE: &str = "membership.json";
 
-/// The version of the file's format this operator writes and reads.
+/// The version of the file format that this operator writes and reads.
 const VERSION: u64 = 1;
 
-/// Which federation this member belongs to, as what, and whom it may dial to find it again.
+/// The federation of this member, its name and owner in it, and the voters it may dial after a restart.
 ///
-/// Written when the member enters and whenever the voters change, so that a member that was away while every voter it
-/// once knew was replaced one after the other is the only one that cannot find back.
+/// Written when the member enters and whenever the voters change. So a member fails to reconnect only if every voter in
+/// the file was replaced while it was away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Membership {
@@ -30,11 +30,11 @@ pub struct Membership {
     pub name: MemberName,
     /// This member's owner.
     pub owner: OwnerName,
-    /// Set until the first entry of a federation founded here is committed. A member that lost its ledger afterwards must
-    /// never found the same federation a second time.
+    /// True until the first entry of a federation founded here is committed. A member that loses its ledger afterwards
+    /// must never found the same federation a second time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub founding: bool,
-    /// The federation's timings as last seen, so that a restart dials as patiently as the others.
+    /// The federation's timings as last seen, so that the first dial after a restart uses the federation's timeouts.
     #[serde(default)]
     pub timings: Timings,
     /// The voters as last seen.
@@ -54,7 +54,7 @@ struct Versioned<'a> {
 }
 
 impl Membership {
-    /// The membership remembered in `directory`, or `None` where the member has not entered a federation yet.
+    /// The membership stored in `directory`, or `None` if the member has not entered a federation yet.
     pub fn read(directory: &Path) -> Result<Option<Self>, IdentityError> {
         let path = directory.join(FILE);
         let Some(text) = file::read(&path)? else {
@@ -75,7 +75,7 @@ impl Membership {
         serde_json::from_str(&text).map(Some).map_err(malformed)
     }
 
-    /// Remembers this in `directory`, in place of what was remembered before. On disk when it returns.
+    /// Stores this in `directory`, in place of the previous membership. On disk when it returns.
     pub fn write(&self, directory: &Path) -> Result<(), IdentityError> {
         let path = directory.join(FILE);
         let versioned = Versioned {

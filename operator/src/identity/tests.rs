@@ -1,4 +1,4 @@
-//! What a data directory says about its member, whole or damaged.
+//! Reading and writing the files of a data directory, intact and damaged.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +17,7 @@ use crate::peer::Peer;
 
 const MEMBERSHIP_FILE: &str = "membership.json";
 
-/// The seed of the key that the directory holds, or gets if it holds none.
+/// The seed of the key that the directory holds, or that is written if it holds none.
 fn opened(directory: &TempDir, seed: u8) -> Result<[u8; 32], String> {
     open_key(directory.path(), || [seed; 32])
         .map(|key| key.seed())
@@ -42,7 +42,7 @@ fn membership() -> Membership {
     }
 }
 
-/// What is wrong with a membership file of this content.
+/// The error of reading a membership file of this content.
 fn membership_refused(content: &str) -> String {
     let directory = tempdir().unwrap();
     let path = directory.path().join(MEMBERSHIP_FILE);
@@ -52,7 +52,7 @@ fn membership_refused(content: &str) -> String {
 }
 
 #[test]
-fn a_key_is_made_once_and_found_again() {
+fn a_key_is_generated_once_and_read_afterwards() {
     let directory = tempdir().unwrap();
     assert_eq!(opened(&directory, 1), Ok([1; 32]));
     assert_eq!(opened(&directory, 2), Ok([1; 32]));
@@ -93,7 +93,7 @@ fn a_key_that_others_can_read_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn what_the_group_may_do_with_a_key_is_taken_away() {
+fn the_permissions_of_the_group_on_a_key_are_removed() {
     for group in [0o640, 0o660, 0o610] {
         let directory = tempdir().unwrap();
         opened(&directory, 1).unwrap();
@@ -151,7 +151,7 @@ fn a_key_file_that_is_no_text_is_an_error_and_never_a_new_key() {
 }
 
 #[test]
-fn what_a_crash_left_beside_the_files_does_not_matter() {
+fn files_left_over_from_a_crash_are_replaced() {
     let directory = tempdir().unwrap();
     for left_over in ["member.new", "membership.new"] {
         let path = directory.path().join(left_over);
@@ -176,7 +176,7 @@ fn what_a_crash_left_beside_the_files_does_not_matter() {
 }
 
 #[test]
-fn a_membership_reads_back_and_the_last_one_written_counts() {
+fn the_last_membership_written_is_read_back() {
     let directory = tempdir().unwrap();
     assert_eq!(Membership::read(directory.path()).unwrap(), None);
     let founding = Membership {
@@ -191,7 +191,7 @@ fn a_membership_reads_back_and_the_last_one_written_counts() {
 }
 
 #[test]
-fn a_membership_written_before_there_were_timings_has_the_default_ones() {
+fn a_membership_without_timings_has_the_default_ones() {
     let directory = tempdir().unwrap();
     let content = r#"{"v": 1, "federation": "07070707070707070707070707070707", "name": "acme-1", "owner": "acme", "voters": []}"#;
     fs::write(directory.path().join(MEMBERSHIP_FILE), content).unwrap();
@@ -205,7 +205,7 @@ fn a_membership_written_before_there_were_timings_has_the_default_ones() {
 
 #[test]
 fn a_membership_of_another_version_is_refused() {
-    // Whatever else a later version may have changed.
+    // A later version may change any other field.
     for content in [r#"{"v": 2}"#, r#"{"v": 2, "federation": 7}"#] {
         assert_eq!(
             membership_refused(content),

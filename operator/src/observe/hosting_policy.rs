@@ -2,7 +2,7 @@
 //!
 //! The grants of all `HostingPolicy` objects, in the order of their names, go two ways: at once to the host's own
 //! enforcement ([`Terms`](super::Terms)), and through the ledger to the planner. The first never waits for the second.
-//! Before the watch has read the first list there are no grants to speak of: neither way hears anything.
+//! Until the watch has read the first list neither receives any.
 
 use std::sync::Arc;
 
@@ -62,22 +62,52 @@ async fn collect(
     }
 }
 
-fn all_grants(policies: &Watched<HostingPolicy>) -> Vec<Grant> {
+/// One grant of one policy.
+pub(crate) struct NamedGrant {
+    /// The name of the `HostingPolicy`.
+    pub(crate) policy: String,
+    /// The name of the grant in it.
+    pub(crate) name: String,
+    pub(crate) grant: Grant,
+}
+
+/// All grants of this cluster, in the order in which they are asked: by the names of the policies, and in each as written. A
+/// policy that cannot be read grants nothing.
+pub(crate) fn named_grants(policies: &Watched<HostingPolicy>) -> Vec<NamedGrant> {
     let mut all = Vec::new();
     for ((_, name), policy) in policies.all() {
-        let grants =
-            policy.and_then(|policy| grants_of(&policy).map_err(|error| error.to_string()));
-        match grants {
-            Ok(grants) => all.extend(grants),
-            // A policy that is half understood consents to nothing.
-            Err(error) => tracing::warn!(
+        let Ok(policy) = policy else { continue };
+        let Ok(grants) = grants_of(&policy) else {
+            continue;
+        };
+        let names = policy.spec.grants.iter().map(|grant| grant.name.clone());
+        all.extend(
+            grants
+                .into_iter()
+                .zip(names)
+                .map(|(grant, grant_name)| NamedGrant {
+                    policy: name.clone(),
+                    name: grant_name,
+                    grant,
+                }),
+        );
+    }
+    all
+}
+
+fn all_grants(policies: &Watched<HostingPolicy>) -> Vec<Grant> {
+    for ((_, name), policy) in policies.all() {
+        let read = policy.and_then(|policy| grants_of(&policy).map_err(|error| error.to_string()));
+        if let Err(error) = read {
+            tracing::warn!(
                 policy = name,
                 error,
                 "the policy cannot be read and grants nothing"
-            ),
+            );
         }
     }
-    all
+    let named = named_grants(policies).into_iter();
+    named.map(|named| named.grant).collect()
 }
 
 async fn publish(
@@ -119,6 +149,7 @@ pub(crate) fn grants_of(policy: &HostingPolicy) -> Result<Vec<Grant>, ParseIdErr
 
 fn grant_of(written: &WrittenGrant) -> Result<Grant, ParseIdError> {
     let WrittenGrant {
+        name: _,
         owner,
         namespaces,
         kinds,
@@ -165,6 +196,7 @@ mod tests {
 
     fn policy(owner: &str, namespaces: &[&str], namespace: Option<&str>) -> HostingPolicy {
         let grant = WrittenGrant {
+            name: "guests".into(),
             owner: owner.into(),
             namespaces: namespaces.iter().map(ToString::to_string).collect(),
             kinds: vec![GrantedKind {

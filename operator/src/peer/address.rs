@@ -1,4 +1,4 @@
-//! Where a peer is reached, which key it must prove, and the key that a caller has proved.
+//! The address and the key of a peer, and the proven key of a caller.
 
 use std::fmt;
 
@@ -8,16 +8,16 @@ use tonic::Status;
 
 use super::proto::federation as proto;
 
-/// The largest message either side takes: a whole slice of 10,000 workloads of 5 KiB. A larger one ends its stream.
+/// The largest message either side accepts: a whole slice of 10,000 workloads of 5 KiB. A larger one ends its stream.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
-/// Where a peer is reached, and the key it must prove.
+/// The address of a peer, and the key it must prove.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Peer {
     /// `host:port`.
     pub address: String,
-    /// Whoever cannot prove this key is not the peer.
+    /// The peer's key. A connection to a server with another key fails.
     pub key: PublicKey,
 }
 
@@ -36,7 +36,7 @@ impl From<Peer> for proto::Peer {
     }
 }
 
-/// A peer on the wire whose key is not 32 bytes long.
+/// A received peer whose key is not 32 bytes long.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the key of peer '{address}' has {bytes} bytes instead of 32")]
 pub struct MalformedPeer {
@@ -61,7 +61,7 @@ impl TryFrom<proto::Peer> for Peer {
     }
 }
 
-/// The extension every served request carries: the key its caller proved. Says who is asking, not what it may have.
+/// The extension every served request carries: the key its caller proved. It identifies the caller; it grants nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerKey(pub PublicKey);
 

@@ -1,11 +1,11 @@
 //! Dialling peers: one connection per peer, pinned to its key, opened when first used and again whenever it is lost.
 //!
-//! A peer that vanishes without a word is noticed by keepalive within three fifths of a lease: the calls under way fail,
-//! and the next call dials again, which fails in turn within as long ([`Timings`]). So a member whose voter is gone has
-//! time to find another one.
+//! When a peer stops answering without closing its connection, keepalive detects it within three fifths of a lease: the
+//! calls under way fail. The next call dials again, and fails within the same time ([`Timings`]). So a member whose
+//! voter is gone has time to attach to another one.
 //!
-//! Nothing is retried here. A call on a channel that cannot connect fails with `Unavailable` and says why; who calls in a
-//! loop brings the pause.
+//! Nothing is retried here. A call on a channel that cannot connect fails with `Unavailable` and the reason. A caller
+//! that retries in a loop must pause between attempts.
 
 use std::{
     collections::BTreeMap,
@@ -37,10 +37,10 @@ use super::{
     tls::{self, WrongKey},
 };
 
-/// Channels kept. There are at most seven voters; the rest is for those that were, and for invitations.
+/// Channels kept. There are at most seven voters; the rest is for former voters and for the voters in invitations.
 const MAX_CHANNELS: usize = 64;
 
-/// What requests carry where HTTP wants a host. The connector knows the address, and nobody reads this.
+/// The host that HTTP requires in a request. The connector dials the peer's address instead; nothing reads this.
 const ORIGIN: &str = "https://hanse.peer";
 
 /// Why a peer could not be dialled.
@@ -50,17 +50,17 @@ pub enum DialError {
     Unreachable { address: String, cause: io::Error },
     #[error("{address} did not answer within {within:?}")]
     Silent { address: String, within: Duration },
-    #[error("{address} is not who it should be: {cause}")]
+    #[error("{address} presented the wrong key: {cause}")]
     WrongKey { address: String, cause: WrongKey },
-    #[error("{address} does not speak as a peer: {cause}")]
+    #[error("the TLS handshake with {address} failed: {cause}")]
     Handshake { address: String, cause: io::Error },
     #[error("failed to configure TLS: {0}")]
     Configure(rustls::Error),
-    #[error("{address} was forgotten: take a new channel to talk to it again")]
+    #[error("the channel to {address} was closed: take a new one to connect again")]
     Forgotten { address: String },
 }
 
-/// The peers this operator talks to.
+/// The channels to the peers that this operator calls.
 pub struct Peers {
     credentials: Arc<Credentials>,
     network: Arc<dyn Network>,
@@ -70,7 +70,7 @@ pub struct Peers {
 
 #[derive(Default)]
 struct Channels {
-    /// Counts up with every use; the smallest is the longest unused.
+    /// Incremented with every use; the entry with the smallest number is the least recently used.
     uses: u64,
     open: BTreeMap<Peer, Entry>,
 }
@@ -82,7 +82,7 @@ struct Entry {
 }
 
 impl Peers {
-    /// Peers as `credentials` sees them through `network`.
+    /// No channels yet. They will authenticate with `credentials` and connect through `network`.
     #[must_use]
     pub fn new(credentials: Arc<Credentials>, network: Arc<dyn Network>) -> Self {
         Self {
@@ -93,7 +93,8 @@ impl Peers {
         }
     }
 
-    /// Channels asked for from now on are watched as the federation's timings ask; those handed out stay as they are.
+    /// Channels returned from now on use the keepalive and dial timeouts of `timings`; those returned before keep
+    /// theirs.
     pub fn follow(&self, timings: Timings) {
         if std::mem::replace(&mut *self.timings.lock(), timings) != timings {
             self.lock().open.clear();
@@ -103,8 +104,8 @@ impl Peers {
     /// The channel to `peer`, connected when first used. Cheap: the same peer gets the same connection. Has to be called
     /// within a tokio runtime.
     ///
-    /// When 64 channels are kept, the longest unused is let go of: it stays open for those who still hold it, and
-    /// [`forget`](Self::forget) no longer reaches it.
+    /// When 64 channels are kept, the least recently used is dropped: it stays open for callers that still hold it, and
+    /// [`forget`](Self::forget) no longer closes it.
     pub fn channel(&self, peer: &Peer) -> Channel {
         let mut channels = self.lock();
         channels.uses += 1;
@@ -130,8 +131,7 @@ impl Peers {
         channel
     }
 
-    /// Cuts the connection to `peer`. Calls on channels that were handed out fail from now on; a channel asked for anew
-    /// dials anew.
+    /// Closes the connection to `peer`. Calls on channels returned before fail from now on; a new channel dials again.
     pub fn forget(&self, peer: &Peer) {
         if let Some(entry) = self.lock().open.remove(peer) {
             entry.forgotten.cancel();
@@ -146,7 +146,7 @@ impl Peers {
             credentials: Arc::clone(&self.credentials),
             network: Arc::clone(&self.network),
             forgotten: forgotten.clone(),
-            standing: Mutex::default(),
+            last_dial: Mutex::default(),
         });
         Endpoint::from_static(ORIGIN)
             .http2_keep_alive_interval(timings.keepalive_interval())
@@ -163,7 +163,7 @@ impl Peers {
     }
 }
 
-/// Opens the connections of one channel, one after the other, and says so in the log when something changes.
+/// Opens the connections of one channel, one after the other, and logs when the result of a dial changes.
 struct Dialler {
     peer: Peer,
     /// How long opening a connection may take, handshake included.
@@ -171,7 +171,7 @@ struct Dialler {
     credentials: Arc<Credentials>,
     network: Arc<dyn Network>,
     forgotten: CancellationToken,
-    standing: Mutex<LastDial>,
+    last_dial: Mutex<LastDial>,
 }
 
 /// How the last dial ended.
@@ -226,9 +226,9 @@ impl Dialler {
             })
     }
 
-    /// One line when the peer is lost or found, not one per attempt: a voter dials a dead one several times a second.
+    /// Logs when the result changes, not on every attempt: a voter dials a dead voter several times a second.
     fn log(&self, error: Option<&DialError>) {
-        let mut last = self.standing.lock();
+        let mut last = self.last_dial.lock();
         let now = error.map_or(LastDial::Connected, |error| LastDial::Failed {
             wrong_key: matches!(error, DialError::WrongKey { .. }),
         });
@@ -245,7 +245,7 @@ impl Dialler {
     }
 }
 
-/// A connection that fails as soon as its peer is forgotten.
+/// A connection that fails as soon as [`Peers::forget`] is called for its peer.
 struct Severable<S> {
     stream: S,
     severed: Pin<Box<WaitForCancellationFutureOwned>>,

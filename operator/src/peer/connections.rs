@@ -1,8 +1,8 @@
-//! Who may hold how many connections, and for how long.
+//! How many connections each key may hold, and for how long.
 //!
-//! TLS lets every key in, because a newcomer has to be able to ask. What keeps strangers from taking a voter's sockets away
-//! from its members is here: members and strangers have separate bounds, a stranger has to be done within
-//! [`STRANGER_LIMIT`], and a key that stops being a member's loses what it holds.
+//! TLS accepts every key, because a newcomer must be able to send its join request. So that strangers cannot use up the
+//! sockets that members need, members and strangers have separate limits, a stranger's connection is closed after
+//! [`STRANGER_LIMIT`], and the connections of a key are closed when it is no longer a member's.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,29 +17,30 @@ use tokio::sync::watch;
 /// Connections of members at once: each of some thousands of members attaches to one voter with one connection.
 pub const MAX_MEMBERS: usize = 4096;
 
-/// Connections of keys that are no member's. Only newcomers need them, for one call each.
+/// Connections of keys that belong to no member. Only newcomers need them, for one call each.
 pub const MAX_STRANGERS: usize = 256;
 
-/// Connections of one key. One is the rule; an operator that changes its address leaves others behind until keepalive
-/// finds them dead, and two replicas may overlap.
+/// Connections of one key. Normally there is one; an operator that changes its address leaves others open until
+/// keepalive closes them, and two replicas may overlap.
 pub const MAX_PER_KEY: usize = 16;
 
-/// How long a stranger may stay. Joining is one committed entry, a second at most; the rest is for a slow election.
+/// How long a stranger may stay connected. Joining is one committed entry, a second at most; the rest is for a slow
+/// election.
 pub const STRANGER_LIMIT: Duration = Duration::from_mins(1);
 
-/// The keys of the federation's members, as far as this operator's ledger goes. Whoever applies the ledger keeps it up to
-/// date; clones are the same set.
+/// The keys of the federation's members, as of the entries applied to this operator's ledger. The code that applies the
+/// ledger keeps it up to date; clones share one set.
 #[derive(Debug, Clone)]
 pub struct MemberKeys(watch::Sender<Arc<BTreeSet<PublicKey>>>);
 
 impl MemberKeys {
-    /// Starts with `keys`: those of the ledger on disk, or, for a newcomer, of the voters it was invited by.
+    /// Starts with `keys`: those of the ledger on disk, or, for a newcomer, of the voters in its invitation.
     #[must_use]
     pub fn new(keys: BTreeSet<PublicKey>) -> Self {
         Self(watch::Sender::new(Arc::new(keys)))
     }
 
-    /// Makes `keys` the members. Open connections of a key that was in the set and is no longer are cut.
+    /// Replaces the set by `keys`. Open connections of a key that is no longer in the set are closed.
     pub fn replace(&self, keys: BTreeSet<PublicKey>) {
         self.0.send_if_modified(|known| {
             let changed = **known != keys;
@@ -61,7 +62,7 @@ impl MemberKeys {
     }
 }
 
-/// Why a connection was not taken, or not kept.
+/// Why a connection was refused or closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlace {
     #[error("its key already holds {MAX_PER_KEY} connections")]
@@ -72,7 +73,7 @@ pub enum NoPlace {
     TooManyStrangers,
 }
 
-/// As what a key holds its connection.
+/// Whether a connection counts as a member's or as a stranger's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     Member,
@@ -89,7 +90,7 @@ impl Standing {
     }
 }
 
-/// The connections that are open.
+/// Counts the open connections.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Connections(Arc<Mutex<Count>>);
 
@@ -101,7 +102,7 @@ struct Count {
 }
 
 impl Connections {
-    /// A place for one more connection of `key`, held until dropped.
+    /// Counts one more connection of `key` until the returned place is dropped.
     pub(super) fn take(&self, key: PublicKey, standing: Standing) -> Result<Place, NoPlace> {
         let mut count = self.lock();
         if count.per_key.get(&key).is_some_and(|&n| n >= MAX_PER_KEY) {
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_cannot_take_the_places_of_members() {
+    fn strangers_cannot_use_up_the_connections_of_members() {
         let connections = Connections::default();
         let strangers: Vec<Place> = (0..MAX_STRANGERS)
             .map(|n| connections.take(key(n), Standing::Stranger).unwrap())
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promoted_stranger_makes_room_for_the_next() {
+    fn a_stranger_that_becomes_a_member_no_longer_counts_as_a_stranger() {
         let connections = Connections::default();
         let mut places: Vec<Place> = (0..MAX_STRANGERS)
             .map(|n| connections.take(key(n), Standing::Stranger).unwrap())

@@ -1,4 +1,4 @@
-//! What this member proves itself with: its private key, and the certificate that carries the public half.
+//! How this member authenticates: its private key, and the certificate that carries the public key.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use hanse_core::id::{PrivateKey, PublicKey};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// Why a key cannot be used for TLS. Neither happens with a key that was made here.
+/// Why a key cannot be used for TLS. Neither happens with a key that Hanse generated.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     #[error("failed to encode the member's key as PKCS#8")]
@@ -18,17 +18,17 @@ pub enum CredentialsError {
 
 /// The member's private key and the self-signed certificate made of it.
 ///
-/// The certificate is only the envelope TLS asks for: no name and no date in it means anything, and it is made afresh at
-/// every start. Peers look at the key alone.
+/// TLS requires the certificate as a container for the key. Its names and dates have no effect, and it is generated
+/// anew at every start. Peers check only the key.
 pub struct Credentials {
-    /// The key that this member is.
+    /// The key that identifies this member.
     pub key: PrivateKey,
     certificate: CertificateDer<'static>,
     pkcs8: PrivatePkcs8KeyDer<'static>,
 }
 
 impl Credentials {
-    /// The credentials of the member that `key` is.
+    /// The credentials of the member that `key` identifies.
     pub fn of(key: PrivateKey) -> Result<Self, CredentialsError> {
         let document = SigningKey::from_bytes(&key.seed())
             .to_pkcs8_der()
@@ -53,7 +53,7 @@ impl Credentials {
         })
     }
 
-    /// What others know this member by.
+    /// The key by which others identify this member.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         self.key.public()

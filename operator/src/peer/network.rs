@@ -1,4 +1,4 @@
-//! The one place sockets come from. Everything else takes a [`Network`], so that a simulator or a test can be the network.
+//! Opens every socket. Everything else takes a [`Network`], so that a simulator or a test can replace the network.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -9,42 +9,43 @@ use tokio::{
     time,
 };
 
-/// How long [`TcpNetwork`] waits for a name to resolve and a connection to open. A backstop: whoever has a lease to keep
-/// waits less (see [`super::client`]).
+/// How long [`TcpNetwork`] waits for a name to resolve and a connection to open. An upper bound: a client that must
+/// renew a lease sets a shorter one (see [`super::client`]).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes in order, in both directions.
+/// An ordered stream of bytes in both directions.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// Some network's connection.
+/// A connection of any network.
 pub type BoxedStream = Box<dyn ByteStream>;
 
-/// Where connections come from.
+/// Opens and accepts connections.
 pub trait Network: Send + Sync + 'static {
-    /// Takes connections at `address` (`host:port`; port 0 lets the network choose).
+    /// Accepts connections at `address` (`host:port`; port 0 lets the network choose).
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
 
-    /// Opens a connection to `address` (`host:port`). May take forever on a network that loses everything: the caller
-    /// bounds it.
+    /// Opens a connection to `address` (`host:port`). May never return on a network that drops everything: the caller
+    /// sets a timeout.
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<BoxedStream>>;
 }
 
-/// Connections that others open.
+/// Accepts the connections that others open.
 pub trait Listener: Send + 'static {
-    /// The next connection and the address it comes from, for logs. Loses none when the future is dropped unfinished.
+    /// The next connection and the address it comes from, for logs. Cancel-safe: no connection is lost when the future
+    /// is dropped.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxedStream, String)>>;
 
-    /// The address it listens at, with the port the network chose.
+    /// The address of the listener, with the port the network chose.
     fn local_address(&self) -> io::Result<String>;
 }
 
 /// The real network.
 #[derive(Debug, Clone, Default)]
 pub struct TcpNetwork {
-    /// Advertised address to the address to dial instead of it: for links that pass through something the peers do not
-    /// know of, such as a port forwarded by hand.
+    /// Maps an advertised address to the address to dial instead: for links through something that the advertised
+    /// address does not include, such as a manually forwarded port.
     pub via: BTreeMap<String, String>,
 }
 

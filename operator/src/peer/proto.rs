@@ -8,12 +8,12 @@
     reason = "generated code"
 )]
 
-/// What a member says to a voter.
+/// The messages between a member and a voter.
 pub mod federation {
     tonic::include_proto!("hanse.federation.v1");
 }
 
-/// What voters say to one another.
+/// The messages between voters.
 pub mod raft {
     tonic::include_proto!("hanse.raft.v1");
 }

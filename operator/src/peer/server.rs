@@ -1,15 +1,15 @@
-//! Accepting peers: a socket in, a proven key out, handed to every call made over it.
+//! Accepts connections of peers. TLS proves the caller's key, which is passed to every call over the connection.
 //!
 //! ```text
 //!   accept ─▶ handshake (own task, at most 10 s, at most 512 at once) ─▶ a place (`connections`) ─▶ HTTP/2
-//!                   │ warn, closed                                          │ warn, closed             │ cut when the key
-//!                   ▼                                                       ▼                          ▼ leaves the ledger
+//!                   │ warn, closed                                          │ warn, closed             │ closed when the
+//!                   ▼                                                       ▼                          ▼ key is removed
 //! ```
 //!
-//! At a bound the newest connection is closed at once: whoever dialled tries again, and accepting never stalls.
-//! Every task belongs to the future that [`serve`] returns: dropping it closes everything it ever opened. Calls end with the
-//! connection they came over. Deadlines of calls are the caller's: a caller that gives up resets its stream, and the call
-//! is dropped here.
+//! When a limit is reached, the newest connection is closed at once: the client retries, and accepting never blocks.
+//! Every task belongs to the future that [`serve`] returns: dropping it closes every connection. Calls end with their
+//! connection. The caller sets the deadline of a call: when it gives up, it resets its stream, and the call is dropped
+//! here.
 
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
@@ -38,31 +38,31 @@ use super::{
 /// How long a handshake may take: three round trips on the worst link, with room for a loaded machine.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Handshakes at once. Each costs one signature and one verification, well under a millisecond, so this many are a crowd
-/// of callers that say nothing.
+/// Handshakes at once. Each costs one signature and one verification, well under a millisecond, so this many are
+/// reached only when callers connect and send nothing.
 const MAX_HANDSHAKES: usize = 512;
 
 /// Calls at once over one connection: a voter relays the streams of all members attached to it over its one connection
 /// to the leader.
 const MAX_CALLS: u32 = 4096;
 
-/// A caller that has been silent for this long is asked whether it is there. Slower than the dialling side asks
-/// ([`super::client`]): here it only frees what a vanished caller held; leases are what notices a lost member.
+/// A ping is sent on a connection that has been idle for this long. Slower than the client's keepalive
+/// ([`super::client`]): here it only frees the resources of a vanished caller; leases detect a lost member.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause after a failed accept. It fails when descriptors run out, and would fail again at once.
+/// The pause after a failed accept. Accepting fails when file descriptors run out, and would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long open calls may take to end after a shutdown began. Streams that never end are cut by it.
+/// How long open calls may take to end after a shutdown began. Then every open stream is closed.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// At most this many lines about refused callers per [`REFUSALS_WINDOW`]: anyone can cause them.
-const REFUSALS_PER_WINDOW: u32 = 10;
-const REFUSALS_WINDOW: Duration = Duration::from_mins(1);
+/// At most this many log lines about closed connections per [`LOG_WINDOW`]: any caller can cause them.
+const LOG_LINES_PER_WINDOW: u32 = 10;
+const LOG_WINDOW: Duration = Duration::from_mins(1);
 
-/// Serves `routes` to whoever reaches `listener`, as `credentials`, until `shutdown` completes and the calls that were open
-/// then have ended or a second has passed.
+/// Serves `routes` on `listener`, authenticated by `credentials`, until `shutdown` completes and the calls open at that
+/// moment have ended or a second has passed.
 ///
 /// Each request carries the caller's key ([`super::peer_key`]). Fails only when TLS cannot be configured.
 pub async fn serve(
@@ -72,7 +72,7 @@ pub async fn serve(
     routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), rustls::Error> {
-    let door = Arc::new(Door {
+    let server = Arc::new(Server {
         acceptor: TlsAcceptor::from(Arc::new(tls::server_config(credentials)?)),
         members,
         routes: routes.prepare(),
@@ -80,19 +80,19 @@ pub async fn serve(
         stopping: CancellationToken::new(),
     });
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-    let mut refusals = ClosedLog::starting_at(Instant::now());
+    let mut closed_log = ClosedLog::starting_at(Instant::now());
     let mut open = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(ended) = open.join_next() => refusals.note_end(ended),
+            Some(ended) = open.join_next() => closed_log.note_end(ended),
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => match Arc::clone(&handshakes).try_acquire_owned() {
                     Ok(permit) => {
-                        open.spawn(Arc::clone(&door).receive(stream, from, permit));
+                        open.spawn(Arc::clone(&server).receive(stream, from, permit));
                     }
-                    Err(_) => refusals.note(&from, &ConnectionError::Crowd),
+                    Err(_) => closed_log.note(&from, &ConnectionError::Crowd),
                 },
                 Err(error) => {
                     warn!(%error, "failed to accept a connection");
@@ -102,14 +102,14 @@ pub async fn serve(
         }
     }
     drop(listener);
-    door.stopping.cancel();
+    server.stopping.cancel();
     let drained = async { while open.join_next().await.is_some() {} };
-    // Whatever is still open is aborted with the set.
+    // Dropping the set aborts the connections that are still open.
     let _ = time::timeout(SHUTDOWN_GRACE, drained).await;
     Ok(())
 }
 
-/// Why a caller was sent away, or its connection was cut.
+/// Why this operator closed a connection.
 #[derive(Debug, thiserror::Error)]
 enum ConnectionError {
     #[error("{MAX_HANDSHAKES} handshakes are under way")]
@@ -122,17 +122,17 @@ enum ConnectionError {
     NotAPeer(NotAPeerCertificate),
     #[error("key {}: {why}", .key.short())]
     NoPlace { key: PublicKey, why: NoPlace },
-    #[error("key {}: it is not a member's any longer", .0.short())]
+    #[error("key {}: it no longer belongs to a member", .0.short())]
     Removed(PublicKey),
-    #[error("key {}: a stranger stays for {STRANGER_LIMIT:?} at most", .0.short())]
+    #[error("key {}: a stranger may stay connected for at most {STRANGER_LIMIT:?}", .0.short())]
     Overstayed(PublicKey),
 }
 
-/// How one connection came to its end: where it came from, and why if it was our doing.
+/// A connection that ended: its remote address, and the reason if this operator closed it.
 type Ended = (String, Result<(), ConnectionError>);
 
-/// What every connection needs.
-struct Door {
+/// What every connection shares.
+struct Server {
     acceptor: TlsAcceptor,
     members: MemberKeys,
     routes: Routes,
@@ -140,8 +140,8 @@ struct Door {
     stopping: CancellationToken,
 }
 
-impl Door {
-    /// One connection from its first byte to its last.
+impl Server {
+    /// Handles one connection until it ends.
     async fn receive(
         self: Arc<Self>,
         stream: BoxedStream,
@@ -149,15 +149,15 @@ impl Door {
         handshaking: OwnedSemaphorePermit,
     ) -> Ended {
         let end = async {
-            let (key, stream) = self.greet(stream).await?;
+            let (key, stream) = self.handshake(stream).await?;
             drop(handshaking);
-            self.attend(key, stream).await
+            self.serve_connection_of(key, stream).await
         };
         let end = end.await;
         (from, end)
     }
 
-    async fn greet(
+    async fn handshake(
         &self,
         stream: BoxedStream,
     ) -> Result<(PublicKey, TlsStream<BoxedStream>), ConnectionError> {
@@ -174,8 +174,8 @@ impl Door {
         Ok((key, stream))
     }
 
-    /// Serves calls over `stream` until it ends or `key` loses its place.
-    async fn attend(
+    /// Serves calls over `stream` until it ends or `key` may no longer stay connected.
+    async fn serve_connection_of(
         &self,
         key: PublicKey,
         stream: TlsStream<BoxedStream>,
@@ -206,7 +206,7 @@ impl Door {
                 }
                 Ok(()) = members.changed() => {
                     let now = Standing::of(&key, &members.borrow_and_update());
-                    reconsider(&mut place, now, key)?;
+                    apply_membership(&mut place, now, key)?;
                 }
                 () = &mut overstay, if place.standing() == Standing::Stranger => {
                     return Err(ConnectionError::Overstayed(key));
@@ -220,8 +220,12 @@ impl Door {
     }
 }
 
-/// What a change of the members means for one connection. A stranger that stays one keeps the time it has left.
-fn reconsider(place: &mut Place, now: Standing, key: PublicKey) -> Result<(), ConnectionError> {
+/// Applies a change of the members to one connection. The time limit of a stranger that stays one is unchanged.
+fn apply_membership(
+    place: &mut Place,
+    now: Standing,
+    key: PublicKey,
+) -> Result<(), ConnectionError> {
     match (place.standing(), now) {
         (Standing::Member, Standing::Stranger) => Err(ConnectionError::Removed(key)),
         (Standing::Stranger, Standing::Member) => place
@@ -240,7 +244,7 @@ fn http(calls: Calls) -> http2::Builder<Calls> {
     http
 }
 
-/// Runs the calls of one connection, each until it is done or the connection is gone.
+/// Runs the calls of one connection, each until it is done or the connection is closed.
 #[derive(Debug, Clone)]
 struct Calls(CancellationToken);
 
@@ -251,7 +255,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Calls {
     }
 }
 
-/// The log of callers sent away, bounded, because anyone can cause a line.
+/// Logs closed connections, at a limited rate, because any caller can cause a line.
 #[derive(Debug)]
 struct ClosedLog {
     window: Instant,
@@ -266,25 +270,22 @@ impl ClosedLog {
     fn note_end(&mut self, ended: Result<Ended, JoinError>) {
         match ended {
             Ok((_, Ok(()))) => {}
-            Ok((from, Err(refusal))) => self.note(&from, &refusal),
+            Ok((from, Err(reason))) => self.note(&from, &reason),
             Err(error) => error!(%error, "a connection's task failed: this is a bug"),
         }
     }
 
-    fn note(&mut self, from: &str, refusal: &ConnectionError) {
+    fn note(&mut self, from: &str, reason: &ConnectionError) {
         let now = Instant::now();
-        if now - self.window >= REFUSALS_WINDOW {
-            if let Some(unsaid @ 1..) = self.lines.checked_sub(REFUSALS_PER_WINDOW) {
-                warn!(
-                    unsaid,
-                    "sent more callers away than there are lines about it"
-                );
+        if now - self.window >= LOG_WINDOW {
+            if let Some(unlogged @ 1..) = self.lines.checked_sub(LOG_LINES_PER_WINDOW) {
+                warn!(unlogged, "closed further connections without logging each");
             }
             *self = Self::starting_at(now);
         }
         self.lines = self.lines.saturating_add(1);
-        if self.lines <= REFUSALS_PER_WINDOW {
-            warn!(%from, why = %refusal, "sent a caller away");
+        if self.lines <= LOG_LINES_PER_WINDOW {
+            warn!(%from, why = %reason, "closed a connection");
         }
     }
 }

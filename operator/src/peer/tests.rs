@@ -1,6 +1,7 @@
-//! Peers over a wire in memory: who is talked to, who is let in and for how long, and how soon silence is noticed.
+//! Peers over a network in memory: which servers a client accepts, which callers a server accepts and for how long, and
+//! how soon a silent peer is detected.
 //!
-//! Time is paused: it passes only while everyone waits, and then at once.
+//! Time is paused: it advances only while every task waits, and then at once.
 
 mod wire;
 
@@ -36,13 +37,13 @@ use wire::Wire;
 
 type Client = FederationClient<Channel>;
 
-/// Where the voter is reached.
+/// The voter's address.
 const VOTER: &str = "voter:7443";
 
 /// The seed of the voter's key.
 const VOTER_SEED: u8 = 1;
 
-/// A service that tells callers the key they proved, and keeps their streams open.
+/// A service that returns to callers the key they proved, and keeps their streams open.
 struct Echo;
 
 #[tonic::async_trait]
@@ -60,13 +61,13 @@ impl Federation for Echo {
         &self,
         request: Request<Streaming<Up>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        // Says nothing, for as long as the caller's own stream is open.
+        // Sends nothing, for as long as the caller's own stream is open.
         let silence = request.into_inner().filter_map(|_| ready(None));
         Ok(Response::new(silence.boxed()))
     }
 }
 
-/// A voter that serves [`Echo`], and the wire it is reached over.
+/// A voter that serves [`Echo`], and the network to reach it.
 struct Bench {
     wire: Arc<Wire>,
     members: MemberKeys,
@@ -120,13 +121,13 @@ fn client(peers: &Peers) -> Client {
     Client::new(peers.channel(&voter()))
 }
 
-/// The key that the voter says its caller has.
+/// The caller's key, as the voter returns it.
 async fn echo(client: &mut Client) -> Result<PublicKey, Status> {
     let answer = client.join(JoinRequest::default()).await?.into_inner();
     Ok(PublicKey(answer.outcome.try_into().unwrap()))
 }
 
-/// Why a call was refused.
+/// Why a call failed.
 async fn refusal(client: &mut Client) -> (Code, String) {
     let status = echo(client).await.unwrap_err();
     (status.code(), status.message().to_owned())
@@ -155,7 +156,7 @@ async fn stays_open(stream: &mut Streaming<Down>, time: Duration) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_proves_its_key_is_talked_to_and_learns_the_callers() {
+async fn a_peer_that_proves_its_key_is_accepted_and_gets_the_key_of_the_caller() {
     let bench = Bench::open(&[2]).await;
     for seed in [2, 3] {
         let answer = echo(&mut bench.client(seed)).await;
@@ -183,7 +184,7 @@ async fn a_server_with_another_key_is_refused_and_both_keys_are_named() {
     };
     let mut client = Client::new(bench.peers(2).channel(&pinned));
     let why = format!(
-        "{VOTER} is not who it should be: its key is {}, not the pinned {}",
+        "{VOTER} presented the wrong key: its key is {}, not the pinned {}",
         key(VOTER_SEED),
         key(9)
     );
@@ -191,7 +192,7 @@ async fn a_server_with_another_key_is_refused_and_both_keys_are_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_where_nobody_listens_is_unreachable() {
+async fn an_address_without_a_listener_is_unreachable() {
     let bench = Bench::open(&[2]).await;
     let nobody = Peer {
         address: "nobody:7443".into(),
@@ -203,19 +204,19 @@ async fn an_address_where_nobody_listens_is_unreachable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_no_longer_a_members_loses_its_connections_and_the_others_keep_theirs() {
+async fn when_a_key_is_no_longer_a_members_only_its_connections_are_closed() {
     let bench = Bench::open(&[2, 3]).await;
     let (mut two, mut three) = (bench.client(2), bench.client(3));
     let (mut removed, mut kept) = (attached(&mut two).await, attached(&mut three).await);
     bench.members.replace(keys(&[3]));
     assert_eq!(fails_after(&mut removed).await, 0);
     assert!(stays_open(&mut kept, 2 * STRANGER_LIMIT).await);
-    // It may come back as the stranger it is: what a key may ask for is for the service to say.
+    // It may connect again as a stranger: each service decides which calls a key may make.
     assert_eq!(echo(&mut bench.client(2)).await.unwrap(), key(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stranger_stays_for_a_bounded_time_and_a_member_for_as_long_as_it_wants() {
+async fn a_strangers_connection_is_bounded_in_time_and_a_members_is_not() {
     let bench = Bench::open(&[2]).await;
     let (mut two, mut three) = (bench.client(2), bench.client(3));
     let (mut member, mut stranger) = (attached(&mut two).await, attached(&mut three).await);
@@ -225,7 +226,7 @@ async fn a_stranger_stays_for_a_bounded_time_and_a_member_for_as_long_as_it_want
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stranger_that_becomes_a_member_stays_and_one_that_does_not_gains_no_time() {
+async fn a_stranger_that_becomes_a_member_stays_connected_and_the_limit_of_others_is_unchanged() {
     let bench = Bench::open(&[2]).await;
     let (mut three, mut four) = (bench.client(3), bench.client(4));
     let (mut admitted, mut stranger) = (attached(&mut three).await, attached(&mut four).await);
@@ -237,7 +238,7 @@ async fn a_stranger_that_becomes_a_member_stays_and_one_that_does_not_gains_no_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn strangers_are_bounded_in_number_and_keep_no_member_out() {
+async fn strangers_are_bounded_in_number_and_members_can_still_connect() {
     let bench = Bench::open(&[2]).await;
     let mut clients = Vec::new();
     let mut streams = Vec::new();
@@ -267,7 +268,7 @@ async fn one_key_holds_a_bounded_number_of_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_says_nothing_is_sent_away() {
+async fn the_connection_of_a_caller_that_sends_nothing_is_closed() {
     let bench = Bench::open(&[2]).await;
     let mut stream = bench.wire.dial(VOTER).await.unwrap();
     let start = Instant::now();
@@ -276,7 +277,7 @@ async fn a_caller_that_says_nothing_is_sent_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_goes_silent_is_noticed_within_three_fifths_of_a_lease() {
+async fn a_peer_that_goes_silent_is_detected_within_three_fifths_of_a_lease() {
     let slower = Timings {
         lease_ms: 10_000,
         ..Timings::default()
@@ -292,12 +293,12 @@ async fn a_peer_that_goes_silent_is_noticed_within_three_fifths_of_a_lease() {
         let noticed = fails_after(&mut stream).await;
         let within = timings.keepalive_interval() + timings.answer_within();
         assert_eq!(within, Duration::from_secs(seconds));
-        assert!(noticed <= seconds, "noticed after {noticed} s");
+        assert!(noticed <= seconds, "detected after {noticed} s");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_silent_when_it_is_dialled_is_waited_for_as_long() {
+async fn dialling_a_silent_peer_fails_within_three_fifths_of_a_lease() {
     let bench = Bench::open(&[2]).await;
     bench.wire.swallow();
     let mut client = bench.client(2);
@@ -308,7 +309,7 @@ async fn a_peer_that_is_silent_when_it_is_dialled_is_waited_for_as_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_wire_heals_the_next_call_works() {
+async fn when_the_network_works_again_the_next_call_succeeds() {
     let bench = Bench::open(&[2]).await;
     let mut client = bench.client(2);
     let mut stream = attached(&mut client).await;
@@ -320,7 +321,7 @@ async fn when_the_wire_heals_the_next_call_works() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_is_forgotten_loses_its_connection_and_is_dialled_anew_when_asked_for() {
+async fn forgetting_a_peer_closes_its_connection_and_the_next_channel_dials_again() {
     let bench = Bench::open(&[2]).await;
     let peers = bench.peers(2);
     let mut old = client(&peers);

@@ -1,10 +1,11 @@
-//! Mutual TLS 1.3 in which a key is the whole identity.
+//! Mutual TLS 1.3 in which a peer is identified by its key alone.
 //!
-//! The dialling side accepts exactly one key; the accepting side any, because what a key may do is decided per call. Names,
-//! dates and issuers in certificates mean nothing here and are not looked at.
+//! The client accepts exactly one key. The server accepts any key, because each call is authorized separately. Names,
+//! dates and issuers in certificates are not checked.
 //!
-//! The handshake's signature is checked with the very key that was read from the certificate, so there is no second
-//! reading of the certificate that could come to another key. No session is ever resumed: every connection proves its key.
+//! The signature of the handshake is verified with the same key that was read from the certificate: the certificate is
+//! not parsed a second time, which could yield another key. No session is ever resumed: every connection proves its
+//! key.
 
 use std::{io, sync::Arc};
 
@@ -25,7 +26,7 @@ use x509_parser::{oid_registry::OID_SIG_ED25519, prelude::FromDer, prelude::X509
 
 use super::credentials::Credentials;
 
-/// gRPC is HTTP/2 and nothing else.
+/// gRPC uses HTTP/2 only.
 const ALPN: &[u8] = b"h2";
 
 /// The DER of an Ed25519 `SubjectPublicKeyInfo` up to the 32 bytes of the key (RFC 8410, section 4).
@@ -38,18 +39,18 @@ const ED25519_SPKI: [u8; 12] = [
 #[error("not a certificate with an Ed25519 key")]
 pub struct NotAPeerCertificate;
 
-/// A server proved another key than the one it was dialled for.
+/// A server presented another key than the pinned one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its key is {presented}, not the pinned {pinned}")]
 pub struct WrongKey {
     /// The key in the ledger or the invitation.
     pub pinned: PublicKey,
-    /// The key in the certificate the server showed.
+    /// The key in the server's certificate.
     pub presented: PublicKey,
 }
 
 impl WrongKey {
-    /// Finds it in what a failed handshake returned.
+    /// Extracts it from the error of a failed handshake.
     #[must_use]
     pub fn in_handshake(error: &io::Error) -> Option<Self> {
         let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) =
@@ -61,7 +62,7 @@ impl WrongKey {
     }
 }
 
-/// How to accept peers as `credentials`.
+/// The configuration of a server that authenticates with `credentials`.
 pub fn server_config(credentials: &Credentials) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = AnyPeer(Signatures(Arc::clone(&provider)));
@@ -74,7 +75,7 @@ pub fn server_config(credentials: &Credentials) -> Result<ServerConfig, rustls::
     Ok(config)
 }
 
-/// How to dial the holder of `pinned` as `credentials`.
+/// The configuration of a client that accepts only the server key `pinned` and authenticates with `credentials`.
 pub fn client_config(
     credentials: &Credentials,
     pinned: PublicKey,
@@ -101,7 +102,7 @@ pub fn no_name() -> ServerName<'static> {
     ServerName::IpAddress(std::net::IpAddr::from([0, 0, 0, 0]).into())
 }
 
-/// The Ed25519 key that `certificate` (DER) is about.
+/// The Ed25519 key in `certificate` (DER).
 pub fn key_of(certificate: &CertificateDer<'_>) -> Result<PublicKey, NotAPeerCertificate> {
     let (rest, certificate) =
         X509Certificate::from_der(certificate).map_err(|_| NotAPeerCertificate)?;
@@ -136,7 +137,7 @@ impl Signatures {
     }
 
     fn tls12_is_off() -> rustls::Error {
-        rustls::Error::General("TLS 1.2 is not spoken here".into())
+        rustls::Error::General("TLS 1.2 is not supported".into())
     }
 }
 
@@ -190,7 +191,7 @@ impl ServerCertVerifier for PinnedPeer {
     }
 }
 
-/// Accepts every key, and insists on one.
+/// Accepts every key; a certificate without an Ed25519 key is rejected.
 #[derive(Debug)]
 struct AnyPeer(Signatures);
 

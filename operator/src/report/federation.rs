@@ -3,31 +3,54 @@
 use hanse_core::{id::MemberName, slice::Slice};
 use hanse_crds::{
     Condition, FederationRole, FederationStatus, Fencing, Quorum,
-    condition::{ATTACHED, QUORATE, READY, set_condition},
+    condition::{ATTACHED, CONFIGURED, QUORATE, READY, set_condition},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::number::{count, length};
+use super::{
+    number::{count, length},
+    standing::Standing,
+};
+use crate::{observe::Problem, settings::AskedTimings};
 
 const QUORUM_LOST: &str = "no leader with a quorum answers this member: everything keeps running as last decided, nothing is moved or deleted";
+
+/// What the status depends on.
+pub(super) struct Question<'a> {
+    pub(super) slice: Option<&'a Slice>,
+    /// This member.
+    pub(super) own: &'a MemberName,
+    pub(super) standing: Standing,
+    pub(super) generation: Option<i64>,
+    /// The timings that this operator's flags ask for.
+    pub(super) asked: AskedTimings,
+    /// Why a request to change the timings was not carried out.
+    pub(super) problem: Option<Problem>,
+}
 
 /// What it says after `before`, so that conditions keep the times of their last change.
 pub(super) fn status(
     before: &FederationStatus,
-    slice: Option<&Slice>,
-    own: &MemberName,
-    attached: bool,
-    quorate: bool,
+    question: &Question<'_>,
     now: &Time,
 ) -> FederationStatus {
+    let Question {
+        slice,
+        own,
+        standing,
+        generation,
+        ..
+    } = question;
     let mut status = before.clone();
+    status.observed_generation = *generation;
     status.member = Some(own.to_string());
     status.fencing = Some(Fencing::Cooperative);
-    status.quorum = Some(if quorate {
+    status.quorum = Some(if standing.quorate {
         Quorum::Healthy
     } else {
         Quorum::Lost
     });
+    status.leader = None;
     if let Some(slice) = slice {
         let federation = &slice.federation;
         status.id = Some(federation.id.to_string());
@@ -36,15 +59,33 @@ pub(super) fn status(
         status.term = Some(count(federation.term));
         status.height = Some(count(federation.index));
         status.head = Some(federation.head.to_string());
-        status.leader = attached.then(|| federation.leader.to_string());
-        status.role = Some(role(slice, own, attached));
-    } else {
-        status.leader = None;
+        status.lease_milliseconds = Some(count(federation.timings.lease_ms));
+        status.heartbeat_milliseconds = Some(count(federation.timings.heartbeat_ms));
+        status.leader = standing.attached.then(|| federation.leader.to_string());
+        status.role = Some(role(slice, own, standing.quorate));
     }
-    for condition in conditions(slice.is_some(), attached, quorate, now) {
+    let Standing { attached, quorate } = *standing;
+    let three = conditions(slice.is_some(), attached, quorate, now);
+    for condition in three.into_iter().chain([configured(question, now)]) {
+        let condition = condition.observed_at(*generation);
         set_condition(&mut status.conditions, condition);
     }
     status
+}
+
+fn configured(question: &Question<'_>, now: &Time) -> Condition {
+    let timings = question.slice.map(|slice| slice.federation.timings);
+    let differences = timings.and_then(|timings| question.asked.differences(timings));
+    let (holds, reason, message) = match (&question.problem, differences) {
+        (Some(problem), _) => (false, problem.reason, problem.message.clone()),
+        (None, Some(differences)) => (false, "FlagsDiffer", differences),
+        (None, None) => (
+            true,
+            "AsTheFederation",
+            "this operator's flags say the same as the federation".to_owned(),
+        ),
+    };
+    Condition::new(CONFIGURED, holds, reason, message, now.clone())
 }
 
 /// `Attached` is about this member's stream, `Quorate` about the voters, `Ready` about both.
@@ -88,9 +129,9 @@ fn conditions(known: bool, attached: bool, quorate: bool, now: &Time) -> [Condit
     ]
 }
 
-fn role(slice: &Slice, own: &MemberName, attached: bool) -> FederationRole {
+fn role(slice: &Slice, own: &MemberName, quorate: bool) -> FederationRole {
     let votes = slice.federation.voters.contains(own);
-    match (votes, attached) {
+    match (votes, quorate) {
         (true, true) if slice.federation.leader == *own => FederationRole::Leader,
         (true, true) => FederationRole::Follower,
         (true, false) => FederationRole::Candidate,

@@ -2,13 +2,17 @@
 //!
 //! This file is the vocabulary: a few members, one workload, and how they ask. The rules are in `tests/`.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
 use crate::{
-    command::{Newcomer, PlacementChange, admission_message},
-    id::PrivateKey,
-    workload::{Manifest, Mode, PlacementRules},
+    command::{Attributes, Newcomer, PlacementChange, SignedCommand, admission_message},
+    grant::Grant,
+    id::{Generation, PrivateKey},
+    reason::Reason,
+    workload::{Manifest, Mode, PlacementRules, WorkloadSpec},
 };
 
 mod commands;

@@ -1,4 +1,4 @@
-//! A network in memory that can swallow everything, so that paused time decides when it is noticed.
+//! A network in memory that can drop every byte. With paused time, tests measure when that is detected.
 
 use std::{
     collections::BTreeMap,
@@ -33,23 +33,23 @@ impl Wire {
         }
     }
 
-    /// From now on no byte arrives, on connections old and new, and nobody is told.
+    /// From now on no byte arrives, on connections old and new, and no error is reported.
     pub(super) fn swallow(&self) {
         self.swallowing.send_replace(true);
     }
 
-    /// New connections work again; what was swallowed stays lost.
+    /// New connections work again; the dropped bytes stay lost.
     pub(super) fn heal(&self) {
         self.swallowing.send_replace(false);
     }
 
-    /// How often someone dialled.
+    /// The number of dials so far.
     pub(super) fn dials(&self) -> usize {
         self.dials.load(Ordering::SeqCst)
     }
 }
 
-/// Carries bytes both ways until the wire swallows, and holds both ends open from then on, as silence does.
+/// Copies bytes both ways until the network drops them, and keeps both ends open from then on.
 async fn carry(near: DuplexStream, far: DuplexStream, mut swallowing: watch::Receiver<bool>) {
     let (mut near_reads, mut near_writes) = split(near);
     let (mut far_reads, mut far_writes) = split(far);

@@ -1,0 +1,244 @@
+//! What the tables of the ledger hold.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::outcome::Outcome;
+use crate::{
+    command::{Attributes, Command, Lane, SignedCommand},
+    grant::Grant,
+    id::{Digest, Epoch, Generation, MemberName, NodeId, OwnerName, PublicKey},
+    reason::Reason,
+    workload::WorkloadSpec,
+};
+
+/// An issuer's numbering.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Issuer {
+    /// The lane of the member.
+    pub member: Counter,
+    /// The lane of the leader.
+    pub leader: Counter,
+}
+
+impl Issuer {
+    /// The counter of `lane`.
+    #[must_use]
+    pub fn lane(&self, lane: Lane) -> &Counter {
+        match lane {
+            Lane::Member => &self.member,
+            Lane::Leader => &self.leader,
+        }
+    }
+
+    pub(super) fn counter(&mut self, lane: Lane) -> &mut Counter {
+        match lane {
+            Lane::Member => &mut self.member,
+            Lane::Leader => &mut self.leader,
+        }
+    }
+}
+
+/// How far one lane has counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counter {
+    /// The last number applied.
+    pub sequence: u64,
+    /// What was asked under that number. Another command under the same number is no retry, and must not be told that
+    /// it was accepted.
+    pub asked: Option<Digest>,
+    /// What came of it, so that a retry of unknown outcome gets the answer it missed.
+    pub outcome: Option<Outcome>,
+}
+
+/// One cluster of the federation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Whose cluster it is.
+    pub owner: OwnerName,
+    /// What it is.
+    pub key: PublicKey,
+    /// Who let it in; `None` for the founder.
+    pub sponsor: Option<MemberName>,
+    /// Its owner's description of it.
+    pub attributes: Attributes,
+    /// The version of its operator; empty until it has told.
+    #[serde(default)]
+    pub version: String,
+    /// What its owner lets others run there.
+    pub grants: Vec<Grant>,
+    /// Its seat in the Raft group, where it offered to vote.
+    pub seat: Option<Seat>,
+    /// Its right to run what it was given.
+    pub lease: Lease,
+    /// When anything above last changed; plans are decided on it.
+    pub generation: Generation,
+}
+
+/// A member's offer to vote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seat {
+    /// The log index of the offer.
+    pub node: NodeId,
+    /// Where other voters reach it: `HOST:PORT`.
+    pub address: String,
+}
+
+/// A member's right to run what it was given. The epoch is the index of the entry that gave or took it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Lease {
+    /// Renewed by heartbeats, which never enter the log.
+    Held {
+        /// The index of the entry that granted or ended it.
+        epoch: Epoch,
+    },
+    /// Expired by agreement. `fenced` once enough time has passed that even a member cut off has stopped its `Single`s.
+    Lost {
+        /// The index of the entry that granted or ended it.
+        epoch: Epoch,
+        /// Whether it is certain that its `Single` workloads have stopped.
+        fenced: bool,
+    },
+    /// Put out for good. `fenced` as above.
+    Revoked {
+        /// The index of the entry that granted or ended it.
+        epoch: Epoch,
+        /// Whether it is certain that its `Single` workloads have stopped.
+        fenced: bool,
+    },
+}
+
+impl Lease {
+    /// The fencing token of this lease.
+    #[must_use]
+    pub fn epoch(self) -> Epoch {
+        match self {
+            Self::Held { epoch } | Self::Lost { epoch, .. } | Self::Revoked { epoch, .. } => epoch,
+        }
+    }
+
+    /// Whether the member may be given work.
+    #[must_use]
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Held { .. })
+    }
+
+    /// Whether the member was revoked for good.
+    #[must_use]
+    pub fn is_revoked(self) -> bool {
+        matches!(self, Self::Revoked { .. })
+    }
+
+    /// Whether it is certain that nothing with a `Single` promise runs there any more, without the member's word.
+    #[must_use]
+    pub fn is_fenced(self) -> bool {
+        matches!(
+            self,
+            Self::Lost { fenced: true, .. } | Self::Revoked { fenced: true, .. }
+        )
+    }
+}
+
+/// An invitation not yet used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invitation {
+    /// Who answers for the newcomer.
+    pub sponsor: MemberName,
+    /// The owner the newcomer must be of.
+    pub owner: OwnerName,
+    /// Milliseconds since 1970.
+    pub expires_ms: u64,
+}
+
+/// What an owner wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    try_from = "StoredWorkload",
+    into = "StoredWorkload"
+)]
+pub struct Workload {
+    /// The command that last changed it, with its author's signature: what a host verifies before it runs anything.
+    pub proof: Arc<SignedCommand>,
+    /// What `proof` asks for.
+    pub spec: Arc<WorkloadSpec>,
+    /// The member whose API server received the last change.
+    pub home: MemberName,
+    /// When it last changed.
+    pub generation: Generation,
+    /// Set when its owner wants it gone; the row goes when the last host has confirmed.
+    pub removed: bool,
+}
+
+/// A workload as a snapshot keeps it: the specification is in the proof.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredWorkload {
+    proof: Arc<SignedCommand>,
+    home: MemberName,
+    generation: Generation,
+    removed: bool,
+}
+
+impl From<Workload> for StoredWorkload {
+    fn from(
+        Workload {
+            proof,
+            spec: _,
+            home,
+            generation,
+            removed,
+        }: Workload,
+    ) -> Self {
+        Self {
+            proof,
+            home,
+            generation,
+            removed,
+        }
+    }
+}
+
+impl TryFrom<StoredWorkload> for Workload {
+    type Error = String;
+    fn try_from(
+        StoredWorkload {
+            proof,
+            home,
+            generation,
+            removed,
+        }: StoredWorkload,
+    ) -> Result<Self, String> {
+        match proof.read().map_err(|error| error.to_string())? {
+            Command::PutWorkload { spec, .. } => Ok(Self {
+                proof,
+                spec: Arc::new(spec),
+                home,
+                generation,
+                removed,
+            }),
+            other => Err(format!(
+                "the proof of a workload must be a PutWorkload, not {other:?}"
+            )),
+        }
+    }
+}
+
+/// One decided row: this member runs so many replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    /// How many.
+    pub replicas: u32,
+    /// The fencing token: a host refuses a lower one than the last it applied.
+    pub epoch: Epoch,
+    /// Why.
+    pub reason: Reason,
+}

@@ -1,0 +1,400 @@
+//! When the status of everything is looked at, and the writes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures::{StreamExt, stream};
+use hanse_core::{
+    command::Command,
+    grant::{Grant, covering_grant},
+    id::{Generation, MemberName, WorkloadKey},
+    slice::{AssignedPlacement, OwnedWorkload, Slice},
+    workload::GroupKind,
+};
+use hanse_crds::{FederatedWorkload, Federation, HostingPolicy, Member, names};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use parking_lot::Mutex;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+use tokio::time::{Duration, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    federation, member,
+    policy::{self, Published},
+    standing::{Standing, differs},
+    workload,
+};
+use crate::{
+    cluster::{CallError, Cluster, Local, bounded},
+    observe::{
+        AllProblems, Publication, Terms,
+        hosting_policy::{NamedGrant, grants_of, named_grants},
+        object_key,
+    },
+    settings::AskedTimings,
+    uplink::Uplink,
+};
+
+/// Status writes under way at once.
+const WRITES: usize = 16;
+
+/// The pause between two looks. Many changes within it make one write; a person does not notice it.
+const PACE: Duration = Duration::from_millis(50);
+
+/// The pause after an API server could not be reached.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What is reported about, besides the slice.
+pub struct Reported<'a> {
+    /// What the API server has.
+    pub local: &'a Local,
+    /// What is wrong with it.
+    pub problems: &'a AllProblems,
+    /// What became of this cluster's grants.
+    pub terms: &'a Terms,
+    /// The timings that this operator's flags ask for.
+    pub asked: AskedTimings,
+}
+
+/// Reports until `stop`.
+pub async fn run(
+    cluster: &Cluster,
+    uplink: &Uplink,
+    reported: &Reported<'_>,
+    stop: &CancellationToken,
+) {
+    let reporter = Reporter {
+        cluster,
+        uplink,
+        local: reported.local,
+        problems: reported.problems,
+        terms: reported.terms,
+        asked: reported.asked,
+        kinds: Mutex::default(),
+    };
+    stop.run_until_cancelled(reporter.keep()).await;
+}
+
+/// By the name of a grant, the workloads that run under it.
+type Uses = BTreeMap<String, BTreeSet<WorkloadKey>>;
+
+struct Reporter<'a> {
+    cluster: &'a Cluster,
+    uplink: &'a Uplink,
+    local: &'a Local,
+    problems: &'a AllProblems,
+    terms: &'a Terms,
+    asked: AskedTimings,
+    /// The kinds of guests' workloads, so that a specification is read once per generation.
+    kinds: Mutex<BTreeMap<WorkloadKey, (Generation, BTreeSet<GroupKind>)>>,
+}
+
+fn kinds_of(placement: &AssignedPlacement) -> BTreeSet<GroupKind> {
+    match placement.proof.read() {
+        Ok(Command::PutWorkload { spec, .. }) => spec.kinds(),
+        Ok(_) | Err(_) => BTreeSet::new(),
+    }
+}
+
+impl Reporter<'_> {
+    async fn keep(&self) {
+        self.local.workloads.completed().await;
+        self.local.members.completed().await;
+        self.local.federations.completed().await;
+        let (mut slices, mut standing) = (self.uplink.slice(), self.uplink.standing());
+        let (mut workloads, mut members) =
+            (self.local.workloads.version(), self.local.members.version());
+        let (mut policies, mut federations) = (
+            self.local.policies.version(),
+            self.local.federations.version(),
+        );
+        let mut workload_problems = self.problems.workloads.changes();
+        let mut member_problems = self.problems.members.changes();
+        let mut timing_problems = self.problems.timings.changes();
+        let mut publication = self.terms.publication.clone();
+        loop {
+            slices.borrow_and_update();
+            workloads.borrow_and_update();
+            members.borrow_and_update();
+            policies.borrow_and_update();
+            federations.borrow_and_update();
+            timing_problems.borrow_and_update();
+            publication.borrow_and_update();
+            workload_problems.borrow_and_update();
+            member_problems.borrow_and_update();
+            let seen = Standing::of(&standing.borrow_and_update());
+            let pause = match self.round(seen).await {
+                Ok(()) => PACE,
+                Err(error) => {
+                    warn!(%error, "cannot write status, trying again");
+                    sleep(AFTER_FAILURE).await;
+                    continue;
+                }
+            };
+            let ended = tokio::select! {
+                changed = slices.changed() => changed.is_err(),
+                goes_on = differs(&mut standing, seen) => !goes_on,
+                _ = workloads.changed() => false,
+                _ = members.changed() => false,
+                _ = policies.changed() => false,
+                _ = federations.changed() => false,
+                changed = timing_problems.changed() => changed.is_err(),
+                changed = publication.changed() => changed.is_err(),
+                changed = workload_problems.changed() => changed.is_err(),
+                changed = member_problems.changed() => changed.is_err(),
+            };
+            if ended {
+                return;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn round(&self, standing: Standing) -> Result<(), CallError> {
+        let slice = self.uplink.slice().borrow().clone();
+        self.federation(slice.as_deref(), standing).await?;
+        let Some(slice) = slice else { return Ok(()) };
+        self.members(&slice).await?;
+        self.policies(&slice).await?;
+        self.workloads(&slice, standing.quorate).await
+    }
+
+    async fn federation(&self, slice: Option<&Slice>, standing: Standing) -> Result<(), CallError> {
+        let api: Api<Federation> = Api::all(self.cluster.client.clone());
+        let key = (String::new(), names::FEDERATION_NAME.to_owned());
+        let existing = match self.local.federations.get(&key) {
+            Some(Ok(existing)) => existing,
+            // An object that cannot be read is somebody's to repair, not to overwrite.
+            Some(Err(_)) => return Ok(()),
+            None => {
+                let new = Federation::new(names::FEDERATION_NAME, hanse_crds::FederationSpec {});
+                match bounded(api.create(&PostParams::default(), &new)).await {
+                    Err(CallError::Conflict) => bounded(api.get(names::FEDERATION_NAME)).await,
+                    made => made,
+                }
+                .map(Arc::new)?
+            }
+        };
+        let before = existing.status.clone().unwrap_or_default();
+        let question = federation::Question {
+            slice,
+            own: &self.cluster.member,
+            standing,
+            generation: existing.metadata.generation,
+            asked: self.asked,
+            problem: self.problems.timings.of(&()),
+        };
+        let after = federation::status(&before, &question, &self.cluster.clock.now());
+        if existing.status.as_ref() == Some(&after) {
+            return Ok(());
+        }
+        self.write(&api, &*existing, &after).await
+    }
+
+    async fn members(&self, slice: &Slice) -> Result<(), CallError> {
+        let api: Api<Member> = Api::all(self.cluster.client.clone());
+        for name in slice.members.keys() {
+            let key = (String::new(), name.to_string());
+            let own = *name == self.cluster.member;
+            let existing = match self.local.members.get(&key) {
+                Some(Ok(existing)) => existing,
+                // The own row is its owner's to write; an unreadable one is nobody's to overwrite.
+                None if !own => Arc::new(self.mirror(&api, name, slice).await?),
+                Some(Err(_)) | None => continue,
+            };
+            if !own && existing.spec != member::spec(slice, name) {
+                let patch = json!({"spec": member::spec(slice, name)});
+                bounded(api.patch(
+                    name.as_str(),
+                    &PatchParams::default(),
+                    &Patch::Merge(&patch),
+                ))
+                .await?;
+            }
+            let before = existing.status.clone().unwrap_or_default();
+            let generation = existing.metadata.generation;
+            let problem = self.problems.members.of(name);
+            let now = self.cluster.clock.now();
+            let after = member::status(&before, slice, name, generation, problem.as_ref(), &now);
+            if existing.status.as_ref() != Some(&after) {
+                self.write(&api, &*existing, &after).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The row of another cluster's member, made here because it is not.
+    async fn mirror(
+        &self,
+        api: &Api<Member>,
+        name: &MemberName,
+        slice: &Slice,
+    ) -> Result<Member, CallError> {
+        let mut row = Member::new(name.as_str(), member::spec(slice, name));
+        row.metadata = ObjectMeta {
+            labels: Some([(names::MIRRORED_LABEL.to_owned(), names::TRUE.to_owned())].into()),
+            ..row.metadata
+        };
+        match bounded(api.create(&PostParams::default(), &row)).await {
+            Err(CallError::Conflict) => bounded(api.get(name.as_str())).await,
+            made => made,
+        }
+    }
+
+    async fn policies(&self, slice: &Slice) -> Result<(), CallError> {
+        let api: Api<HostingPolicy> = Api::all(self.cluster.client.clone());
+        let all = named_grants(&self.local.policies);
+        let mut uses = self.uses(slice, &all);
+        for ((_, name), policy) in self.local.policies.all() {
+            // One of another version than this operator reads has no status that it could write.
+            let Ok(policy) = policy else { continue };
+            let before = policy.status.clone().unwrap_or_default();
+            let question = policy::Question {
+                generation: policy.metadata.generation,
+                published: &self.published(&policy, &all),
+                uses: &uses.remove(&name).unwrap_or_default(),
+            };
+            let after = policy::status(&before, &question, &self.cluster.clock.now());
+            if policy.status.as_ref() != Some(&after) {
+                self.write(&api, &*policy, &after).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the ledger has what this cluster grants, as a line in this policy's status.
+    fn published(&self, policy: &HostingPolicy, all: &[NamedGrant]) -> Published {
+        if let Err(error) = grants_of(policy) {
+            return Published::Unreadable(error.to_string());
+        }
+        let same = |grants: &[Grant]| grants.iter().eq(all.iter().map(|named| &named.grant));
+        match &*self.terms.publication.borrow() {
+            Publication::Published(grants) if same(grants) => Published::Yes,
+            Publication::Rejected(grants, why) if same(grants) => Published::Rejected(why.clone()),
+            Publication::Published(_) | Publication::Rejected(..) | Publication::Pending => {
+                Published::NotYet
+            }
+        }
+    }
+
+    /// By policy and grant, the guests' workloads that run under it.
+    fn uses(&self, slice: &Slice, all: &[NamedGrant]) -> BTreeMap<String, Uses> {
+        let mut uses: BTreeMap<String, Uses> = BTreeMap::new();
+        for NamedGrant { policy, name, .. } in all {
+            let of_policy = uses.entry(policy.clone()).or_default();
+            of_policy.entry(name.clone()).or_default();
+        }
+        let grants: Vec<Grant> = all.iter().map(|named| named.grant.clone()).collect();
+        let mut kinds = self.kinds.lock();
+        kinds.retain(|key, _| slice.placements.contains_key(key));
+        let guests = slice.placements.iter();
+        for (key, placement) in guests.filter(|(key, _)| key.owner != self.cluster.owner) {
+            let known = kinds.get(key).filter(|(at, _)| *at == placement.generation);
+            let kinds_of = match known {
+                Some((_, kinds)) => kinds.clone(),
+                None => {
+                    let read = kinds_of(placement);
+                    kinds.insert(key.clone(), (placement.generation, read.clone()));
+                    read
+                }
+            };
+            if let Ok((place, _)) = covering_grant(&grants, key, &kinds_of) {
+                let NamedGrant { policy, name, .. } = &all[place];
+                let of_policy = uses.entry(policy.clone()).or_default();
+                of_policy
+                    .entry(name.clone())
+                    .or_default()
+                    .insert(key.clone());
+            }
+        }
+        uses
+    }
+
+    async fn workloads(&self, slice: &Slice, quorate: bool) -> Result<(), CallError> {
+        let keys: Vec<_> = self.local.workloads.all();
+        let writes = stream::iter(keys).map(|(key, object)| async move {
+            let Ok(object) = object else { return Ok(()) };
+            let workload = WorkloadKey {
+                owner: self.cluster.owner.clone(),
+                namespace: match key.0.parse() {
+                    Ok(namespace) => namespace,
+                    Err(_) => return Ok(()),
+                },
+                name: match key.1.parse() {
+                    Ok(name) => name,
+                    Err(_) => return Ok(()),
+                },
+            };
+            debug_assert_eq!(object_key(&workload), key);
+            self.workload(
+                slice,
+                &workload,
+                &object,
+                slice.workloads.get(&workload),
+                quorate,
+            )
+            .await
+        });
+        let results: Vec<Result<(), CallError>> = writes.buffer_unordered(WRITES).collect().await;
+        results.into_iter().collect()
+    }
+
+    async fn workload(
+        &self,
+        slice: &Slice,
+        key: &WorkloadKey,
+        object: &FederatedWorkload,
+        owned: Option<&OwnedWorkload>,
+        quorate: bool,
+    ) -> Result<(), CallError> {
+        let before = object.status.clone().unwrap_or_default();
+        let problem = self.problems.workloads.of(key);
+        let question = workload::Question {
+            slice,
+            owned,
+            problem: problem.as_ref(),
+            generation: object.metadata.generation,
+            quorate,
+        };
+        let after = workload::status(&before, &question, &self.cluster.clock.now());
+        if object.status.as_ref() == Some(&after) {
+            return Ok(());
+        }
+        let api: Api<FederatedWorkload> = Api::namespaced(
+            self.cluster.client.clone(),
+            &object.namespace().unwrap_or_default(),
+        );
+        self.write(&api, object, &after).await
+    }
+
+    /// Writes the status of `object`. Gone meanwhile is no failure.
+    async fn write<K, S>(&self, api: &Api<K>, object: &K, status: &S) -> Result<(), CallError>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+        S: Serialize,
+    {
+        let patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": object.name_any()},
+            "status": status,
+        });
+        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+        let name = object.name_any();
+        match bounded(api.patch_status(&name, &parameters, &Patch::Apply(&patch))).await {
+            Ok(_) | Err(CallError::NotFound { .. }) => Ok(()),
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => {
+                warn!(object = name, %error, "the API server refused a status");
+                Ok(())
+            }
+        }
+    }
+}
