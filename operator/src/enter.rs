@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context, bail};
 use hanse_core::{
     command::{Command, Newcomer, SignedCommand, admission_message},
-    id::FederationId,
+    id::{FederationId, PublicKey},
     state::Outcome,
     timings::Timings,
 };
@@ -27,6 +27,7 @@ use crate::{
         proto::federation::{JoinRequest, JoinResponse, federation_client::FederationClient},
     },
     settings::{Entry, Settings},
+    uplink::{Uplink, voters_of},
 };
 
 /// How long one voter may take to decide about a newcomer: a write to the ledger, perhaps over a relay.
@@ -176,4 +177,42 @@ fn accepted(response: &JoinResponse, invitation: &Invitation) -> anyhow::Result<
     } else {
         voters
     })
+}
+
+/// Keeps the voters and the timings in the data directory up to date, so that a restart finds the voters wherever they are by
+/// then. Logs once when this operator's flags differ from the federation's timings. Ends only with the uplink.
+pub async fn remember(settings: &Settings, own: &PublicKey, uplink: &Uplink) -> anyhow::Result<()> {
+    let mut slices = uplink.slice();
+    let mut warned = None;
+    while slices.changed().await.is_ok() {
+        let Some(slice) = slices.borrow_and_update().clone() else {
+            continue;
+        };
+        let differences = settings.timings.differences(slice.federation.timings);
+        if let Some(differences) = differences
+            .as_ref()
+            .filter(|it| Some(*it) != warned.as_ref())
+        {
+            warn!(
+                differences,
+                "this operator's flags differ from the federation's timings, which are used"
+            );
+        }
+        warned = differences;
+        let Some(before) = Membership::read(&settings.data_dir)? else {
+            continue;
+        };
+        let voters: BTreeSet<Peer> = voters_of(&slice, own).into_iter().collect();
+        let mut after = Membership {
+            timings: slice.federation.timings,
+            ..before.clone()
+        };
+        if !voters.is_empty() {
+            after.voters = voters;
+        }
+        if after != before {
+            after.write(&settings.data_dir)?;
+        }
+    }
+    Ok(())
 }

@@ -9,10 +9,10 @@
 //!
 //! Everything that differs between a machine and a simulation comes in through [`Environment`].
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use hanse_core::{id::FederationId, slice::Slice};
+use hanse_core::id::{FederationId, PublicKey};
 use hanse_crds::names;
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus::Registry;
@@ -22,23 +22,22 @@ use tracing::{info, warn};
 
 use crate::{
     cluster::{self, Answers, AnswersKept, Cluster, Local},
-    enter::enter,
+    enter::{self, enter},
     environment::Environment,
-    identity::{self, Membership},
+    identity,
     observe::{self, AllProblems},
     ops::{
         admin::{self, Admin},
         metrics::{self, Census},
         notify,
         readiness::{self, Readiness},
-        telemetry,
     },
-    peer::{Credentials, Peer, Peers, TcpNetwork},
+    peer::{Credentials, Peers},
     realize::{self, RealizeMetrics},
     replicate::ledger::Ledger,
     report::{self, Reported},
-    settings::{AskedTimings, RunArguments, Settings},
-    uplink::{self, Uplink, UplinkMetrics, UplinkSettings, voters_of},
+    settings::Settings,
+    uplink::{self, Uplink, UplinkMetrics, UplinkSettings},
     voter::{SeatKeeper, VoterMetrics},
 };
 
@@ -83,12 +82,6 @@ impl Operator {
     pub async fn start(settings: Settings, environment: Environment) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        std::fs::create_dir_all(&settings.data_dir).with_context(|| {
-            format!(
-                "failed to make the data directory {}",
-                settings.data_dir.display()
-            )
-        })?;
         let registry = Registry::new();
         let metrics = AllMetrics::register(&registry)?;
         let (readiness, ready) = watch::channel(Readiness::waiting_for("its membership"));
@@ -97,10 +90,7 @@ impl Operator {
             readiness: ready,
         };
         tasks.spawn(probes(&settings, &environment, admin, &stop).await?);
-        let key = identity::open_key(&settings.data_dir, || environment.entropy.bytes())?;
-        let credentials = Arc::new(Credentials::of(key)?);
-        info!(name = %settings.name, owner = %settings.owner, key = credentials.public().short(), "starting");
-        let peers = Arc::new(Peers::new(credentials.clone(), environment.network.clone()));
+        let (credentials, peers) = prove(&settings, &environment)?;
         let federation = || FederationId(first_half(environment.entropy.bytes()));
         let membership = enter(&settings, &credentials, &peers, &readiness, federation).await?;
         peers.follow(membership.timings);
@@ -117,29 +107,20 @@ impl Operator {
         let (uplink, uplink_task) = uplink::start(uplink, stop.clone());
         tasks.spawn(async move { uplink_task.await.context("the uplink panicked") });
         take_census(&registry, &settings, &uplink)?;
+        let attachment = Attachment {
+            settings: settings.clone(),
+            uplink: uplink.clone(),
+            stop: stop.clone(),
+        };
         let answers = environment.kubernetes.clone().map(|client| {
             let (kept, answers) = cluster::answers();
             let cluster = local_cluster(&settings, &environment, client);
-            let living = live_in_cluster(
-                settings.clone(),
-                cluster,
-                uplink.clone(),
-                metrics.realize.clone(),
-                kept,
-                stop.clone(),
-            );
+            let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
             tasks.spawn(living);
             answers
         });
-        tasks.spawn(tell_readiness(&uplink, answers, readiness, &stop));
-        let remembering = remember(
-            settings.data_dir.clone(),
-            settings.timings,
-            credentials.clone(),
-            uplink.clone(),
-            stop.clone(),
-        );
-        tasks.spawn(remembering);
+        tasks.spawn(tell_readiness(attachment.clone(), answers, readiness));
+        tasks.spawn(remember(attachment, credentials.public()));
         let (ledger_tx, ledger) = watch::channel(None);
         let keeper = SeatKeeper {
             settings,
@@ -197,6 +178,29 @@ fn first_half(bytes: [u8; 32]) -> [u8; 16] {
     half
 }
 
+/// This member's key, and how it reaches other members with it.
+fn prove(
+    settings: &Settings,
+    environment: &Environment,
+) -> anyhow::Result<(Arc<Credentials>, Arc<Peers>)> {
+    let directory = &settings.data_dir;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("failed to make the data directory {}", directory.display()))?;
+    let key = identity::open_key(directory, || environment.entropy.bytes())?;
+    let credentials = Arc::new(Credentials::of(key)?);
+    info!(name = %settings.name, owner = %settings.owner, key = credentials.public().short(), "starting");
+    let peers = Arc::new(Peers::new(credentials.clone(), environment.network.clone()));
+    Ok((credentials, peers))
+}
+
+/// What every task of an attached member needs.
+#[derive(Clone)]
+struct Attachment {
+    settings: Settings,
+    uplink: Uplink,
+    stop: CancellationToken,
+}
+
 /// Listens for probes and scrapes; what it returns answers them.
 async fn probes(
     settings: &Settings,
@@ -215,17 +219,19 @@ async fn probes(
     })
 }
 
-fn tell_readiness(
-    uplink: &Uplink,
+async fn tell_readiness(
+    member: Attachment,
     answers: Option<Answers>,
     readiness: watch::Sender<Readiness>,
-    stop: &CancellationToken,
-) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
-    let telling = readiness::keep(uplink.clone(), answers, readiness, stop.clone());
-    async move {
-        telling.await;
-        Ok(())
-    }
+) -> anyhow::Result<()> {
+    readiness::keep(member.uplink, answers, readiness, member.stop).await;
+    Ok(())
+}
+
+async fn remember(member: Attachment, own: PublicKey) -> anyhow::Result<()> {
+    let remembering = enter::remember(&member.settings, &own, &member.uplink);
+    let ended = member.stop.run_until_cancelled(remembering).await;
+    ended.unwrap_or(Ok(()))
 }
 
 /// Shows what this member sees of the federation at each scrape.
@@ -259,153 +265,33 @@ fn local_cluster(settings: &Settings, environment: &Environment, client: kube::C
 
 /// Everything that has to do with the cluster this operator runs in.
 async fn live_in_cluster(
-    settings: Settings,
+    member: Attachment,
     cluster: Cluster,
-    uplink: Uplink,
     metrics: RealizeMetrics,
     answers: AnswersKept,
-    stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Attachment {
+        settings,
+        uplink,
+        stop,
+    } = &member;
     let (local, problems) = (Local::default(), AllProblems::default());
-    let (terms_sender, terms) = observe::terms();
-    let attributes = &settings.attributes;
+    let (sender, terms) = observe::terms();
+    let first = &settings.attributes;
     let reported = Reported {
         local: &local,
         problems: &problems,
         terms: &terms,
         asked: settings.timings,
     };
+    let url = settings.notify_url.clone();
     tokio::join!(
-        local.keep(&cluster, &stop),
-        answers.keep(&cluster, &stop),
-        observe::run(
-            &cluster,
-            &uplink,
-            &local,
-            &terms_sender,
-            &problems,
-            attributes,
-            &stop
-        ),
-        realize::run(&cluster, &uplink, &terms, metrics, &stop),
-        report::run(&cluster, &uplink, &reported, &stop),
-        notify::run(
-            &cluster,
-            &uplink,
-            &local,
-            settings.notify_url.clone(),
-            &stop
-        ),
+        local.keep(&cluster, stop),
+        answers.keep(&cluster, stop),
+        observe::run(&cluster, uplink, &local, &sender, &problems, first, stop),
+        realize::run(&cluster, uplink, &terms, metrics, stop),
+        report::run(&cluster, uplink, &reported, stop),
+        notify::run(&cluster, uplink, &local, url, stop),
     );
-    Ok(())
-}
-
-/// Keeps the list of voters and the timings in the data directory up to date, so that a restart finds the voters wherever
-/// they are by then.
-async fn remember(
-    data_dir: PathBuf,
-    asked: AskedTimings,
-    credentials: Arc<Credentials>,
-    uplink: Uplink,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut slices = uplink.slice();
-    let mut warned = None;
-    loop {
-        let slice: Option<Arc<Slice>> = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            changed = slices.changed() => match changed {
-                Ok(()) => slices.borrow_and_update().clone(),
-                Err(_) => return Ok(()),
-            },
-        };
-        let Some(slice) = slice else { continue };
-        let differences = asked.differences(slice.federation.timings);
-        if let Some(differences) = differences
-            .as_ref()
-            .filter(|it| Some(*it) != warned.as_ref())
-        {
-            warn!(
-                differences,
-                "this operator's flags differ from the federation's timings, which are used"
-            );
-        }
-        warned = differences;
-        let voters: BTreeSet<Peer> = voters_of(&slice, &credentials.public())
-            .into_iter()
-            .collect();
-        let Some(mut membership) = Membership::read(&data_dir)? else {
-            continue;
-        };
-        let before = (membership.voters.clone(), membership.timings);
-        if !voters.is_empty() {
-            membership.voters = voters;
-        }
-        membership.timings = slice.federation.timings;
-        if before != (membership.voters.clone(), membership.timings) {
-            membership.write(&data_dir)?;
-        }
-    }
-}
-
-/// Runs one operator with this machine's sockets, clock and randomness until it is asked to stop.
-pub async fn on_this_machine(arguments: RunArguments) -> anyhow::Result<()> {
-    telemetry::init(arguments.log_format)?;
-    // kube and tonic both bring rustls; naming the provider once keeps either from guessing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let network = TcpNetwork {
-        via: arguments.via(),
-    };
-    let environment = Environment::of_this_machine(network, Some(client(&arguments).await?));
-    let stop = stop_requested();
-    tokio::pin!(stop);
-    let operator = tokio::select! {
-        // A joiner may wait for a voter for as long as it takes; it can be stopped meanwhile.
-        () = &mut stop => return Ok(()),
-        operator = Operator::start(arguments.settings()?, environment) => operator?,
-    };
-    operator.until(stop).await
-}
-
-/// The client of the cluster that the arguments, or the surroundings, name.
-async fn client(arguments: &RunArguments) -> anyhow::Result<kube::Client> {
-    let mut config = match &arguments.kubeconfig {
-        Some(path) => {
-            let kubeconfig = kube::config::Kubeconfig::read_from(path)
-                .with_context(|| format!("failed to read --kubeconfig {}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(
-                kubeconfig,
-                &kube::config::KubeConfigOptions::default(),
-            )
-            .await?
-        }
-        None => kube::Config::infer()
-            .await
-            .context("no cluster found; name one with --kubeconfig")?,
-    };
-    // Whoever calls retries by itself, with what has changed meanwhile; retries below it would only hide that.
-    config.default_retry = false;
-    kube::Client::try_from(config).context("failed to make a client of the API server")
-}
-
-/// Ends when the process is asked to stop, by a terminal or by the kubelet.
-async fn stop_requested() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = terminate => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    info!("stopping");
-}
-
-/// Prints the custom resource definitions.
-#[allow(clippy::print_stdout, reason = "the output is what the command is for")]
-pub fn print_crds() -> anyhow::Result<()> {
-    print!("{}", hanse_crds::manifest_yaml()?);
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What the federation costs on this machine, measured at real API servers.
 //!
 //! `propagate`: workloads applied one after the other in one cluster, and for each the time from the API server's answer
-//! to the moment a watch in the host, another cluster, sees its object. Then what the operators use at rest.
+//! to the moment a watch in the host, another cluster, sees its object. Of that, the mean time a command took from the home's
+//! operator into the ledger and back. Then what the operators use at rest.
 
 use std::{
     collections::BTreeMap,
@@ -67,6 +68,8 @@ struct Propagation {
     p50_s: f64,
     p99_s: f64,
     max_s: f64,
+    /// The mean over the commands of the home while the samples were taken: one commit, and the way there and back.
+    commit_mean_s: f64,
     operator_rss_mb: Vec<f64>,
     operator_idle_millicores: Vec<f64>,
 }
@@ -107,11 +110,13 @@ async fn propagate(fleet: &mut Fleet, samples: u32) -> Result<Propagation> {
     let mut seen = watch_objects(fleet.client("host")?);
     // The first one brings the namespace in the host into being, once per tenant and not once per workload.
     propagate_one(&workloads, &mut seen, "warm-up").await?;
+    let commits = Commits::so_far(fleet).await?;
     let mut took = Vec::new();
     for sample in 0..samples {
         took.push(propagate_one(&workloads, &mut seen, &format!("sample-{sample}")).await?);
     }
     took.sort_unstable();
+    let commit_mean_s = Commits::so_far(fleet).await?.mean_since(&commits);
 
     let before = used(fleet)?;
     let rested = Instant::now();
@@ -124,6 +129,7 @@ async fn propagate(fleet: &mut Fleet, samples: u32) -> Result<Propagation> {
         p50_s: rounded(percentile(&took, 50).as_secs_f64()),
         p99_s: rounded(percentile(&took, 99).as_secs_f64()),
         max_s: rounded(percentile(&took, 100).as_secs_f64()),
+        commit_mean_s: rounded(commit_mean_s),
         operator_rss_mb: after
             .iter()
             .map(|used| rounded(used.anonymous_mb))
@@ -212,6 +218,32 @@ fn watch_objects(client: Client) -> UnboundedReceiver<(String, Instant)> {
     receiver
 }
 
+/// The commands of the home's operator so far, as its metrics have them.
+struct Commits {
+    count: f64,
+    seconds: f64,
+}
+
+impl Commits {
+    async fn so_far(fleet: &Fleet) -> Result<Self> {
+        let text = fleet.operator_of("home")?.metrics().await?;
+        let sample = |name: &str| {
+            let mut lines = text.lines();
+            let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let value = value.with_context(|| format!("the operator has no metric {name}"))?;
+            anyhow::Ok(value.parse::<f64>()?)
+        };
+        Ok(Self {
+            count: sample("hanse_command_duration_seconds_count")?,
+            seconds: sample("hanse_command_duration_seconds_sum")?,
+        })
+    }
+
+    fn mean_since(&self, before: &Self) -> f64 {
+        (self.seconds - before.seconds) / (self.count - before.count).max(1.0)
+    }
+}
+
 /// What a process has used.
 struct Used {
     /// Anonymous resident memory: what it has asked for, without the pages of its program.
@@ -288,12 +320,13 @@ fn print(result: &Propagation, json: bool) -> Result<()> {
         p50_s,
         p99_s,
         max_s,
+        commit_mean_s,
         operator_rss_mb,
         operator_idle_millicores,
     } = result;
     writeln!(
         stdout,
-        "{bench}, {samples} samples: p50 {p50_s} s, p99 {p99_s} s, max {max_s} s"
+        "{bench}, {samples} samples: p50 {p50_s} s, p99 {p99_s} s, max {max_s} s; commit, mean {commit_mean_s} s"
     )?;
     writeln!(
         stdout,

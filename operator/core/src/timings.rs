@@ -106,6 +106,19 @@ impl Timings {
         self.lease() / 5
     }
 
+    /// The pause before another voter is tried: a twenty-fifth of the lease.
+    #[must_use]
+    pub fn retry_after(self) -> Duration {
+        self.lease() / 25
+    }
+
+    /// How often a leader looks at the deadlines even when nothing happens: a twentieth of the lease, by which a loss is
+    /// noticed late at most.
+    #[must_use]
+    pub fn look_every(self) -> Duration {
+        self.lease() / 20
+    }
+
     /// How long opening a connection may take: three fifths of the lease.
     #[must_use]
     pub fn dial_within(self) -> Duration {
@@ -133,9 +146,11 @@ mod tests {
                 timings.answer_within(),
                 timings.keepalive_interval(),
                 timings.dial_within(),
-                timings.acknowledged_within()
+                timings.acknowledged_within(),
+                timings.retry_after(),
+                timings.look_every()
             ],
-            [2_000, 1_000, 3_000, 2_500].map(Duration::from_millis)
+            [2_000, 1_000, 3_000, 2_500, 200, 250].map(Duration::from_millis)
         );
     }
 

@@ -19,6 +19,9 @@ use crate::{cluster::Answers, uplink::Uplink};
 /// How often it looks: a fifth of the shortest lease that is worth having, and quick enough for a probe.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// The API server is asked once per second, so with a shorter lease three answers must be missing.
+const API_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Whether the operator does its work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
@@ -64,7 +67,8 @@ fn judge(facts: &Facts) -> Readiness {
             over.as_secs()
         ));
     }
-    if let Some(ago) = facts.api_answered.filter(|ago| *ago > timings.lease()) {
+    let patience = timings.lease().max(API_PATIENCE);
+    if let Some(ago) = facts.api_answered.filter(|ago| *ago > patience) {
         waiting_for.push(format!(
             "this cluster's API server: its last answer was {} s ago",
             ago.as_secs()

@@ -138,3 +138,129 @@ fn role(slice: &Slice, own: &MemberName, quorate: bool) -> FederationRole {
         (false, _) => FederationRole::Attached,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hanse_crds::ConditionStatus;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::observe::fixture::slice;
+
+    fn told(slice: Option<&Slice>, attached: bool, quorate: bool) -> FederationStatus {
+        let question = Question {
+            slice,
+            own: &"acme-1".parse().unwrap(),
+            standing: Standing { attached, quorate },
+            generation: Some(1),
+            asked: AskedTimings::default(),
+            problem: None,
+        };
+        let now = Time(Timestamp::from_second(1).unwrap());
+        status(&FederationStatus::default(), &question, &now)
+    }
+
+    fn said(status: &FederationStatus, kind: &str) -> (bool, String) {
+        let mut conditions = status.conditions.iter();
+        let condition = conditions.find(|it| it.type_ == kind).unwrap();
+        (
+            condition.status == ConditionStatus::True,
+            condition.reason.clone(),
+        )
+    }
+
+    #[test]
+    fn attached_quorate_and_ready_are_three_facts() {
+        let slice = slice("acme", "acme-1", 20);
+        let row = |attached, quorate| {
+            let status = told(Some(&slice), attached, quorate);
+            [ATTACHED, QUORATE, READY].map(|kind| said(&status, kind).1)
+        };
+        assert_eq!(
+            [
+                row(true, true),
+                row(true, false),
+                row(false, true),
+                row(false, false)
+            ],
+            [
+                ["StreamStands", "QuorumAnswers", "AttachedAndQuorate"],
+                ["StreamStands", "QuorumLost", "QuorumLost"],
+                ["NoStream", "QuorumAnswers", "NoStream"],
+                ["NoStream", "QuorumLost", "QuorumLost"]
+            ]
+        );
+        assert_eq!(
+            said(&told(None, true, true), READY),
+            (false, "Joining".into())
+        );
+    }
+
+    #[test]
+    fn a_member_that_hears_no_quorum_names_no_leader_it_is_not_attached_to() {
+        let slice = slice("acme", "acme-1", 20);
+        let (healthy, lost) = (
+            told(Some(&slice), true, true),
+            told(Some(&slice), false, false),
+        );
+        assert_eq!(
+            (healthy.leader.as_deref(), healthy.role, healthy.quorum),
+            (
+                Some("acme-1"),
+                Some(FederationRole::Leader),
+                Some(Quorum::Healthy)
+            )
+        );
+        assert_eq!(
+            (lost.leader, lost.role, lost.quorum),
+            (None, Some(FederationRole::Candidate), Some(Quorum::Lost))
+        );
+    }
+
+    #[test]
+    fn flags_that_differ_from_the_federation_and_rejected_requests_are_said() {
+        let slice = slice("acme", "acme-1", 20);
+        let configured = |asked, problem| {
+            let question = Question {
+                slice: Some(&slice),
+                own: &"acme-1".parse().unwrap(),
+                standing: Standing {
+                    attached: true,
+                    quorate: true,
+                },
+                generation: Some(1),
+                asked,
+                problem,
+            };
+            let now = Time(Timestamp::from_second(1).unwrap());
+            let condition = super::configured(&question, &now);
+            format!(
+                "{:?} {}: {}",
+                condition.status, condition.reason, condition.message
+            )
+        };
+        let longer = AskedTimings {
+            lease: Some(Duration::from_secs(8)),
+            heartbeat: None,
+        };
+        let problem = Problem {
+            generation: Some(1),
+            reason: "TimingsRejected",
+            message: "not permitted".into(),
+        };
+        assert_eq!(
+            [
+                configured(AskedTimings::default(), None),
+                configured(longer, None),
+                configured(longer, Some(problem))
+            ],
+            [
+                "True AsTheFederation: this operator's flags say the same as the federation",
+                "False FlagsDiffer: --lease is 8s, the federation uses 5s",
+                "False TimingsRejected: not permitted"
+            ]
+        );
+    }
+}

@@ -8,7 +8,10 @@ use hanse_core::{
     id::{FederationId, PrivateKey},
     state::{Outcome, Rejection},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     attach::{StreamEnd, UpStream},
@@ -22,6 +25,8 @@ struct InFlight {
     signed: SignedCommand,
     command: Command,
     answer: oneshot::Sender<Outcome>,
+    /// When it was first sent.
+    sent: Instant,
 }
 
 /// What is to be sent, and what was sent and not answered yet.
@@ -69,6 +74,7 @@ impl Commands {
             signed,
             command,
             answer,
+            sent: Instant::now(),
         });
         self.send_in_flight(up)
     }
@@ -118,6 +124,7 @@ impl Commands {
             Outcome::Accepted { .. } => CommandOutcome::Accepted,
             Outcome::Rejected { .. } => CommandOutcome::Rejected,
         });
+        self.metrics.observe_command(in_flight.sent.elapsed());
         self.sequence = outcome.ticket;
         // Whoever asked may have stopped waiting.
         let _ = in_flight.answer.send(answer);

@@ -12,7 +12,7 @@ use hanse_core::{
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{Instant, Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -25,9 +25,6 @@ use super::{
     handle::{Ends, Uplink, UplinkStanding},
 };
 use crate::peer::proto::federation::{Acknowledgement, Down, Heartbeat, down, up};
-
-/// Pause between two attempts: a twenty-fifth of the default lease.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// Starts the task that keeps a stream until `stop`, and returns the handle to it.
 #[must_use]
@@ -87,16 +84,9 @@ struct Conversation {
 
 impl Task {
     async fn run(mut self, stop: CancellationToken) {
-        let mut retry = interval(RETRY_AFTER);
-        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = retry.tick() => {}
-            }
-            let end = tokio::select! {
-                () = stop.cancelled() => return,
-                end = self.attach_once() => end,
+            let Some(end) = stop.run_until_cancelled(self.attach_once()).await else {
+                return;
             };
             self.next_voter = self.next_voter.wrapping_add(1);
             if self.standing.borrow().attached {
@@ -105,6 +95,10 @@ impl Task {
                 debug!(reason = %end, "could not attach");
             }
             self.set_attached(false);
+            let pause = sleep(self.timings.retry_after());
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
         }
     }
 

@@ -24,9 +24,6 @@ use tracing::{info, warn};
 use super::{leader_state::LeaderState, metrics::VoterMetrics};
 use crate::replicate::{ledger::Ledger, propose::ProposeError};
 
-/// How often the loop looks at the leases even when nothing happens; a tenth of the shortest lease worth having.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-
 /// What the leader's loop works with.
 pub(super) struct Leader {
     /// Leases and standings, shared with the sessions.
@@ -70,12 +67,16 @@ impl Leader {
         &self.state.ledger
     }
 
+    fn look_every(&self) -> Duration {
+        self.ledger().read(|state| state.timings.look_every())
+    }
+
     /// One term. Returns only when it can no longer decide.
     async fn lead(&self, term: u64) -> ProposeError {
         // Everything of earlier terms must be applied before anything is decided on the state.
         while let Err(error) = self.ledger().confirm_leadership().await {
             warn!(%error, "waiting to be confirmed as the leader");
-            sleep(LOOK_EVERY).await;
+            sleep(self.look_every()).await;
         }
         let mut term = Term::new(self, term);
         let now = self.state.now();
@@ -89,7 +90,7 @@ impl Leader {
             if let Err(error) = term.decide().await {
                 return error;
             }
-            let look = Instant::now() + LOOK_EVERY;
+            let look = Instant::now() + self.look_every();
             tokio::select! {
                 changed = applied.changed() => if changed.is_err() {
                     return ProposeError::Unavailable("the ledger is closed".into());

@@ -279,32 +279,3 @@ async fn a_command_too_large_never_reaches_the_log() {
     assert_eq!(outcome, Ok(Outcome::Rejected { rejection }));
     assert_eq!(founder.ledger.read(|state| state.index), height);
 }
-
-/// The numbers behind the timings: what one commit costs on this disk.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn measure_how_long_a_commit_takes() {
-    let pipes = Pipes::default();
-    let founder = Voter::found(&pipes).await;
-    let alone = sample(&founder).await;
-    let second = founder.welcome(2).await;
-    let third = founder.welcome(3).await;
-    let nodes = [&founder, &second, &third].map(|voter| voter.ledger.node());
-    founder.has_voters(&nodes).await;
-    let of_three = sample(&founder).await;
-    eprintln!("alone: {alone}\nof three, on one disk: {of_three}");
-}
-
-async fn sample(voter: &Voter) -> String {
-    let mut samples = Vec::new();
-    for number in 0..300 {
-        let began = tokio::time::Instant::now();
-        voter.asks(describe(&format!("region-{number}"))).await;
-        samples.push(began.elapsed());
-    }
-    samples.sort();
-    format!(
-        "p50 {:?} p99 {:?} max {:?}",
-        samples[150], samples[297], samples[299]
-    )
-}
