@@ -34,10 +34,11 @@ struct Constants {
 
 impl Constants {
     fn read() -> Self {
+        let timings = Timings::default();
         Self {
-            timings: Timings::default(),
+            timings,
             raft: default_raft_timings(),
-            look: leaders_look(),
+            look: timings.look_every(),
         }
     }
 
@@ -157,17 +158,6 @@ fn default_raft_timings() -> RaftTimings {
         Action::Run(run) => run.settings().unwrap().raft,
         Action::Crds => unreachable!("the action is `run`"),
     }
-}
-
-/// The constant is private to the leader's loop, so it is read from the source.
-fn leaders_look() -> Duration {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/voter/leader.rs");
-    let source = fs::read_to_string(path).unwrap();
-    let (_, after) = source
-        .split_once("const LOOK_EVERY: Duration = Duration::from_millis(")
-        .unwrap();
-    let (millis, _) = after.split_once(')').unwrap();
-    Duration::from_millis(millis.replace('_', "").parse().unwrap())
 }
 
 fn page() -> PathBuf {
