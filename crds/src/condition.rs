@@ -28,7 +28,7 @@ pub const STALLED: &str = "Stalled";
 pub const SURVIVABLE: &str = "Survivable";
 /// Member: this row says the same as the ledger.
 pub const SYNCED: &str = "Synced";
-/// Hosting policy: the federation has been told what is granted.
+/// Hosting policy: the ledger has what is granted.
 pub const PUBLISHED: &str = "Published";
 /// Federation: a majority of voters is in contact, so decisions can be made.
 pub const QUORATE: &str = "Quorate";
@@ -76,7 +76,7 @@ pub enum ConditionStatus {
     True,
     /// It does not hold.
     False,
-    /// Nobody can tell.
+    /// It is not known.
     Unknown,
 }
 

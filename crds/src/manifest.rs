@@ -15,7 +15,7 @@ use serde_yaml::Value;
 
 use crate::{FederatedWorkload, Federation, HostingPolicy, Member, schema::MAX_SAFE_INTEGER};
 
-/// What stands above every definition, so that nobody edits it by hand.
+/// The first line of every definition: a warning against editing it by hand.
 const HEADER: &str =
     "# Generated from the types of crate hanse-crds by `hanse-operator crds`. Do not edit.\n";
 

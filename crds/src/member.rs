@@ -91,7 +91,7 @@ pub enum Scheduling {
     Cordoned,
 }
 
-/// What the federation knows about this member.
+/// What the ledger has of this member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberStatus {

@@ -190,7 +190,7 @@ pub struct HostingPolicyStatus {
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub grants: Vec<GrantStatus>,
-    /// `Published`: the federation has been told what is granted and plans with it. What is granted is enforced here
+    /// `Published`: the ledger has what is granted, and the federation plans with it. What is granted is enforced here
     /// whether or not it is published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

@@ -46,7 +46,7 @@ use crate::{
         name = "Survives",
         type_ = "string",
         json_path = ".status.survives",
-        description = "The largest failure domain it outlives."
+        description = "The largest failure domain whose loss it survives."
     ),
     printcolumn(
         name = "Epoch",
@@ -277,7 +277,7 @@ pub struct PlacementStatus {
     /// could not apply them. `Stopped`: the host has stopped its copy because its lease ended. `Lost`: the member's lease
     /// has ended. `Removing`: the objects are being deleted.
     pub state: PlacementState,
-    /// Why it is in this state, in the host's words. At most 1024 characters.
+    /// Why it is in this state, as the host reports it. At most 1024 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub message: String,

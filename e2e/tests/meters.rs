@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hanse_crds::{Federation, HostingPolicy, Member, names};
-use hanse_e2e::{Fleet, MemberPlan, Workload, await_condition};
+use hanse_e2e::{Fleet, MemberPlan, Workload, await_condition, hold_condition};
 use kube::{Api, ResourceExt};
 
 /// Longer than any step takes on a loaded machine; reached only by a failure.
 const SOON: Duration = Duration::from_mins(1);
 
 const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
+
+/// Long enough for a loop of a status and a proposal to turn many times.
+const A_MOMENT: Duration = Duration::from_secs(3);
 
 /// The owner of the workloads has its cluster here, and founds the federation.
 const HOME: &str = "lubeck";
@@ -143,6 +146,20 @@ async fn timings_are_changed_for_all_by_the_founders_owner_alone(fleet: &Fleet) 
         ensure!(status.lease_milliseconds == Some(5_000), "it was changed");
         Ok(())
     })
+    .await?;
+    let height = fleet.federation("riga").await?.height;
+    hold_condition(
+        "a rejected request is not proposed again",
+        A_MOMENT,
+        async || {
+            let now = fleet.federation("riga").await?.height;
+            ensure!(
+                now <= height.map(|height| height + 1),
+                "the log grew from {height:?} to {now:?}"
+            );
+            Ok(())
+        },
+    )
     .await?;
     ask_for_timings(fleet, HOME, "4s/800ms").await?;
     await_condition("all members have the new timings", SOON, async || {

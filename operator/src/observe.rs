@@ -28,6 +28,7 @@ use crate::{
     uplink::Uplink,
 };
 
+mod answered;
 mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -67,9 +67,9 @@ impl Constants {
             election_min,
             election_max,
         } = self.raft;
-        let lost = (lease - heartbeat, lease + self.look);
+        let lost = (lease.saturating_sub(heartbeat), lease + self.look);
         let elected = (
-            election_max + election_min - raft_heartbeat,
+            (election_max + election_min).saturating_sub(raft_heartbeat),
             election_max * 2,
         );
         let leader_lost = (
@@ -81,12 +81,12 @@ impl Constants {
         [
             Derived(
                 "a member that was cut off ends its own lease",
-                (lease - heartbeat, lease),
+                (lease.saturating_sub(heartbeat), lease),
                 "the lease counts from sending the last heartbeat that was acknowledged",
             ),
             Derived(
                 "a leader that was cut off ends its own lease",
-                (lease - heartbeat, election_min + lease),
+                (lease.saturating_sub(heartbeat), election_min + lease),
                 "it acknowledges its own heartbeats for the shortest election timeout after it last heard a majority",
             ),
             Derived(

@@ -1,4 +1,4 @@
-//! What can be asked of the ledger, and the signed envelope it is asked in.
+//! The commands to the ledger, and the signed envelope they travel in.
 //!
 //! A command is bound to one federation, one issuer, one lane and one number in that lane, and signed over all of it:
 //! a leader can delay or drop it, but not forge it, change it, play it twice or carry it to another federation.
@@ -22,25 +22,25 @@ use crate::{
 pub const MAX_COMMAND_BYTES: usize = 1024 * 1024;
 
 /// The numbering a command belongs to. A member that leads issues commands in two roles at once, over two ways to the
-/// log; each role counts for itself so that neither has to wait for the other.
+/// log; each role has its own numbers, so that neither has to wait for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Lane {
-    /// What the issuer asks as a member.
+    /// What the issuer proposes as a member.
     Member,
     /// What the issuer decides as the leader.
     Leader,
 }
 
-/// A member's own description of itself, by its owner's word.
+/// What the owner of a member writes about it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Attributes {
-    /// For example `hetzner`; empty if not told.
+    /// For example `hetzner`; empty if not given.
     pub provider: String,
-    /// For example `fsn1`; empty if not told.
+    /// For example `fsn1`; empty if not given.
     pub region: String,
-    /// For example `EU`; empty if not told, which fits no domicile.
+    /// For example `EU`; empty if not given, which is in no domicile.
     pub jurisdiction: String,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
@@ -48,7 +48,7 @@ pub struct Attributes {
     pub cordoned: bool,
 }
 
-/// Who a newcomer says it is.
+/// The name, owner and key under which a newcomer asks to enter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Newcomer {
@@ -62,8 +62,8 @@ pub struct Newcomer {
 
 /// One row of a plan: how many replicas a member runs of a workload, from this entry on.
 ///
-/// The row says what it was decided on. It takes effect only while that still holds; otherwise it is skipped and the
-/// planner looks again, so that a plan never overwrites what it has not seen.
+/// The row carries the generations it was decided on. It is applied only while they are current; otherwise it is skipped
+/// and the planner decides again, so that a plan never overwrites a change it has not seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlacementChange {
@@ -81,7 +81,7 @@ pub struct PlacementChange {
     pub reason: Reason,
 }
 
-/// What can be asked of the ledger. The variants are in the order of a federation's life.
+/// A command to the ledger. The variants are in the order of a federation's life.
 ///
 /// The encoding is JSON with the variant's name as the key: variants and fields may be added, never renamed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,7 +97,7 @@ pub enum Command {
         #[serde(default)]
         timings: Timings,
     },
-    /// A member invites one newcomer of `owner`. Whoever holds the private half of `invitation` may use it, once.
+    /// A member invites one newcomer of `owner`. The holder of the private half of `invitation` may use it, once.
     Invite {
         /// The public half of its key.
         invitation: PublicKey,
@@ -121,7 +121,7 @@ pub enum Command {
         /// Which member.
         member: MemberName,
     },
-    /// The issuer's owner describes it, and its operator tells its own version.
+    /// The issuer's owner describes it, and its operator reports its own version.
     Describe {
         /// The description.
         attributes: Attributes,
@@ -175,8 +175,8 @@ pub enum Command {
         /// Members, each with the epoch of the lease that is meant.
         leases: BTreeSet<(MemberName, Epoch)>,
     },
-    /// The leader: enough time has passed since these leases ended that a member that keeps the rules has stopped
-    /// its `Single` workloads.
+    /// The leader: enough time has passed since these leases ended that a member that follows the protocol has stopped its
+    /// `Single` workloads.
     Fence {
         /// Members, each with the epoch of the lease that is meant.
         leases: BTreeSet<(MemberName, Epoch)>,
@@ -227,7 +227,7 @@ pub fn admission_message(federation: &FederationId, newcomer: &Newcomer) -> Vec<
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedCommand {
-    /// The key of the member that asks.
+    /// The key of the member that issues it.
     pub issuer: PublicKey,
     /// Which of the issuer's numberings `sequence` is of.
     pub lane: Lane,
@@ -239,7 +239,7 @@ pub struct SignedCommand {
     pub signature: Signature,
 }
 
-/// Why the bytes of a command are not acceptable, whoever sent them.
+/// Why the bytes of a command are not acceptable.
 #[allow(
     missing_docs,
     reason = "the message of each variant is its documentation"

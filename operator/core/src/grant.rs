@@ -1,7 +1,7 @@
-//! Consent: what a host's owner lets other owners run there.
+//! Consent: what the owner of a host lets other owners run there.
 //!
 //! The same [`Grant`] is evaluated twice. The planner reads the summary in the ledger, so that it plans nothing that
-//! would be refused; the host's own operator reads its own cluster's `HostingPolicy` and has the last word.
+//! would be refused; the host's operator reads the `HostingPolicy` objects of its own cluster, and that decides.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use crate::{
     workload::GroupKind,
 };
 
-/// The most grants one member publishes, over all its `HostingPolicy` objects. More are refused as a whole: a list cut
-/// short would be a consent nobody gave.
+/// The most grants one member publishes, over all its `HostingPolicy` objects. More are rejected as a whole: a
+/// shorter list would permit something else than what was written.
 pub const MAX_GRANTS: usize = 256;
 
 /// Whose workloads a grant is about.

@@ -1,5 +1,5 @@
 //! How a host's objects are doing, by the rules of kstatus: an object is ready when its controller has seen its newest
-//! generation and says so, and an object that nobody controls is ready once it exists.
+//! generation and reports it as ready; an object without a controller is ready once it exists.
 //!
 //! Source of the rules: the kstatus library of sigs.k8s.io/cli-utils and the status fields of the kinds themselves.
 
@@ -18,12 +18,12 @@ pub const MAX_MESSAGE_CHARACTERS: usize = 1_024;
 pub enum Health {
     /// As it should be.
     Ready,
-    /// On its way, as far as one can tell.
+    /// Not ready yet, and nothing indicates that it will not be.
     Progressing {
         /// What is still missing.
         message: String,
     },
-    /// It will not get there by itself.
+    /// It will not become ready without a change.
     Failed {
         /// What is wrong.
         message: String,
@@ -89,10 +89,10 @@ pub fn ready_replicas(object: &Value) -> Option<u32> {
     Some(u32::try_from(ready).unwrap_or(u32::MAX))
 }
 
-/// What a host says of a placement whose objects are these, each with its name in words and `None` where it is missing.
+/// The report of a placement with these objects, each with its kind and name; `None` where an object is missing.
 ///
 /// Ready replicas are those of the scalable objects; where nothing scales, 1 if everything is ready. The message is
-/// about the worst object, in its own words.
+/// the one of the object that is furthest from ready.
 #[must_use]
 pub fn report(
     epoch: Epoch,
@@ -153,7 +153,7 @@ fn deployment(object: &Value) -> Health {
 fn replicas(object: &Value) -> Health {
     let wanted = number(object, "/spec/replicas").unwrap_or(1);
     let of = |field: &str| number(object, &format!("/status/{field}")).unwrap_or(0);
-    // A controller that has said nothing yet has no observedGeneration either.
+    // Until its controller has written a status there is no observedGeneration.
     if number(object, "/status/observedGeneration").is_none() {
         return Health::progressing("its controller has not seen it yet");
     }

@@ -178,7 +178,7 @@ byte_id!(
     FederationId, "federation id", 16
 );
 byte_id!(
-    /// An Ed25519 public key. A member *is* its key; every other name for it is a lookup.
+    /// An Ed25519 public key. It identifies a member; names are looked up.
     PublicKey, "public key", 32
 );
 byte_id!(
@@ -225,7 +225,7 @@ impl PrivateKey {
         self.0.to_bytes()
     }
 
-    /// The half that others may know.
+    /// The public half.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())

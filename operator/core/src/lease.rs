@@ -1,4 +1,4 @@
-//! Who is alive: members' deadlines on the leader's clock, and a member's own on its own.
+//! Leases: members' deadlines on the leader's clock, and a member's own deadline on its own clock.
 //!
 //! All times are [`Duration`]s since some fixed moment of the caller's monotonic clock; two clocks are never compared.
 //!
@@ -35,7 +35,7 @@ pub const STOP_TIME: Duration = Duration::from_secs(30);
 /// The most leases that expire in one command: what one entry of the log carries without delaying the next.
 pub const MAX_DUE: usize = 1_000;
 
-/// Heartbeats of a member that wait for their acknowledgement; older ones can no longer extend anything.
+/// Heartbeats of a member that wait for their acknowledgement; older ones can no longer extend a lease.
 const MAX_UNACKNOWLEDGED: usize = 32;
 
 /// How long after a lease was declared over a member that keeps the rules has certainly stopped its `Single` workloads:
@@ -70,7 +70,7 @@ struct Deadline {
 }
 
 impl Lessor {
-    /// Starts a term: every member gets a whole lease and `grace` on top, since nobody was listening during the election.
+    /// Starts a term: every member gets a whole lease and `grace` on top, because heartbeats reached no leader during the election.
     /// The lease is the longest this federation ever had: the last leader may have granted it.
     pub fn lead(&mut self, now: Duration, state: &State, grace: Duration) {
         *self = Self::default();
@@ -80,7 +80,7 @@ impl Lessor {
         }
     }
 
-    /// Ends a term: what is left of it says nothing about the next.
+    /// Ends a term: its deadlines mean nothing for the next.
     pub fn follow(&mut self) {
         *self = Self::default();
     }
@@ -126,7 +126,7 @@ impl Lessor {
     }
 
     /// A heartbeat of `member`, whose lease in the ledger is `lease`, arrived. Returns the lease to acknowledge it with:
-    /// only if it extended one that nobody is about to take.
+    /// only if it extended one that is not about to be ended.
     pub fn heard(&mut self, member: &MemberName, lease: Lease, now: Duration) -> Option<Duration> {
         match lease {
             Lease::Held { epoch } => match self.held.get_mut(member) {
@@ -144,7 +144,7 @@ impl Lessor {
         }
     }
 
-    /// The leader stood still for `lateness` and heard nobody meanwhile: no member's fault, so all get it back.
+    /// The leader's process stood still for `lateness` and received no heartbeats: every deadline moves by as much.
     pub fn woke(&mut self, lateness: Duration) {
         for deadline in self.held.values_mut() {
             deadline.ends += lateness;
@@ -171,7 +171,7 @@ impl Lessor {
         std::mem::take(&mut self.returned)
     }
 
-    /// The members of which it is now certain, without their word, that they have stopped their `Single` workloads.
+    /// The members of which it is now certain, without their confirmation, that they have stopped their `Single` workloads.
     #[must_use]
     pub fn fence_due(&self, now: Duration) -> BTreeSet<(MemberName, Epoch)> {
         let over = self

@@ -1,18 +1,18 @@
-//! Every decision Hanse makes: values in, values out.
+//! Every decision of Hanse, as functions from values to values.
 //!
 //! Absent on purpose: IO, clocks, randomness, tasks, Kubernetes clients, the consensus engine. Time is a value passed in.
 //!
 //! In the order in which data flows:
 //!
 //! - [`id`]: names, keys and numbers.
-//! - [`workload`], [`grant`]: what owners want, and what hosts consent to.
+//! - [`workload`], [`grant`]: what owners ask for, and what hosts permit.
 //! - [`command`]: what can be asked of the ledger, signed.
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
 //! - [`timings`]: how long a lease lasts and how often it is renewed, and what follows from that.
 //! - [`lease`]: who is alive, on the leader's clock and on the member's own.
 //! - [`schedule`]: what should run where, and [`reason`]: why.
 //! - [`quorum`]: who should vote.
-//! - [`slice`]: what one member gets to see of it.
+//! - [`slice`]: the part of it that one member receives.
 //! - [`health`]: how a host's objects are doing.
 
 #![warn(missing_docs)]

@@ -36,7 +36,7 @@ pub enum Reason {
     MemberExcluded {
         /// The excluded member.
         member: MemberName,
-        /// What excludes it, in words; at most 200 characters, empty where it is not known.
+        /// What excludes it, as a sentence of at most 200 characters; empty where it is not known.
         message: String,
     },
 }

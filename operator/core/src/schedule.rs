@@ -1,13 +1,13 @@
 //! What should run where: filter → score → select → divide, for one workload after the other.
 //!
 //! ```text
-//!  State ─► filter: why not here? (a chain, first reason wins) ─► score: who first? ─► select and divide ─► Plan
-//!                     └────────────► diagnosis: why not elsewhere, what would it outlive? ───────────────────┘
+//!  State ─► filter (first reason against a member) ─► score (order) ─► select and divide ─► Plan
+//!                     └──────► diagnosis (exclusions, failures that are survived) ───────────┘
 //! ```
 //!
 //! Guarantees: deterministic (same state, same plan); a plan for a state that already is as planned is empty; only what
-//! must move moves; nothing is placed where a filter says no. Where no member can take a workload, what runs is left as
-//! it is and the diagnosis says why, member by member.
+//! must move moves; nothing is placed on an excluded member. Where no member can take a workload, its placements stay
+//! unchanged and the diagnosis says why, member by member.
 //!
 //! Absent: clocks, liveness beyond the ledger's leases, capacity.
 

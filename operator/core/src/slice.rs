@@ -1,4 +1,4 @@
-//! What one member gets to see of the federation, and how it is kept up to date.
+//! The part of the federation's state that one member receives, and how it is kept up to date.
 //!
 //! A member sees its own placements and removals, its owner's workloads with how they stand, the list of members and
 //! the state of the ledger; nothing of what other owners run elsewhere. The leader computes it
@@ -23,7 +23,7 @@ use crate::{
     workload::WorkloadSpec,
 };
 
-/// What one member gets to see.
+/// The part of the federation's state that one member receives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Slice {
@@ -70,7 +70,7 @@ pub struct MemberView {
     pub key: PublicKey,
     /// Its owner's description of it.
     pub attributes: Attributes,
-    /// The version of its operator; empty until it has told.
+    /// The version of its operator; empty until it has reported one.
     #[serde(default)]
     pub version: String,
     /// Its right to run what it was given.
@@ -111,7 +111,7 @@ pub struct OwnedWorkload {
     pub removed: bool,
     /// Where it runs, and how it does.
     pub hosts: BTreeMap<MemberName, HostStanding>,
-    /// Why not elsewhere, and what it would survive.
+    /// Which members are excluded and why, and the largest failure domain whose loss it survives.
     pub diagnosis: Diagnosis,
 }
 
@@ -129,7 +129,7 @@ pub struct HostStanding {
     pub removing: bool,
     /// Whether the member's lease is held.
     pub lease_held: bool,
-    /// What the member last said of it; `None` until it has.
+    /// What the member last reported of it; `None` until it has.
     pub report: Option<PlacementReport>,
 }
 
@@ -141,13 +141,13 @@ pub enum PlacementPhase {
     Applied,
     /// Everything is there and ready.
     Ready,
-    /// Something was refused or is broken; the message says what.
+    /// An object was refused or cannot become ready; the message names it.
     Failed,
     /// Stopped by the host itself, because its lease ended.
     Stopped,
 }
 
-/// What a host says of one placement: soft state, never in the log.
+/// What a host reports of one placement: soft state, never in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlacementReport {
@@ -159,11 +159,11 @@ pub struct PlacementReport {
     pub phase: PlacementPhase,
     /// Ready replicas (or, where nothing scales, 1 when all objects are ready and 0 otherwise).
     pub ready: u32,
-    /// Which object, and in whose words; empty when there is nothing to say. At most 1,024 characters.
+    /// The object that is furthest from ready, and why; empty when all are ready. At most 1,024 characters.
     pub message: String,
 }
 
-/// What a member says of itself and its placements, whole on attach and as differences from then on.
+/// What a member reports of its placements, whole on attach and as differences from then on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reports {
@@ -255,7 +255,7 @@ pub enum SliceUpdate {
 }
 
 impl Slice {
-    /// What `member` gets to see. `None` where it is no member, was revoked, or the ledger is empty.
+    /// The slice of `member`. `None` where it is no member, was revoked, or the ledger is empty.
     #[must_use]
     pub fn of(
         state: &State,

@@ -14,17 +14,17 @@ use serde::{Deserialize, Serialize};
 pub struct Timings {
     /// How long a member may be silent before it is lost, in milliseconds: 300 to 3,600,000.
     pub lease_ms: u64,
-    /// How often a member says that it is alive, in milliseconds: at least 50, at most a third of the lease.
+    /// How often a member renews its lease, in milliseconds: at least 50, at most a third of the lease.
     pub heartbeat_ms: u64,
 }
 
 /// The shortest lease: three heartbeats of 100 ms, the least that a loaded machine keeps.
 const SHORTEST_LEASE_MS: u64 = 300;
 
-/// The longest lease: whoever wants a member to be silent for longer does not want failover.
+/// The longest lease: with a longer one there would be no failover to speak of.
 const LONGEST_LEASE_MS: u64 = 3_600_000;
 
-/// More often than this costs more than it tells: a round trip between regions takes as long.
+/// The shortest heartbeat: a round trip between regions takes as long.
 const SHORTEST_HEARTBEAT_MS: u64 = 50;
 
 /// Why timings are not acceptable.
@@ -87,7 +87,7 @@ impl Timings {
         Duration::from_millis(self.lease_ms)
     }
 
-    /// How often a member says that it is alive.
+    /// How often a member renews its lease.
     #[must_use]
     pub fn heartbeat(self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
@@ -100,7 +100,7 @@ impl Timings {
         self.lease() * 2 / 5
     }
 
-    /// A connection that was silent for this long is asked for a sign of life: a fifth of the lease.
+    /// A connection that was silent for this long is probed: a fifth of the lease.
     #[must_use]
     pub fn keepalive_interval(self) -> Duration {
         self.lease() / 5

@@ -1,4 +1,4 @@
-//! A workload as the ledger knows it: manifests, how many, where.
+//! A workload as the ledger has it: manifests, how many replicas, where.
 //!
 //! `WorkloadSpec` is made by [`WorkloadSpec::new`] alone, which checks every rule that needs no cluster; code that
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.

@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    round::REFUSED_RETRY,
+    answered::PROPOSE_AGAIN,
     terms::{Publication, TermsSender},
 };
 use crate::{cluster::watched::Watched, uplink::Uplink};
@@ -137,7 +137,7 @@ async fn publish(
         }
         tokio::select! {
             changed = grants.changed() => if changed.is_err() { return },
-            () = sleep(REFUSED_RETRY), if !settled => {}
+            () = sleep(PROPOSE_AGAIN), if !settled => {}
         }
     }
 }

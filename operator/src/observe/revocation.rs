@@ -11,8 +11,8 @@ use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    answered::{AnsweredRequests, PROPOSE_AGAIN},
     problems::{Problem, Problems},
-    round::REFUSED_RETRY,
 };
 use crate::{
     cluster::{
@@ -29,11 +29,13 @@ pub(super) async fn run(
     problems: &Problems<MemberName>,
     stop: &CancellationToken,
 ) {
-    let agenda = Agenda::new();
+    let (agenda, answered) = (Agenda::new(), AnsweredRequests::default());
     members.completed().await;
     members.tell(&agenda);
     agenda
-        .work(4, stop, |key| round(uplink, members, problems, key))
+        .work(4, stop, |key| {
+            round(uplink, members, problems, &answered, key)
+        })
         .await;
 }
 
@@ -41,6 +43,7 @@ async fn round(
     uplink: &Uplink,
     members: &Watched<Member>,
     problems: &Problems<MemberName>,
+    answered: &AnsweredRequests<MemberName>,
     key: ObjectKey,
 ) -> Next {
     let Some(Ok(object)) = members.get(&key) else {
@@ -55,6 +58,10 @@ async fn round(
     let Some(member) = to_revoke(&object, &slice) else {
         return Next::Done;
     };
+    let request = object.uid().unwrap_or_default();
+    if let Some(wait) = answered.wait(&member, &request) {
+        return Next::After(wait);
+    }
     let command = Command::Revoke {
         member: member.clone(),
     };
@@ -62,6 +69,7 @@ async fn round(
         Ok(Outcome::Accepted { .. }) => {
             tracing::info!(%member, "revoked");
             problems.set(&member, None);
+            answered.remove(&member);
             Next::Done
         }
         Ok(Outcome::Rejected { rejection }) => {
@@ -72,7 +80,8 @@ async fn round(
                 message: format!("the ledger rejected the revocation of this member: {rejection}"),
             };
             problems.set(&member, Some(problem));
-            Next::After(REFUSED_RETRY)
+            answered.add(&member, &request);
+            Next::After(PROPOSE_AGAIN)
         }
         Err(_) => Next::Done,
     }

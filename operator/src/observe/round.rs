@@ -1,6 +1,6 @@
 //! One decision about one `FederatedWorkload` being carried out: written into the object, or proposed to the ledger.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use hanse_core::{
     command::Command,
@@ -20,6 +20,7 @@ use kube::{
 use serde_json::json;
 
 use super::{
+    answered::PROPOSE_AGAIN,
     edit::{Decision, FEDERATION_ANNOTATION, Memory, Synced, object_of, spec_of},
     memory::Memories,
     problems::{Problem, Problems},
@@ -33,10 +34,6 @@ use crate::{
     },
     uplink::{Uplink, UplinkGone},
 };
-
-/// How long until something is proposed again that the ledger refused for a reason that passes only by someone's
-/// doing elsewhere, such as a full table.
-pub(super) const REFUSED_RETRY: Duration = Duration::from_mins(1);
 
 /// Why a round could not do what was decided.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +226,7 @@ impl Round<'_> {
             | Rejection::NotFound { .. }
             | Rejection::TooMany { .. } => {
                 self.set_problem(problem(generation, "Refused", rejection.to_string()));
-                Step::Finished(Next::After(REFUSED_RETRY))
+                Step::Finished(Next::After(PROPOSE_AGAIN))
             }
         }
     }
@@ -391,7 +388,7 @@ impl Round<'_> {
             Outcome::Rejected { rejection } => {
                 let generation = object.metadata.generation;
                 self.set_problem(problem(generation, "Refused", rejection.to_string()));
-                Ok(Step::Finished(Next::After(REFUSED_RETRY)))
+                Ok(Step::Finished(Next::After(PROPOSE_AGAIN)))
             }
         }
     }

@@ -14,18 +14,21 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    answered::{AnsweredRequests, PROPOSE_AGAIN},
     problems::{Problem, Problems},
-    round::REFUSED_RETRY,
 };
 use crate::{
     cluster::{
-        Cluster,
+        CallError, Cluster,
         agenda::{Agenda, Next},
         optional,
         watched::{ObjectKey, Watched},
     },
     uplink::Uplink,
 };
+
+/// How often the removal of a request is tried while the object changes at the same time.
+const REMOVALS: usize = 8;
 
 /// Observes until `stop`.
 pub(super) async fn run(
@@ -35,89 +38,129 @@ pub(super) async fn run(
     problems: &Problems<()>,
     stop: &CancellationToken,
 ) {
-    let agenda = Agenda::new();
+    let (agenda, answered) = (Agenda::new(), AnsweredRequests::default());
     federations.completed().await;
     federations.tell(&agenda);
     agenda
         .work(1, stop, |key| {
-            round(cluster, uplink, federations, problems, key)
+            let round = Round {
+                cluster,
+                uplink,
+                federations,
+                problems,
+                answered: &answered,
+            };
+            async move { round.run(key).await }
         })
         .await;
 }
 
-async fn round(
-    cluster: &Cluster,
-    uplink: &Uplink,
-    federations: &Watched<Federation>,
-    problems: &Problems<()>,
-    key: ObjectKey,
-) -> Next {
-    let Some(Ok(object)) = federations.get(&key) else {
-        return Next::Done;
-    };
-    let Some(asked) = object.annotations().get(names::TIMINGS_ANNOTATION) else {
-        problems.set(&(), None);
-        return Next::Done;
-    };
-    let problem = |reason, message| Problem {
-        generation: object.metadata.generation,
-        reason,
-        message,
-    };
-    let timings = match parse(asked) {
-        Ok(timings) => timings,
-        Err(message) => {
-            problems.set(&(), Some(problem("TimingsUnreadable", message)));
-            return Next::Done;
-        }
-    };
-    match uplink.propose(Command::SetTimings { timings }).await {
-        Ok(Outcome::Accepted { .. }) => {
-            tracing::info!(
-                lease = ?timings.lease(),
-                heartbeat = ?timings.heartbeat(),
-                "the ledger took the federation's new timings in"
-            );
-            problems.set(&(), None);
-            remove_request(cluster, federations, &object).await
-        }
-        Ok(Outcome::Rejected { rejection }) => {
-            tracing::warn!(%rejection, "the ledger rejected the federation's new timings");
-            let message = format!("the ledger rejected the timings '{asked}': {rejection}");
-            problems.set(&(), Some(problem("TimingsRejected", message)));
-            Next::After(REFUSED_RETRY)
-        }
-        Err(_) => Next::Done,
-    }
+/// What one look at the object needs.
+struct Round<'a> {
+    cluster: &'a Cluster,
+    uplink: &'a Uplink,
+    federations: &'a Watched<Federation>,
+    problems: &'a Problems<()>,
+    answered: &'a AnsweredRequests<()>,
 }
 
-/// Only the request that was carried out: one written meanwhile stays and is a request of its own.
-async fn remove_request(
-    cluster: &Cluster,
-    federations: &Watched<Federation>,
-    object: &Federation,
-) -> Next {
-    let patch = json!({"metadata": {
-        "resourceVersion": object.metadata.resource_version,
-        "annotations": {names::TIMINGS_ANNOTATION: null},
-    }});
-    let api: Api<Federation> = Api::all(cluster.client.clone());
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
-    let name = object.name_any();
-    match optional(api.patch(&name, &params, &Patch::Merge(&patch))).await {
-        Ok(answer) => {
-            answer
-                .into_iter()
-                .for_each(|object| federations.put(object));
-            Next::Done
+impl Round<'_> {
+    async fn run(&self, key: ObjectKey) -> Next {
+        let Some(Ok(object)) = self.federations.get(&key) else {
+            return Next::Done;
+        };
+        let Some(asked) = object.annotations().get(names::TIMINGS_ANNOTATION) else {
+            self.problems.set(&(), None);
+            self.answered.remove(&());
+            return Next::Done;
+        };
+        if let Some(wait) = self.answered.wait(&(), asked) {
+            return Next::After(wait);
         }
-        Err(error) => {
-            tracing::debug!(%error, "cannot remove the request for new timings, trying again");
-            Next::Retry
+        match parse(asked) {
+            Ok(timings) => self.propose(&object, asked, timings).await,
+            Err(message) => {
+                self.set_problem(&object, "TimingsUnreadable", message);
+                Next::Done
+            }
         }
+    }
+
+    fn set_problem(&self, object: &Federation, reason: &'static str, message: String) {
+        let problem = Problem {
+            generation: object.metadata.generation,
+            reason,
+            message,
+        };
+        self.problems.set(&(), Some(problem));
+    }
+
+    async fn propose(&self, object: &Federation, asked: &str, timings: Timings) -> Next {
+        match self.uplink.propose(Command::SetTimings { timings }).await {
+            Ok(Outcome::Accepted { .. }) => {
+                tracing::info!(
+                    lease = ?timings.lease(),
+                    heartbeat = ?timings.heartbeat(),
+                    "the ledger took the federation's new timings in"
+                );
+                self.problems.set(&(), None);
+                self.answered.add(&(), asked);
+                self.remove_request(&object.name_any(), asked).await
+            }
+            Ok(Outcome::Rejected { rejection }) => {
+                tracing::warn!(%rejection, "the ledger rejected the federation's new timings");
+                let message = format!("the ledger rejected the timings '{asked}': {rejection}");
+                self.set_problem(object, "TimingsRejected", message);
+                self.answered.add(&(), asked);
+                Next::After(PROPOSE_AGAIN)
+            }
+            Err(_) => Next::Done,
+        }
+    }
+
+    /// Removes the request that was carried out; one written meanwhile stays and is a request of its own.
+    async fn remove_request(&self, name: &str, asked: &str) -> Next {
+        let api: Api<Federation> = Api::all(self.cluster.client.clone());
+        for _ in 0..REMOVALS {
+            match self.try_remove(&api, name, asked).await {
+                Ok(()) => return Next::Done,
+                // The status of this object changes with every entry of the ledger.
+                Err(CallError::Conflict) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "cannot remove the request for new timings, trying again");
+                    return Next::Retry;
+                }
+            }
+        }
+        Next::Retry
+    }
+
+    async fn try_remove(
+        &self,
+        api: &Api<Federation>,
+        name: &str,
+        asked: &str,
+    ) -> Result<(), CallError> {
+        let Some(object) = optional(api.get(name)).await? else {
+            return Ok(());
+        };
+        let stands = object.annotations().get(names::TIMINGS_ANNOTATION);
+        if stands.map(String::as_str) != Some(asked) {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {
+            "resourceVersion": object.metadata.resource_version,
+            "annotations": {names::TIMINGS_ANNOTATION: null},
+        }});
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let removed = optional(api.patch(name, &params, &Patch::Merge(&patch))).await?;
+        removed
+            .into_iter()
+            .for_each(|object| self.federations.put(object));
+        Ok(())
     }
 }
 

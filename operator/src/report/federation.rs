@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn flags_that_differ_from_the_federation_and_rejected_requests_are_said() {
         let slice = slice("acme", "acme-1", 20);
-        let configured = |asked, problem| {
+        let told = |asked, problem| {
             let question = Question {
                 slice: Some(&slice),
                 own: &"acme-1".parse().unwrap(),
@@ -235,7 +235,7 @@ mod tests {
                 problem,
             };
             let now = Time(Timestamp::from_second(1).unwrap());
-            let condition = super::configured(&question, &now);
+            let condition = configured(&question, &now);
             format!(
                 "{:?} {}: {}",
                 condition.status, condition.reason, condition.message
@@ -252,9 +252,9 @@ mod tests {
         };
         assert_eq!(
             [
-                configured(AskedTimings::default(), None),
-                configured(longer, None),
-                configured(longer, Some(problem))
+                told(AskedTimings::default(), None),
+                told(longer, None),
+                told(longer, Some(problem))
             ],
             [
                 "True AsTheFederation: this operator's flags say the same as the federation",

@@ -1,4 +1,4 @@
-//! Why not elsewhere, and what would it outlive?
+//! Which members are excluded and why, and which failures a workload survives.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Case;
 use crate::{command::Attributes, id::MemberName, state::Member};
 
-/// The largest failure domain a workload would outlive as things stand.
+/// The largest failure domain whose loss a workload survives as things stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Survives {
     /// Not even the loss of one cluster.
@@ -29,7 +29,7 @@ pub enum Survives {
 pub struct Exclusion {
     /// The filter that ruled the member out, in CamelCase, for example `NotGranted`.
     pub reason: String,
-    /// In words a person can act on.
+    /// A sentence that a person can act on.
     pub message: String,
 }
 
@@ -48,7 +48,7 @@ impl Exclusion {
 pub struct Diagnosis {
     /// The members ruled out, each with the first filter that did.
     pub excluded: BTreeMap<MemberName, Exclusion>,
-    /// What the workload would outlive.
+    /// The largest failure domain whose loss the workload survives.
     pub survives: Survives,
     /// Why it is not (wholly) placed; `None` when it is.
     pub unplaced: Option<String>,
@@ -68,8 +68,8 @@ pub(super) fn diagnose(case: &Case<'_>, unplaced: Option<String>) -> Diagnosis {
 }
 
 /// The largest kind of domain of which any one may be lost and a member that may host the workload remains; the smaller
-/// kinds must hold too, so that the answer means "this and everything less". A region or provider nobody named is a
-/// domain of its own for each member: what is not known is not assumed to be shared, since the cluster itself is.
+/// kinds must hold too, so that the answer means "this and everything less". A region or provider that is not given is a
+/// domain of its own for each member.
 fn survives(members: &[(&MemberName, &Member)]) -> Survives {
     let own = |name: &MemberName, value: &str| {
         if value.is_empty() {

@@ -1,4 +1,4 @@
-//! Why not here? One chain of questions; the first that objects is the answer.
+//! Filters: the members that may not host a workload, each with the first reason against it.
 
 use super::Exclusion;
 use crate::{
@@ -17,12 +17,12 @@ struct Question<'a> {
 
 type Filter = fn(&Question<'_>) -> Option<Exclusion>;
 
-/// The chain is the specification of when a member may host a workload. The most certain objections come first: a
-/// member that is gone need not be asked for its labels.
+/// The chain is the specification of when a member may host a workload. The most certain reasons come first: a
+/// lost member's labels do not matter.
 const CHAIN: &[Filter] = &[
     // Revoked: for good.
     not_revoked,
-    // Its lease is over: nobody knows what it does.
+    // Its lease is over: what it runs is not known.
     lease_held,
     // Its owner wants nothing new there; what runs may stay.
     not_cordoned,

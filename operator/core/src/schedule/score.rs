@@ -1,4 +1,4 @@
-//! Who first? The order in which members that may host a workload are considered.
+//! The order in which the members that may host a workload are considered.
 
 use std::collections::BTreeMap;
 

@@ -124,7 +124,7 @@ pub(super) fn single(case: &Case<'_>) -> (Wishes, Option<String>) {
         .filter(|name| *name != chosen)
         .map(|name| (name.clone(), Wish::stop(case.why_not(name))))
         .collect();
-    // Rows of one plan are applied removals first, but a removal is only the promise to stop.
+    // Rows of one plan are applied removals first, but a removal only asks the host to stop.
     match case.state.may_run_elsewhere(case.key, chosen) {
         Some(elsewhere) => {
             let waits = format!(
@@ -143,7 +143,7 @@ pub(super) fn single(case: &Case<'_>) -> (Wishes, Option<String>) {
 }
 
 impl Case<'_> {
-    /// The member that still owes the removal of this workload: where a `Single` comes from.
+    /// The member with a pending removal of this workload: where a `Single` comes from.
     fn last_host(&self) -> Option<&MemberName> {
         self.state
             .removals

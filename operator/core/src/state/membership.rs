@@ -58,8 +58,8 @@ impl State {
         let now = self.time_ms;
         self.invitations
             .retain(|_, invitation| invitation.expires_ms > now);
-        // The public half stands in the ledger for all to read. Asked for again by another member, it would change who
-        // answers for the newcomer.
+        // Every member can read the public half in the ledger. Issued again by another member, it would change the
+        // newcomer's sponsor.
         if self.invitations.contains_key(&invitation) {
             return Err(Rejection::Invalid {
                 reason: "`invitation` must be a new key: this one is open already".into(),
@@ -145,8 +145,8 @@ impl State {
         Ok(())
     }
 
-    /// Two invitations may be open for an owner nobody knows yet. The first to be used makes the owner known, and from
-    /// then on only its own members vouch for it: the other would let a stranger act in its name.
+    /// Two invitations may be open for a new owner. With the first that is used the owner enters, and from then on only its
+    /// own members may invite for it: the other invitation would let a stranger act in its name.
     fn may_vouch(&self, invitation: &Invitation, newcomer: &Newcomer) -> Result<(), Rejection> {
         let sponsor = self.members.get(&invitation.sponsor);
         if sponsor.is_some_and(|sponsor| sponsor.owner == newcomer.owner)

@@ -22,7 +22,7 @@ impl State {
                 most: MAX_PLAN_ROWS,
             });
         }
-        // Removals first: a `Single` that moves gives up its place before it takes another.
+        // Removals first: a `Single` that moves is removed from one member before it is placed on another.
         let (removals, placements): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|row| row.replicas.is_none());
         for row in removals {

@@ -47,8 +47,8 @@ impl Issuer {
 pub struct Counter {
     /// The last number applied.
     pub sequence: u64,
-    /// What was asked under that number. Another command under the same number is no retry, and must not be told that
-    /// it was accepted.
+    /// The digest of the command with that number. Another command with the same number is no retry, and must not get its
+    /// answer.
     pub asked: Option<Digest>,
     /// What came of it, so that a retry of unknown outcome gets the answer it missed.
     pub outcome: Option<Outcome>,
@@ -64,9 +64,9 @@ pub struct Member {
     pub key: PublicKey,
     /// Who let it in; `None` for the founder.
     pub sponsor: Option<MemberName>,
-    /// Its owner's description of it.
+    /// What its owner writes about it.
     pub attributes: Attributes,
-    /// The version of its operator; empty until it has told.
+    /// The version of its operator; empty until it has reported one.
     #[serde(default)]
     pub version: String,
     /// What its owner lets others run there.
@@ -89,7 +89,7 @@ pub struct Seat {
     pub address: String,
 }
 
-/// A member's right to run what it was given. The epoch is the index of the entry that gave or took it.
+/// A member's right to run its placements. The epoch is the index of the entry that gave or took it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Lease {
@@ -135,7 +135,7 @@ impl Lease {
         matches!(self, Self::Revoked { .. })
     }
 
-    /// Whether it is certain that nothing with a `Single` promise runs there any more, without the member's word.
+    /// Whether it is certain, without the member's confirmation, that its `Single` workloads have stopped.
     #[must_use]
     pub fn is_fenced(self) -> bool {
         matches!(

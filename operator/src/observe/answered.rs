@@ -1,0 +1,63 @@
+//! Requests that the ledger has answered. A rejected command is an entry of the log too, so a request that stands unchanged is
+//! not proposed again with every change of the object it is written on.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// How long until an answered request that still stands is proposed again: what it was rejected for may have changed
+/// elsewhere, such as a full table.
+pub(super) const PROPOSE_AGAIN: Duration = Duration::from_mins(1);
+
+/// The answered requests, by what they are about; each with its text and when it was answered.
+#[derive(Debug)]
+pub(super) struct AnsweredRequests<K>(Mutex<BTreeMap<K, (String, Instant)>>);
+
+impl<K> Default for AnsweredRequests<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Ord + Clone> AnsweredRequests<K> {
+    /// How long this request still waits; `None` where it may be proposed.
+    pub(super) fn wait(&self, key: &K, request: &str) -> Option<Duration> {
+        let answered = self.0.lock();
+        let (text, at) = answered.get(key)?;
+        let wait = PROPOSE_AGAIN.checked_sub(at.elapsed())?;
+        (text == request && !wait.is_zero()).then_some(wait)
+    }
+
+    /// The ledger has answered this request.
+    pub(super) fn add(&self, key: &K, request: &str) {
+        let entry = (request.to_owned(), Instant::now());
+        self.0.lock().insert(key.clone(), entry);
+    }
+
+    /// The request no longer stands.
+    pub(super) fn remove(&self, key: &K) {
+        self.0.lock().remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answered_request_waits_unless_it_changes() {
+        let answered = AnsweredRequests::default();
+        assert_eq!(answered.wait(&"web", "a"), None);
+        answered.add(&"web", "a");
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(answered.wait(&"web", "a"), Some(Duration::from_secs(40)));
+        assert_eq!(answered.wait(&"web", "b"), None);
+        assert_eq!(answered.wait(&"api", "a"), None);
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert_eq!(answered.wait(&"web", "a"), None);
+        answered.add(&"web", "a");
+        answered.remove(&"web");
+        assert_eq!(answered.wait(&"web", "a"), None);
+    }
+}
