@@ -143,18 +143,6 @@ pub enum PodSecurity {
     Privileged,
 }
 
-impl PodSecurity {
-    /// The value of the label `pod-security.kubernetes.io/enforce`.
-    #[must_use]
-    pub fn label_value(self) -> &'static str {
-        match self {
-            Self::Restricted => "restricted",
-            Self::Baseline => "baseline",
-            Self::Privileged => "privileged",
-        }
-    }
-}
-
 /// Who uses one grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

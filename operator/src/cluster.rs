@@ -1,8 +1,8 @@
 //! The cluster this operator runs in, as every module that talks to its API server sees it.
 //!
-//! - [`access`]: the client, who this member is, the clock and the source of randomness ([`Cluster`]).
-//! - [`call`]: how the API server is called: no call outlives [`CALL_TIMEOUT`], and an error says at once whether waiting
-//!   can help ([`CallError`]).
+//! - [`access`]: the client, this member's name and owner, the clock and the source of randomness ([`Cluster`]).
+//! - [`call`]: how the API server is called: every call ends within [`CALL_TIMEOUT`], and the error tells whether a
+//!   retry can succeed ([`CallError`]).
 //! - [`answers`]: when the API server last answered.
 //! - [`agenda`]: work to be done per key.
 //! - [`watched`], [`local`]: the objects of one kind, and Hanse's own kinds, each kept up to date by one watch.

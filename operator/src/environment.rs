@@ -1,7 +1,8 @@
-//! What an operator has of the world: network, disk, clocks, randomness and its cluster's API server, in one struct.
+//! The environment of an operator: network, disk, clocks, randomness and its cluster's API server, in one struct.
 //!
-//! A machine and a simulation differ here and nowhere else. There are no globals and no threads, so several operators
-//! fit into one process. The monotonic clock is tokio's, which a test can pause and a simulator can drive.
+//! Only this struct differs between a machine and a simulation. There are no globals and no threads, so several
+//! operators can run in one process. The monotonic clock is tokio's, which a test can pause and a simulator can
+//! control.
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
@@ -10,18 +11,18 @@ use redb::{Builder, Database, DatabaseError};
 
 use crate::peer::{Network, TcpNetwork};
 
-/// What an operator has of the world.
+/// The environment of an operator.
 #[derive(Clone)]
 pub struct Environment {
-    /// Every socket: those to and from other operators, and the one for probes and metrics.
+    /// Opens every socket: those to and from other operators, and the one for probes and metrics.
     pub network: Arc<dyn Network>,
     /// Where the ledger is kept.
     pub disk: Arc<dyn Disk>,
-    /// The wall clock. Used for stamps and expiries, never for a lease.
+    /// The wall clock. Used for timestamps and expiry, never for a lease.
     pub clock: Clock,
-    /// Keys and identifiers come from it.
+    /// The source of keys and identifiers.
     pub entropy: Entropy,
-    /// The cluster's API server; without it the operator votes and decides, but hosts and observes nothing.
+    /// The cluster's API server; without it the operator votes and can lead, but hosts and observes nothing.
     pub kubernetes: Option<kube::Client>,
 }
 
@@ -39,7 +40,7 @@ impl Environment {
     }
 }
 
-/// Where databases are kept.
+/// Opens directories of databases.
 pub trait Disk: Send + Sync + 'static {
     /// The directory at `path`, which need not exist yet.
     fn directory(&self, path: PathBuf) -> Arc<dyn Directory>;
@@ -48,7 +49,7 @@ pub trait Disk: Send + Sync + 'static {
 /// One directory of databases.
 pub trait Directory: fmt::Debug + Send + Sync + 'static {
     /// Opens the database `name` with the settings in `builder`. Creates it, and this directory, if there is none; both
-    /// are on the medium when this returns.
+    /// are on stable storage when this returns.
     fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError>;
 
     /// The names of everything in it; none if it does not exist.
@@ -74,7 +75,8 @@ impl Directory for FileDirectory {
         let io = |error: io::Error| DatabaseError::Storage(redb::StorageError::from(error));
         std::fs::create_dir_all(&self.0).map_err(io)?;
         let database = builder.create(self.0.join(name))?;
-        // A new file is only safe once its name is: a voter that lost its log to a power cut would vote twice.
+        // A new file survives a power cut only once its directory is synced. A voter that lost its log could vote
+        // twice.
         std::fs::File::open(&self.0)
             .and_then(|directory| directory.sync_all())
             .map_err(io)?;
@@ -97,13 +99,13 @@ impl Directory for FileDirectory {
 pub struct Clock(pub Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's own clock.
+    /// The machine's clock.
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that stands still, so many milliseconds after 1970.
+    /// A clock that does not advance, at this many milliseconds since 1970.
     #[cfg(test)]
     pub(crate) fn fixed(ms: i64) -> Self {
         Self(Arc::new(move || {
@@ -111,7 +113,7 @@ impl Clock {
         }))
     }
 
-    /// Now, as Kubernetes writes it: whole seconds, because that is all that survives a round trip.
+    /// Now, as Kubernetes writes it: in whole seconds, because its API drops fractions.
     #[must_use]
     pub fn now(&self) -> Time {
         let now = (self.0)();
@@ -130,7 +132,7 @@ impl Clock {
 pub struct Entropy(pub Arc<dyn Fn() -> [u8; 32] + Send + Sync>);
 
 impl Entropy {
-    /// 32 bytes nobody can guess.
+    /// 32 unpredictable bytes.
     #[must_use]
     pub fn bytes(&self) -> [u8; 32] {
         (self.0)()

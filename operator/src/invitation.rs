@@ -1,8 +1,8 @@
-//! Invitations: the one secret that is ever handed from one owner to another.
+//! Invitations: the only secret that one owner gives to another.
 //!
-//! An [`Invitation`] says which federation, where its voters are and by which keys to know them, and carries the
-//! private half of a key that the ledger admits one newcomer for, once, until it expires. Its text form is
-//! `hanse1.` and base64url of JSON: one word, safe to paste. `Debug` never shows the secret.
+//! An [`Invitation`] holds the federation, the addresses and keys of its voters, and the private half of a key pair.
+//! With that key the ledger admits one newcomer, once, until the invitation expires. The text form is `hanse1.` and
+//! base64url of JSON: one word that can be copied and pasted. `Debug` never shows the secret.
 
 use std::{fmt, str::FromStr};
 
@@ -12,24 +12,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::peer::Peer;
 
-/// What every token of this version starts with.
+/// The start of every token of this version.
 const PREFIX: &str = "hanse1.";
 
 /// The longest token that is read: seven voters with the longest addresses make about 4 KiB.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// What a newcomer needs to enter.
+/// What a newcomer needs to join.
 #[derive(Debug, Clone)]
 pub struct Invitation {
-    /// Which federation.
+    /// The federation to join.
     pub federation: FederationId,
-    /// The owner the newcomer must be of.
+    /// The owner that the newcomer must have.
     pub owner: OwnerName,
     /// The private half of the invitation's key.
     pub key: PrivateKey,
     /// Milliseconds since 1970.
     pub expires_ms: u64,
-    /// Where to knock, at least one.
+    /// The voters to send the join request to, at least one.
     pub voters: Vec<Peer>,
 }
 
@@ -42,7 +42,7 @@ pub enum ParseInvitationError {
     Damaged(String),
     #[error("the invitation is of version {0}, which this operator does not know; upgrade it")]
     Version(u32),
-    #[error("the invitation names no voter to knock at; ask for a new one")]
+    #[error("the invitation contains no voter address; ask for a new one")]
     NoVoters,
 }
 
@@ -58,7 +58,7 @@ struct Written {
 }
 
 impl fmt::Display for Invitation {
-    /// The token. Whoever reads it can enter: it belongs into a `Secret` and nowhere else.
+    /// The token. Anyone who reads it can join: store it in a `Secret` only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             federation,
@@ -121,7 +121,7 @@ impl FromStr for Invitation {
     }
 }
 
-/// Says where the JSON is wrong, but never what stands there: it may be the secret.
+/// Names the position of the error in the JSON, but never the text there: it may be the secret.
 fn damaged(error: &serde_json::Error) -> ParseInvitationError {
     let place = format!("line {} column {}", error.line(), error.column());
     ParseInvitationError::Damaged(format!("unexpected content at {place}"))
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_token_is_said_without_showing_it() {
+    fn the_error_of_a_token_does_not_show_the_token() {
         let mut nobody = serde_json::json!({
             "v": 1, "federation": "01".repeat(16), "owner": "acme", "seed": "07".repeat(32), "expiresMs": 1, "voters": []
         });

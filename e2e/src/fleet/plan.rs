@@ -97,13 +97,6 @@ impl MemberPlan {
         }
     }
 
-    /// With one more flag of its operator.
-    #[must_use]
-    pub fn operator_flag(mut self, flag: &str) -> Self {
-        self.operator_flags.push(flag.to_owned());
-        self
-    }
-
     pub(super) fn nodes(&self) -> Nodes {
         Nodes {
             count: self.nodes,

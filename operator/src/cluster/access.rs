@@ -12,7 +12,7 @@ use crate::environment::{Clock, Entropy};
 pub struct Cluster {
     /// The local API server.
     pub client: Client,
-    /// Where this operator keeps its own objects.
+    /// The namespace of this operator's own objects.
     pub namespace: String,
     /// This member.
     pub member: MemberName,
@@ -20,9 +20,9 @@ pub struct Cluster {
     pub owner: OwnerName,
     /// Publishes Kubernetes events.
     pub recorder: Recorder,
-    /// The wall clock: for times that people read and for expiry dates, never for a decision about leases.
+    /// The wall clock: for times shown to people and for expiry dates, never for leases.
     pub clock: Clock,
-    /// Secret bytes.
+    /// The source of secret bytes.
     pub entropy: Entropy,
 }
 

@@ -1,4 +1,4 @@
-//! Work to be done per key: one at a time for a key, several keys at once, again later where it did not work out.
+//! A work queue by key: one round at a time per key, several keys at once, and a retry after a failure.
 //!
 //! ```text
 //!  mark(key) ──► due ──► at most `limit` running ──► Done
@@ -6,10 +6,9 @@
 //!                 └──────────── later ◄─────────────┘ After(duration)
 //! ```
 //!
-//! An agenda is level-triggered: it remembers *that* a key needs a look, not why or how often, so it never holds more
-//! than one entry per key. A mark that arrives while the key is being worked on causes one more round afterwards. A mark
-//! also cuts short the wait of a retry, because something has changed; the wait after it still grows until a round
-//! succeeds.
+//! An agenda is level-triggered: it stores *that* a key needs a round, not why or how often, so it never holds more
+//! than one entry per key. A mark that arrives during a round of the key causes one more round afterwards. A mark also
+//! ends the wait of a retry, because something has changed; the next wait still grows until a round succeeds.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,25 +25,26 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The first wait after a failure: long enough for a conflicting write to have landed.
+/// The first wait after a failure: long enough for a conflicting write to be complete.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
-/// The longest wait: what a broken dependency costs when it comes back, against what asking costs while it is broken.
+/// The longest wait. A longer one would delay the recovery of a dependency; a shorter one would send it more requests
+/// while it is down.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// How many urgent keys may run beyond the limit: they must not wait behind slow ones, and are few.
+/// How many urgent keys may run beyond the limit: they are few, and must not wait for slow ones.
 const URGENT_BONUS: usize = 64;
 
-/// What came of one round.
+/// The result of one round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Nothing is left to do until the key is marked again.
     Done,
-    /// It failed in a way that may pass: again after a wait that doubles each time.
+    /// The round failed and may succeed later: again after a wait that doubles each time.
     Retry,
-    /// Again after this long, without having failed.
+    /// Again after this long; the round did not fail.
     After(Duration),
 }
 
-/// The keys that need a look. Cheap to clone; all clones are the same agenda.
+/// The keys that need a round. Cheap to clone; all clones share one agenda.
 #[derive(Debug)]
 pub(crate) struct Agenda<K> {
     shared: Arc<Shared<K>>,
@@ -84,19 +84,19 @@ impl<K: Ord + Clone> Agenda<K> {
         }
     }
 
-    /// The key needs a look.
+    /// Marks the key for a round.
     pub(crate) fn mark(&self, key: K) {
         self.due().usual.insert(key);
         self.shared.marked.notify_one();
     }
 
-    /// These keys need a look.
+    /// Marks these keys for a round.
     pub(crate) fn mark_all(&self, keys: impl IntoIterator<Item = K>) {
         self.due().usual.extend(keys);
         self.shared.marked.notify_one();
     }
 
-    /// The key needs a look before all others.
+    /// Marks the key for a round before all others.
     pub(crate) fn mark_urgent(&self, key: K) {
         self.due().urgent.insert(key);
         self.shared.marked.notify_one();
@@ -106,7 +106,7 @@ impl<K: Ord + Clone> Agenda<K> {
         self.shared.due.lock()
     }
 
-    /// Works until `stop`, on at most `limit` keys at a time.
+    /// Runs rounds until `stop`, for at most `limit` keys at a time.
     pub(crate) async fn work<F: Future<Output = Next>>(
         &self,
         limit: usize,
@@ -136,7 +136,7 @@ impl<K: Ord + Clone> Agenda<K> {
         }
     }
 
-    /// Moves what has waited long enough to what is due, and what is due anyway out of waiting.
+    /// Moves the keys whose wait is over to the due keys, and removes keys that are due from the waiting ones.
     fn call_due(&self, later: &mut BTreeMap<K, Later>) {
         let now = Instant::now();
         let mut due = self.due();
@@ -170,7 +170,7 @@ impl<K: Ord + Clone> Agenda<K> {
     }
 }
 
-/// A key that waits, or whose failures are remembered while it runs again.
+/// A key that waits, or whose failures are counted while it runs again.
 struct Later {
     at: Option<Instant>,
     failures: u32,
@@ -196,7 +196,7 @@ fn put_off<K: Ord>(later: &mut BTreeMap<K, Later>, key: K, next: Next) {
     }
 }
 
-/// The wait after so many failures in a row.
+/// The wait after this many failures in a row.
 pub(crate) fn backoff(failures: u32) -> Duration {
     FIRST_RETRY
         .saturating_mul(2_u32.saturating_pow(failures))
@@ -216,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs an agenda until `rounds` have started; returns what each was for and when.
+    /// Runs an agenda until `rounds` have started; returns the key and the time of each.
     async fn first_rounds(
         agenda: &Agenda<&'static str>,
         rounds: usize,
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_fails_is_tried_again_after_a_growing_wait() {
+    async fn a_failed_round_is_retried_after_a_growing_wait() {
         let agenda = Agenda::new();
         agenda.mark("web");
         let rounds = first_rounds(&agenda, 4, |_, _| Next::Retry).await;
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn marking_a_key_twice_is_one_round() {
+    async fn marking_a_key_twice_causes_one_round() {
         let agenda = Agenda::new();
         agenda.mark_all(["web", "web", "api"]);
         let rounds = first_rounds(&agenda, 3, |key, count| match (key, count) {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_urgent_key_runs_although_slow_ones_take_all_room() {
+    async fn an_urgent_key_runs_although_slow_ones_fill_the_limit() {
         let (agenda, stop) = (Agenda::new(), CancellationToken::new());
         agenda.mark_all(["slow-1", "slow-2", "slow-3"]);
         agenda.mark_urgent("urgent");

@@ -15,10 +15,10 @@ use super::{
     call::{CallError, bounded},
 };
 
-/// How often it is asked: as often as a member says that it is alive by default.
+/// The interval of the requests: the default interval of heartbeats.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
-/// When the local API server last answered. Clones are the same.
+/// When the local API server last answered. Clones share one value.
 #[derive(Debug, Clone)]
 pub struct Answers(watch::Receiver<Instant>);
 
@@ -30,7 +30,7 @@ impl Answers {
     }
 }
 
-/// When the local API server last answered, as far as whoever holds this has noticed.
+/// The sending side of [`Answers`]: records when the local API server answers.
 #[derive(Debug)]
 pub struct AnswersKept(watch::Sender<Instant>);
 
@@ -42,8 +42,8 @@ pub fn answers() -> (AnswersKept, Answers) {
 }
 
 impl AnswersKept {
-    /// Asks the API server for one small object, again and again until `stop`. A plain read goes to its database, so an API
-    /// server that has lost that one does not count as answering; a refusal is an answer.
+    /// Reads one small object from the API server repeatedly until `stop`. A plain read goes to etcd, so an API server
+    /// that has lost etcd does not count as answering. An HTTP error such as 403 is an answer.
     pub async fn keep(&self, cluster: &Cluster, stop: &CancellationToken) {
         let api: Api<Federation> = Api::all(cluster.client.clone());
         let asking = async {

@@ -1,30 +1,30 @@
-//! One call to the local API server: bounded in time, and with an error that says whether waiting can help.
+//! One call to the local API server: limited in time, with an error that tells whether a retry can succeed.
 
 use std::{future::Future, time::Duration};
 
-/// The longest a call to the local API server may take. The client itself has no limit; an API server that takes
-/// longer than this for one object is as good as gone, and its retry is cheap.
+/// The longest a call to the local API server may take. The client itself has no timeout; an API server that takes
+/// longer than this for one object is treated as unreachable, and a retry is cheap.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a call to the local API server did not do what it was asked.
+/// Why a call to the local API server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The API server understood and said no; the same call will be refused again until something changes.
+    /// The API server rejected the request; the same call fails again until something changes.
     #[error("{message}")]
     Refused { code: u16, message: String },
-    /// The object changed since it was read; look again.
+    /// The object changed since it was read; read it again.
     #[error("the object changed meanwhile")]
     Conflict,
     /// There is no such object (or no such namespace, or no such kind).
     #[error("{message}")]
     NotFound { message: String },
-    /// The API server could not be reached or is in trouble itself; try again later.
+    /// The API server could not be reached or failed itself; retry later.
     #[error("failed to reach the API server: {0}")]
     Unavailable(String),
 }
 
 impl CallError {
-    /// Whether the same call may succeed later without anyone changing anything.
+    /// Whether the same call may succeed later without any change.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -48,7 +48,7 @@ impl CallError {
         match code {
             404 => Self::NotFound { message },
             409 => Self::Conflict,
-            // Too early, too many, and a token that is just being renewed: all of these pass by themselves.
+            // Too early, too many requests, and a token that is being renewed: all of these are temporary.
             401 | 408 | 425 | 429 => Self::Unavailable(message),
             400..=499 => Self::Refused { code, message },
             _ => Self::Unavailable(message),
@@ -56,7 +56,7 @@ impl CallError {
     }
 }
 
-/// An error with everything it was caused by, on one line.
+/// An error and its causes, on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
@@ -83,7 +83,7 @@ pub async fn bounded<T>(
     }
 }
 
-/// [`bounded`], where the object's absence is an answer.
+/// [`bounded`], with `None` if the object does not exist.
 pub(crate) async fn optional<T>(
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<Option<T>, CallError> {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_says_whether_waiting_can_help() {
+    fn the_status_code_tells_whether_a_retry_can_succeed() {
         let transient = |code| CallError::of_status(code, String::new()).is_transient();
         let cases =
             [400, 401, 403, 404, 409, 422, 429, 500, 503].map(|code| (code, transient(code)));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_call_outlives_its_limit() {
+    async fn every_call_ends_within_its_time_limit() {
         let answer: Result<(), _> = bounded(std::future::pending()).await;
         assert_eq!(
             answer.map_err(|error| error.to_string()),

@@ -1,4 +1,4 @@
-//! What the local API server holds of Hanse's own kinds, each kept by one watch that everyone shares.
+//! The objects of Hanse's own kinds in the local API server, each kind kept up to date by one shared watch.
 
 use hanse_crds::{FederatedWorkload, Federation, HostingPolicy, Member};
 use kube::{Api, core::DeserializeGuard, runtime::watcher};
@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{access::Cluster, watched::Watched};
 
-/// Hanse's own kinds in this cluster. Cheap to clone; all clones are the same.
+/// The objects of Hanse's own kinds in this cluster. Cheap to clone; all clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Local {
     pub(crate) workloads: Watched<FederatedWorkload>,
@@ -17,7 +17,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// Keeps it up to date until `stop`.
+    /// Keeps them up to date until `stop`.
     pub async fn keep(&self, cluster: &Cluster, stop: &CancellationToken) {
         let client = || cluster.client.clone();
         tokio::join!(

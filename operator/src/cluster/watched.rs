@@ -1,10 +1,10 @@
 //! The objects of one kind in the local API server, kept up to date by one watch.
 //!
-//! Comes in: a watch. Goes out: [`Watched::get`] for what is there, and marks on the agendas of those who asked
-//! ([`Watched::tell`]) for what changed. An object that this version cannot read does not blind the watch: it is kept as
-//! unreadable, with the reason. While the API server cannot be reached the last known objects stay.
+//! Input: a watch. Output: [`Watched::get`] returns an object, and each change marks the object on the agendas that
+//! were registered with [`Watched::tell`]. An object that this version cannot read does not stop the watch: it is kept
+//! as unreadable, with the reason. While the API server cannot be reached the last known objects stay.
 //!
-//! Absent is not deleted: until [`Watched::completed`], a missing object means nothing.
+//! Absent is not deleted: until [`Watched::completed`], an object that is missing here may exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,7 +31,7 @@ pub(crate) type ObjectKey = (String, String);
 /// An object, or why it cannot be read.
 pub(crate) type Readable<K> = Result<Arc<K>, String>;
 
-/// The objects of one kind. Cheap to clone; all clones are the same.
+/// The objects of one kind. Cheap to clone; all clones share them.
 #[derive(Debug)]
 pub(crate) struct Watched<K> {
     inner: Arc<Inner<K>>,
@@ -42,7 +42,7 @@ struct Inner<K> {
     objects: Mutex<BTreeMap<ObjectKey, Readable<K>>>,
     listeners: Mutex<Vec<Agenda<ObjectKey>>>,
     complete: watch::Sender<bool>,
-    /// Counts changes, for those who look at all objects together.
+    /// Counts changes, for readers of all objects.
     version: watch::Sender<u64>,
 }
 
@@ -87,20 +87,20 @@ impl<K> Watched<K> {
         self.objects().keys().cloned().collect()
     }
 
-    /// Whether the first list has been read to its end.
+    /// Whether the first list is complete.
     #[cfg(test)]
     pub(crate) fn is_complete(&self) -> bool {
         *self.inner.complete.borrow()
     }
 
-    /// Waits until the first list has been read to its end.
+    /// Waits until the first list is complete.
     pub(crate) async fn completed(&self) {
         let mut complete = self.inner.complete.subscribe();
-        // The sender lives in `self`, so this ends only by the value.
+        // The sender is in `self`, so the channel does not close: this returns when the value is true.
         let _ = complete.wait_for(|complete| *complete).await;
     }
 
-    /// Changes whenever any object does.
+    /// Changes whenever any object changes.
     pub(crate) fn version(&self) -> watch::Receiver<u64> {
         self.inner.version.subscribe()
     }
@@ -128,7 +128,8 @@ impl<K> Watched<K> {
 }
 
 impl<K: Resource> Watched<K> {
-    /// Takes in what the API server answered to a write, ahead of the watch, so that nobody acts on the older object.
+    /// Stores the API server's answer to a write before the watch delivers it, so that no reader acts on the older
+    /// object.
     pub(crate) fn put(&self, object: K) {
         let key = key_of(&object);
         let mut objects = self.objects();
@@ -140,8 +141,8 @@ impl<K: Resource> Watched<K> {
     }
 }
 
-/// The order in which the API server wrote objects. Kubernetes promises that revisions of one kind can be compared as
-/// numbers since 1.35, and has always kept to it with etcd.
+/// The order in which the API server wrote objects. Since 1.35 Kubernetes guarantees that resource versions of one kind
+/// can be compared as numbers; with etcd that has always been so.
 pub(crate) fn revision(object: &impl Resource) -> u64 {
     let revision = object.meta().resource_version.as_deref();
     revision
@@ -157,7 +158,7 @@ impl<K> Watched<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    /// Watches until `stop`. `api` reads what may be unreadable, see [`DeserializeGuard`].
+    /// Watches until `stop`. `api` also returns objects that cannot be read, see [`DeserializeGuard`].
     pub(crate) async fn keep(
         &self,
         api: Api<DeserializeGuard<K>>,
@@ -172,7 +173,7 @@ where
             match event {
                 Ok(event) => self.take_in(event, &mut listing),
                 Err(error) => {
-                    tracing::warn!(%kind, error = %error, "cannot watch; what is known stays, trying again");
+                    tracing::warn!(%kind, error = %error, "failed to watch; retrying, the last known objects stay");
                 }
             }
         }
@@ -213,7 +214,7 @@ where
 fn readable<K: Resource>(DeserializeGuard(object): DeserializeGuard<K>) -> Readable<K> {
     match object {
         Ok(mut object) => {
-            // Half the memory of an object, and nobody here reads it.
+            // Managed fields take half the memory of an object, and nothing here reads them.
             object.meta_mut().managed_fields = None;
             Ok(Arc::new(object))
         }
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_taken_in_as_a_whole_at_its_end() {
+    fn a_list_replaces_the_objects_when_it_is_complete() {
         let one = |name| Event::InitApply(DeserializeGuard(Ok(named(name, "1"))));
         let partly = watched(vec![Event::Init, one("a")]);
         assert_eq!((names(&partly), partly.is_complete()), (vec![], false));
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_ahead_of_the_watch_counts_unless_the_watch_knows_better() {
+    fn the_answer_to_a_write_is_stored_unless_the_watch_delivered_a_newer_object() {
         let watched = watched(vec![Event::Apply(DeserializeGuard(Ok(named("a", "5"))))]);
         let key = ("shop".to_owned(), "a".to_owned());
         let seen =

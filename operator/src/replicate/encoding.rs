@@ -1,5 +1,5 @@
-//! How the ledger is written on disk: one byte that names the version, then a message of `raft.proto`, or JSON for the
-//! state. The consensus engine's types never reach the disk, so that an upgrade of the engine reads what is there.
+//! The format of the ledger on disk: one byte for the version, then a message of `raft.proto`, or JSON for the state.
+//! The consensus engine's types are never written to disk, so that an upgraded engine can read existing files.
 
 use hanse_core::state::State;
 
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::peer::proto::raft as proto;
 
-/// The version this code writes. It reads this one and, once there are older ones, those too.
+/// The version this code writes. It reads this version and any older ones.
 const VERSION: u8 = 1;
 
-/// Why bytes on disk (or a received state) are not readable.
+/// Why bytes on disk (or a received state) cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     #[error("the record is empty")]

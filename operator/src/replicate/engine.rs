@@ -1,4 +1,4 @@
-//! The consensus engine's types, named once, and its settings. Only the engine itself is named elsewhere
+//! Type aliases for the consensus engine, and its settings. Only the alias of the engine itself is elsewhere
 //! ([`super::machine::Raft`]), because it is generic over the state machine.
 
 use std::{fmt, time::Duration};
@@ -7,7 +7,7 @@ use hanse_core::{command::SignedCommand, id::PublicKey, state::Outcome};
 use openraft::{Config, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 
-/// What runs the engine's tasks. A simulator swaps it for a runtime with seeded randomness, here and nowhere else.
+/// The runtime of the engine's tasks. A simulator replaces it here by a runtime with seeded randomness.
 pub type Runtime = openraft_rt_tokio::TokioRuntime;
 
 openraft::declare_raft_types!(
@@ -30,17 +30,17 @@ pub type LeaderId = openraft::alias::LeaderIdOf<TypeConfig>;
 pub type Vote = openraft::alias::VoteOf<TypeConfig>;
 /// Voters and learners.
 pub type Membership = openraft::Membership<u64, VoterNode>;
-/// Voters and learners, with the entry that made them so.
+/// Voters and learners, with the log entry that set them.
 pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
 /// What a snapshot covers.
 pub type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
 /// A snapshot: what it covers, and the encoded state.
 pub type Snapshot = openraft::alias::SnapshotOf<TypeConfig, bytes::Bytes>;
 
-/// What a log entry carries: a command, and the wall clock of the leader that took it in.
+/// The content of a log entry: a command, and the wall clock of the leader that received it.
 ///
-/// The engine wants it to implement serde's traits; nothing on disk or on the wire is written with them
-/// (see [`super::encoding`] and [`super::wire`]).
+/// The engine requires serde's traits; nothing on disk or on the network is written with them (see [`super::encoding`]
+/// and [`super::wire`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Write {
     /// Milliseconds since 1970.
@@ -58,12 +58,12 @@ impl fmt::Display for Write {
     }
 }
 
-/// Where a voter is reached, and what it is.
+/// The address and the key of a voter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VoterNode {
-    /// `HOST:PORT`; empty for a founder that has not told its address.
+    /// `HOST:PORT`; empty for a founder that has not set its address.
     pub address: String,
-    /// The member's public key as 64 hexadecimal digits. Text, because the engine wants a default.
+    /// The member's public key as 64 hexadecimal digits. Text, because the engine requires a default value.
     pub key: String,
 }
 
@@ -84,11 +84,11 @@ impl VoterNode {
     }
 }
 
-/// How fast voters notice that a leader is gone.
+/// How fast voters detect that a leader is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// How often a leader shows that it is there. Also the time limit of one append, of which three quarters are used:
-    /// it must exceed 4/3 of a round trip plus a follower's write to disk, or nothing is ever replicated.
+    /// The interval of the leader's heartbeats. Also the time limit of one append, of which three quarters are used: it
+    /// must exceed 4/3 of a round trip plus a follower's write to disk, or no entry is ever replicated.
     pub heartbeat: Duration,
     /// A follower stands for election after a random time between this …
     pub election_min: Duration,
@@ -96,10 +96,11 @@ pub struct Timing {
     pub election_max: Duration,
 }
 
-/// A snapshot is taken after so many entries: replaying as many takes well under a second.
+/// A snapshot is taken after this many entries: replaying them takes well under a second.
 const SNAPSHOT_EVERY_ENTRIES: u64 = 5_000;
 
-/// A follower that far behind gets a snapshot. More than [`SNAPSHOT_EVERY_ENTRIES`], so that the leader has one.
+/// A follower this many entries behind gets a snapshot. More than [`SNAPSHOT_EVERY_ENTRIES`], so that the leader has
+/// one.
 const SNAPSHOT_LAG_ENTRIES: u64 = 10_000;
 
 /// Entries in one message; their bytes are limited by the log store.
@@ -120,11 +121,11 @@ pub(super) fn config(timing: Timing) -> Result<Config, openraft::ConfigError> {
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY_ENTRIES),
         replication_lag_threshold: SNAPSHOT_LAG_ENTRIES,
         max_payload_entries: APPEND_ENTRIES,
-        // A voter that was cut off asks before it disturbs a leader the others still hear.
+        // A voter that was partitioned asks for a pre-vote first, so that it does not disturb a working leader.
         enable_pre_vote: Some(true),
-        // Whoever votes is decided by `membership`; a store that has never voted must not start by itself.
+        // `membership` decides who votes; a store that has never voted must not stand for election by itself.
         enable_elect: false,
-        // A leader that restarts has forgotten its decisions and its followers' leases: it starts a new term.
+        // A leader that restarts has lost its decisions and its followers' leases: it starts a new term.
         enable_leader_restore: Some(false),
         ..Config::default()
     }

@@ -1,4 +1,4 @@
-//! The handle to the ledger that everyone else holds. Clones are cheap and share one engine.
+//! The handle to the ledger that other modules use. Clones are cheap and share one engine.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,22 +30,22 @@ use crate::{
     peer::proto::raft::raft_server::RaftServer,
 };
 
-/// How long a leader that shuts down waits for another to take over. Handing over takes one election without the wait
-/// for it: a few round trips.
+/// How long a leader that shuts down waits for another to take over. A handover is an election without its timeout: a
+/// few round trips.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a ledger needs to know.
+/// The settings of a ledger.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where its databases are.
+    /// The directory of its databases.
     pub directory: Arc<dyn Directory>,
     /// The federation it is the ledger of.
     pub federation: FederationId,
     /// This voter: the log index of its `Volunteer`, or [`hanse_core::state::FOUNDER_NODE`].
     pub node: NodeId,
-    /// How fast voters notice that a leader is gone.
+    /// How fast voters detect that a leader is gone.
     pub timing: Timing,
-    /// The voters a joiner was told of: whom it believes until the ledger tells it more.
+    /// The keys of the voters in a joiner's invitation: it accepts these until the ledger has newer ones.
     pub known_voters: BTreeSet<PublicKey>,
 }
 
@@ -56,7 +56,7 @@ pub enum LedgerError {
     OpenLog(#[source] OpenLogError),
     #[error("failed to open the state")]
     OpenState(#[source] OpenStateError),
-    #[error("the timings do not fit one another")]
+    #[error("the timings contradict each other")]
     CheckTiming(#[source] openraft::ConfigError),
     #[error(
         "the data directory holds the ledger of federation {found}, not of {expected}; choose another directory"
@@ -78,7 +78,7 @@ pub struct Leadership {
     pub leader: Option<NodeId>,
     /// Its term; grows with every election.
     pub term: u64,
-    /// Whether it is this node. Others may know better already: before acting on it, call
+    /// Whether it is this node. A newer leader may exist already: before acting on this, call
     /// [`Ledger::confirm_leadership`].
     pub is_self: bool,
 }
@@ -102,8 +102,8 @@ struct Shared {
 }
 
 impl Ledger {
-    /// Opens the ledger in `settings.directory`, creating an empty one if there is none. An empty one does nothing until it is
-    /// [`found`](Self::found)ed or a leader speaks to it.
+    /// Opens the ledger in `settings.directory`, creating an empty one if there is none. An empty one does nothing
+    /// until it is [`found`](Self::found)ed or a leader sends it entries.
     pub async fn open(
         settings: Settings,
         dialer: Arc<dyn Dialer>,
@@ -166,7 +166,7 @@ impl Ledger {
         }
     }
 
-    /// Whether nothing was ever written: neither founded nor reached by a leader.
+    /// Whether nothing was ever written: it was not founded, and no leader has sent it entries.
     pub async fn is_pristine(&self) -> Result<bool, LedgerError> {
         let initialized = self.raft().is_initialized().await.map_err(stopped)?;
         Ok(!initialized)
@@ -184,7 +184,7 @@ impl Ledger {
         self.shared.settings.federation
     }
 
-    /// Looks at the state as applied here. Keep it short: the next entry waits.
+    /// Reads the state as applied here. Keep it short: the next entry waits.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         self.shared.state.read(look)
     }
@@ -201,7 +201,7 @@ impl Ledger {
         self.shared.leadership.clone()
     }
 
-    /// The voters of the configuration in force; during a change those of both.
+    /// The voters of the current configuration; during a change those of both.
     #[must_use]
     pub fn voters(&self) -> BTreeSet<NodeId> {
         let metrics = self.raft().server_metrics();
@@ -209,8 +209,8 @@ impl Ledger {
         metrics.membership_config.voter_ids().map(NodeId).collect()
     }
 
-    /// Whether this node leads and a quorum has answered it within the last `within`. What a leader must know before it
-    /// tells a member that its lease is renewed.
+    /// Whether this node leads and a quorum has answered it within the last `within`. A leader must check this before
+    /// it acknowledges a heartbeat, which renews the member's lease.
     #[must_use]
     pub fn hears_quorum(&self, within: Duration) -> bool {
         let metrics = self.raft().metrics();
@@ -228,12 +228,7 @@ impl Ledger {
                 .is_some_and(|acked| openraft::Instant::elapsed(&*acked) <= within)
     }
 
-    /// Believes these voters from now on, as if they had been in [`Settings::known_voters`].
-    pub fn learn_voters(&self, keys: impl IntoIterator<Item = PublicKey>) {
-        self.shared.known.learn(keys);
-    }
-
-    /// The service that other voters speak to. `caller` tells whose key the transport has proved.
+    /// The service that other voters speak to. `caller` returns the key that the transport has proved.
     #[must_use]
     pub fn service(&self, caller: CallerKey) -> RaftServer<RaftService> {
         let service = RaftService {
@@ -247,7 +242,7 @@ impl Ledger {
         service.into_server()
     }
 
-    /// Stops this voter. A leader hands over first, so that the others need not wait until they miss it.
+    /// Stops this voter. A leader hands over first, so that the others need not wait for the election timeout.
     pub async fn shutdown(&self) -> Result<(), LedgerError> {
         if let Some(successor) = self.successor() {
             let mut leadership = self.leadership();
@@ -264,7 +259,7 @@ impl Ledger {
         self.halt().await
     }
 
-    /// Stops this voter without a word to the others, and gives its files back.
+    /// Stops this voter without a handover, and closes its files.
     pub(super) async fn halt(&self) -> Result<(), LedgerError> {
         let halted = self.raft().shutdown().await.map_err(stopped);
         let flushed = self.shared.log.flush().map_err(stopped);
@@ -273,7 +268,7 @@ impl Ledger {
         halted.and(flushed)
     }
 
-    /// The voter that has most of the log, if this node leads and is not alone.
+    /// The voter with the longest log, if this node leads and is not the only voter.
     fn successor(&self) -> Option<NodeId> {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
@@ -297,8 +292,8 @@ impl Ledger {
         self.shared.clock.now_ms()
     }
 
-    /// A joiner keeps quiet until it sees itself among the voters of a committed configuration. A voter that was one
-    /// before stands at once, and one that is alone need not wait for others it might disturb.
+    /// A joiner does not stand for election until it is a voter of a committed configuration. A voter that was one
+    /// before a restart stands at once, and the only voter need not wait either: there are no others to disturb.
     async fn stand_for_election_once_seated(&self) -> Result<(), LedgerError> {
         let node = self.node().0;
         let voters: BTreeSet<u64> = self
@@ -334,7 +329,7 @@ impl Ledger {
     }
 }
 
-/// Follows the engine's view of who leads. Ends with the engine.
+/// Publishes the leader that the engine reports. Ends with the engine.
 fn watch_leadership(raft: &Raft) -> watch::Receiver<Leadership> {
     let mut metrics = raft.server_metrics();
     let (sender, receiver) = watch::channel(leadership_of(&metrics.borrow_watched()));

@@ -1,8 +1,8 @@
-//! The log on disk (`log.redb`): entries by index, and the few marks that must never be lost with them.
+//! The log on disk (`log.redb`): entries by index, and the few marks that must be stored with them.
 //!
-//! Every write is one transaction and is on the medium when it returns, in the order in which the engine asked: a vote
-//! is never overtaken by an entry. The committed position is the exception: it only shortens a restart, so it rides along
-//! with the next transaction instead of costing one of its own.
+//! Every write is one transaction and is on stable storage when it returns, in the order of the engine's calls: an
+//! entry never overtakes a vote. The committed position is the exception: it only shortens a restart, so it is written
+//! with the next transaction instead of in its own.
 
 use std::{fmt::Debug, io, ops::RangeBounds, sync::Arc};
 
@@ -61,7 +61,7 @@ struct Shared {
     committed: Mutex<Committed>,
 }
 
-/// The committed position: as known, and whether the disk knows it too.
+/// The committed position, and whether it is on disk.
 #[derive(Debug, Default)]
 struct Committed {
     position: Option<LogId>,
@@ -69,8 +69,8 @@ struct Committed {
 }
 
 impl LogStore {
-    /// Opens the log of `node` in `federation`, creating it if there is none. A log never changes hands: a voter that
-    /// took over another's log would vote in its name.
+    /// Opens the log of `node` in `federation`, creating it if there is none. A log never changes its node: a voter
+    /// that opened the log of another would vote in that node's name.
     pub fn open(
         directory: &dyn Directory,
         federation: FederationId,
@@ -96,7 +96,7 @@ impl LogStore {
         Ok(log)
     }
 
-    /// Writes what is only in memory so far. A voter that stops in an orderly way starts again where it was.
+    /// Writes the committed position if it is only in memory. A voter that is shut down then restarts at that position.
     pub fn flush(&self) -> Result<(), io::Error> {
         if self.committed().stored {
             return Ok(());
@@ -104,12 +104,12 @@ impl LogStore {
         self.write(|_, _| Ok(()))
     }
 
-    /// Gives the file back. Everything after that fails.
+    /// Closes the file. Every later call fails.
     pub fn close(&self) {
         self.shared.store.close();
     }
 
-    /// Makes the log `node`'s if it is nobody's, and says whose it is.
+    /// Assigns the log to `node` if it has no node yet, and returns the node and federation of the log.
     fn claim(&self, federation: FederationId, node: NodeId) -> io::Result<(FederationId, NodeId)> {
         self.shared.store.commit(|transaction| {
             transaction.open_table(ENTRIES).map_err(failed)?;
@@ -127,7 +127,7 @@ impl LogStore {
         self.shared.committed.lock()
     }
 
-    /// One transaction over both tables, with the committed position on board.
+    /// One transaction over both tables that also writes the committed position.
     fn write(
         &self,
         work: impl FnOnce(
@@ -163,7 +163,7 @@ impl LogStore {
         })
     }
 
-    /// The entries in `range`, until their bytes pass `most_bytes`; the first one whatever its size.
+    /// The entries in `range`, until their bytes exceed `most_bytes`; the first one whatever its size.
     fn entries(
         &self,
         range: impl RangeBounds<u64>,

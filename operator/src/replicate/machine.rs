@@ -1,7 +1,7 @@
 //! Applies committed entries to the state, one by one, and takes snapshots of it.
 //!
-//! The state is in memory. It is rebuilt on a restart from the newest snapshot and the committed entries behind it; the
-//! log is never cut beyond a snapshot that is on disk.
+//! The state is in memory. On a restart it is rebuilt from the newest snapshot and the committed entries after it; only
+//! entries covered by a snapshot on disk are purged from the log.
 
 use std::{io, sync::Arc};
 
@@ -25,13 +25,12 @@ use super::{
     storage,
 };
 
-/// The state, shared between the machine, which alone writes it, and everyone who reads it. The lock is never held
-/// across an await.
+/// The state, shared between the machine, its only writer, and all readers. The lock is never held across an await.
 #[derive(Debug, Clone, Default)]
 pub struct SharedState(Arc<RwLock<State>>);
 
 impl SharedState {
-    /// Looks at the state. Keep it short: the next entry waits.
+    /// Reads the state. Keep it short: the next entry waits.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.0.read())
     }
@@ -80,7 +79,7 @@ impl Machine {
         self.state.clone()
     }
 
-    /// The index of the last entry applied, for whoever waits for more.
+    /// The index of the last entry applied, for tasks that wait for later entries.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.applied.subscribe()
@@ -151,7 +150,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 last_log_id: self.last,
                 last_membership: self.membership.clone(),
             },
-            // Specs and proofs are behind an `Arc`: the clone copies the tables, not what they hold.
+            // Specs and proofs are behind an `Arc`: the clone copies the tables, not their contents.
             state: self.state.read(State::clone),
             store: self.store.clone(),
         }
@@ -173,7 +172,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 }
 
-/// Writes one snapshot, while the machine goes on.
+/// Writes one snapshot, while the machine continues to apply entries.
 #[derive(Debug)]
 pub struct SnapshotTaker {
     meta: SnapshotMeta,

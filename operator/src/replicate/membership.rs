@@ -1,7 +1,7 @@
-//! Carries out what [`hanse_core::quorum`] decides about who votes. Runs on every voter, acts on the leader only.
+//! Carries out the decisions of [`hanse_core::quorum`] about the voters. Runs on every voter, acts on the leader only.
 //!
-//! Newcomers enter by snapshot: the log behind it begins with the configuration of the founder alone, and whoever walked
-//! through that history could believe for a moment that one voter is a quorum.
+//! Newcomers start from a snapshot. The log before it begins with the configuration of the founder alone, and a
+//! newcomer that replayed it would for a moment be in a configuration in which one voter is a quorum.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,8 +21,8 @@ use super::{
     ledger::Ledger,
 };
 
-/// How often the leader looks whether another step is due. Half a second is not noticed by whoever joins, and looking
-/// costs microseconds.
+/// How often the leader checks whether another step is due. Half a second hardly delays a newcomer, and a check costs
+/// microseconds.
 const PACE: Duration = Duration::from_millis(500);
 
 /// The longest pause after steps that failed; the first is [`PACE`], each failure doubles it.
@@ -34,14 +34,15 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// A learner this many entries behind has caught up: the rest fits in one message.
 const CAUGHT_UP_ENTRIES: u64 = 128;
 
-/// When the leader gives up on a node, and for how long.
+/// When the leader replaces a node, and after which time the node may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// A voter without a lease for so long is replaced if somebody can take its seat. Longer than a reboot or an upgrade.
+    /// A voter without a lease for this long is replaced if another member can become a voter. Longer than a reboot or
+    /// an upgrade takes.
     pub lost_voter: Duration,
-    /// A learner that has not caught up for so long makes room for another. Longer than a snapshot may take.
+    /// A learner that has not caught up within this time is replaced by another. Longer than a snapshot may take.
     pub slow_learner: Duration,
-    /// After so long it gets another chance.
+    /// After this time it may become a learner again.
     pub second_chance: Duration,
 }
 
@@ -55,7 +56,7 @@ impl Default for Patience {
     }
 }
 
-/// Why a step did not happen. All of them are tried again.
+/// Why a step failed. Every step is retried.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error("failed to take a snapshot for the newcomers: {0}")]
@@ -68,7 +69,7 @@ enum StepError {
     TimedOut,
 }
 
-/// Grows and mends the quorum until the ledger stops.
+/// Adds and replaces voters until the ledger stops.
 pub async fn keep_quorum(ledger: Ledger, patience: Patience) {
     let mut leadership = ledger.leadership();
     loop {
@@ -84,7 +85,7 @@ pub async fn keep_quorum(ledger: Ledger, patience: Patience) {
     }
 }
 
-/// What the leader of one term does. It remembers whom it misses; a new leader starts to count afresh.
+/// The work of the leader of one term. It records since when nodes are missing; a new leader starts from zero.
 async fn lead(ledger: &Ledger, patience: Patience) -> Infallible {
     let mut missing = Missing::default();
     let mut pause = PACE;
@@ -94,7 +95,7 @@ async fn lead(ledger: &Ledger, patience: Patience) -> Infallible {
         pause = match taken.unwrap_or(Err(StepError::TimedOut)) {
             Ok(()) => PACE,
             Err(error) => {
-                tracing::warn!(%error, "the quorum is not as it should be; trying again");
+                tracing::warn!(%error, "failed to change the voters; retrying");
                 (pause * 2).min(MAX_PAUSE)
             }
         };
@@ -108,14 +109,14 @@ async fn take_step(
 ) -> Result<(), StepError> {
     let metrics = ledger.raft().metrics().borrow_watched().clone();
     if metrics.membership_config.get_joint_config().len() > 1 {
-        // A leader stopped between the two halves of a change: finish it before anything else.
+        // A leader stopped during a joint change: finish it first.
         return change(ledger, ChangeMembers::AddVoterIds([].into())).await;
     }
     let mut quorum = quorum_of(&metrics);
     quorum.given_up = missing.give_up(ledger, &quorum, patience, Instant::now());
     let step = ledger.read(|state| quorum::next_step(state, &quorum));
     if step != Step::Nothing {
-        tracing::info!(?step, "changing who keeps the ledger");
+        tracing::info!(?step, "changing the voters");
     }
     match step {
         Step::Nothing => Ok(()),
@@ -158,7 +159,7 @@ async fn add_learners(ledger: &Ledger, nodes: Vec<NodeId>) -> Result<(), StepErr
             let seat = member.seat.as_ref()?;
             Some(VoterNode::new(seat.address.clone(), member.key))
         });
-        // Gone between the decision and now: the next look decides anew.
+        // The node left after the decision: the next check decides again.
         let Some(seat) = seat else { continue };
         ledger
             .raft()
@@ -169,7 +170,7 @@ async fn add_learners(ledger: &Ledger, nodes: Vec<NodeId>) -> Result<(), StepErr
     Ok(())
 }
 
-/// Puts everything applied so far into a snapshot and the log behind it away.
+/// Takes a snapshot of everything applied so far and purges the log entries it covers.
 async fn cut_history(ledger: &Ledger) -> Result<(), StepError> {
     let failed = |error: &dyn std::fmt::Display| StepError::TakeSnapshot(error.to_string());
     let raft = ledger.raft();
@@ -201,7 +202,7 @@ async fn cut_history(ledger: &Ledger) -> Result<(), StepError> {
     Ok(())
 }
 
-/// One change of the configuration. Voters that leave are forgotten: their node ids never come back.
+/// One change of the configuration. Voters that leave are removed from it: their node ids are never used again.
 async fn change(ledger: &Ledger, change: ChangeMembers<u64, VoterNode>) -> Result<(), StepError> {
     let changed = ledger.raft().change_membership(change, false).await;
     changed
@@ -209,12 +210,12 @@ async fn change(ledger: &Ledger, change: ChangeMembers<u64, VoterNode>) -> Resul
         .map_err(|error| StepError::ChangeVoters(error.to_string()))
 }
 
-/// Since when this leader misses whom.
+/// The nodes that are missing, and since when, as observed by this leader.
 #[derive(Debug, Default)]
 struct Missing(BTreeMap<NodeId, Instant>);
 
 impl Missing {
-    /// Whom to give up on at `now`.
+    /// The nodes to replace at `now`.
     fn give_up(
         &mut self,
         ledger: &Ledger,

@@ -1,7 +1,7 @@
-//! What this voter says to the others. One [`Line`] speaks to one node; connections are made when first used.
+//! The calls of this voter to the others. One [`Line`] calls one node; connections are opened when first used.
 //!
-//! Everything that goes wrong with a peer is *unreachable* to the engine, which then waits before it tries again:
-//! a peer that refuses us must not be asked in a tight loop.
+//! Every failure of a peer is reported to the engine as *unreachable*. The engine then waits before it retries: without
+//! the wait, a peer that rejects the calls would be called in a tight loop.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -27,20 +27,20 @@ use crate::peer::proto::raft::{
     SnapshotPart, Target, raft_client::RaftClient, snapshot_part::Part,
 };
 
-/// The largest message between voters. The log store stops reading for a message after 4 MiB; the entry that passes the
-/// limit may hold a command of 1 MiB, twice that when every character of it needs an escape.
+/// The largest message between voters. The log store stops reading for a message after 4 MiB; the entry that exceeds
+/// the limit may hold a command of 1 MiB, or twice that when every character of it needs an escape.
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// The size of a snapshot's parts.
 const PART_BYTES: usize = 1024 * 1024;
 
-/// Connections to other members, made when first used and kept.
+/// Connections to other members, opened when first used and then kept.
 pub trait Dialer: Send + Sync + 'static {
-    /// A connection to `address` that only whoever holds `key` can answer.
+    /// A connection to `address`, pinned to `key`.
     fn channel(&self, address: &str, key: PublicKey) -> Channel;
 }
 
-/// Makes the lines to the other voters.
+/// Creates the lines to the other voters.
 pub struct Network {
     pub(super) federation: FederationId,
     pub(super) from: NodeId,
@@ -64,7 +64,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
-/// Speaks to one node.
+/// Calls one node.
 pub struct Line {
     federation: FederationId,
     from: NodeId,
@@ -98,7 +98,7 @@ impl Line {
         Ok(self.client.insert(client).clone())
     }
 
-    /// A founder may have told its address after it became a voter; then the state knows it and the membership does not.
+    /// A founder may have set its address after it became a voter; then the state has it and Raft's membership has not.
     fn address(&self) -> Option<String> {
         if !self.node.address.is_empty() {
             return Some(self.node.address.clone());
@@ -110,7 +110,7 @@ impl Line {
         })
     }
 
-    /// Waits for an answer, until the engine would give up on it.
+    /// Waits for an answer, at most until the engine's time limit for the call.
     async fn ask<T>(
         &self,
         action: RPCTypes,
@@ -198,7 +198,7 @@ impl RaftNetworkV2<TypeConfig> for Line {
         let mut client = self.client()?;
         let parts = parts(self.target(), &vote, snapshot);
         let call = client.install_snapshot(futures::stream::iter(parts));
-        // The engine's limit for a snapshot is for the whole of it, and nothing else waits for this call.
+        // The engine's time limit is for the whole snapshot, and nothing else waits for this call.
         let sent = self.ask(RPCTypes::InstallSnapshot, option.hard_ttl(), call);
         let response = tokio::select! {
             response = sent => response?,
@@ -214,7 +214,7 @@ impl RaftNetworkV2<TypeConfig> for Line {
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
         let mut client = self.client()?;
         let message = wire::write_transfer(self.target(), &request);
-        // A refusal arrives as an error status; the engine only logs either.
+        // A rejected call returns an error status; the engine only logs either.
         self.ask(
             RPCTypes::TransferLeader,
             option.soft_ttl(),

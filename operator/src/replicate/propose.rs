@@ -1,7 +1,7 @@
-//! How a command gets its outcome, and what it means when none comes.
+//! How a command gets its outcome, and what holds when no outcome arrives.
 //!
-//! Commands carry a sequence number, so that asking again after [`ProposeError::Unavailable`] or
-//! [`ProposeError::TimedOut`] is always safe: the ledger answers a repeated number with the outcome it had.
+//! Commands carry a sequence number, so that proposing one again after [`ProposeError::Unavailable`] or
+//! [`ProposeError::TimedOut`] is always safe: the ledger answers a repeated number with its first outcome.
 
 use std::time::Duration;
 
@@ -25,19 +25,19 @@ use super::{
 /// How long a proposal may take: more than an election, so that a command survives one.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a proof of leadership may take. It is one round of heartbeats.
+/// How long the confirmation of leadership may take. It is one round of heartbeats.
 const CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often a proposal is tried while nobody is known to lead.
+/// How often a proposal is tried while no leader is known.
 const ATTEMPTS: u32 = 8;
 
-/// The wait between two of them: together about as long as an election takes.
+/// The wait between two attempts: all waits together take about as long as an election takes.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(250);
 
 /// Why a proposal has no outcome.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    #[error("this voter does not lead; ask {}", match leader {
+    #[error("this voter is not the leader; ask {}", match leader {
         Some(leader) => format!("node {leader}"),
         None => "again once a leader is elected".into(),
     })]
@@ -56,8 +56,8 @@ impl Ledger {
         self.propose_with(command, None).await
     }
 
-    /// As [`propose`](Self::propose), for a decision this node made as the leader of `term`: if it leads no longer, or
-    /// leads again in another term, the decision is not proposed.
+    /// As [`propose`](Self::propose), for a decision that this node made as the leader of `term`: if it is no longer
+    /// the leader, or is the leader of another term, the decision is not proposed.
     pub async fn propose_as_leader(
         &self,
         term: u64,
@@ -70,8 +70,8 @@ impl Ledger {
         self.propose_with(command, Some(leader)).await
     }
 
-    /// Proves that this node leads: a quorum has said so after this call began, and everything committed before it is
-    /// applied here.
+    /// Confirms that this node is the leader: a quorum has answered it after this call began, and every entry committed
+    /// before the call is applied here.
     pub async fn confirm_leadership(&self) -> Result<(), ProposeError> {
         let confirmed = self.raft().ensure_linearizable(ReadPolicy::ReadIndex);
         match timeout(CONFIRMATION_TIMEOUT, confirmed).await {
@@ -102,7 +102,7 @@ impl Ledger {
         for _ in 1..ATTEMPTS {
             let attempt = timeout_at(deadline, self.attempt(command.clone(), leader)).await;
             match attempt.map_err(|_| ProposeError::TimedOut)? {
-                // Nobody leads, or this node does but has not heard its quorum yet: nothing was proposed.
+                // There is no leader, or this node leads but its quorum has not answered yet: nothing was proposed.
                 Err(ProposeError::NotLeader { leader: None }) => {}
                 result => return result,
             }
@@ -133,7 +133,9 @@ impl Ledger {
         let stopped = |error: &dyn std::fmt::Display| ProposeError::Unavailable(error.to_string());
         request.await.map_err(|error| stopped(&error))?;
         match answer.await.map_err(|error| stopped(&error))? {
-            Ok(response) => response.data.ok_or_else(|| stopped(&"it gave no outcome")),
+            Ok(response) => response
+                .data
+                .ok_or_else(|| stopped(&"it returned no outcome")),
             Err(ClientWriteError::ForwardToLeader(forward)) => Err(not_leader(&forward)),
             Err(error) => Err(stopped(&error)),
         }

@@ -1,7 +1,7 @@
-//! What other voters may say to this one.
+//! The calls that this voter accepts from other voters.
 //!
-//! A message is taken only if it is meant for this node of this federation, and if the caller's key is that of the node
-//! in whose name it speaks. The engine itself checks neither: to it, a message with a high enough term is an order.
+//! A message is accepted only if it is addressed to this node of this federation, and if the caller's key is the key of
+//! the node named as the sender. The engine checks neither: it follows any message with a high enough term.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -27,17 +27,17 @@ use crate::peer::proto::raft::{
     snapshot_part::Part,
 };
 
-/// The largest snapshot taken in: a state of 100,000 workloads of 5 KiB each.
+/// The largest snapshot accepted: a state of 100,000 workloads of 5 KiB each.
 const MAX_SNAPSHOT_BYTES: usize = 512 * 1024 * 1024;
 
-/// A snapshot must have arrived after this time; the sender's own limit is as long.
+/// A snapshot must arrive within this time; the sender's limit is the same.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whose key the transport has proved, from a request's extensions.
+/// Returns the key that the transport has proved, from a request's extensions.
 pub type CallerKey = fn(&Extensions) -> Result<PublicKey, Status>;
 
-/// Keys of voters known from elsewhere: an invitation, or the answer to `Join`. A joiner has nothing else to go by, and
-/// a voter that was away while all others were replaced has nothing newer.
+/// Keys of voters from another source than the ledger: an invitation, or the answer to `Join`. A joiner has no other
+/// keys yet, and a voter that was away while all others were replaced has no newer ones.
 #[derive(Debug, Clone, Default)]
 pub struct KnownVoters(Arc<RwLock<BTreeSet<PublicKey>>>);
 
@@ -54,7 +54,7 @@ impl KnownVoters {
     }
 }
 
-/// The answers of this voter.
+/// The service of this voter.
 pub struct RaftService {
     pub(super) federation: FederationId,
     pub(super) node: NodeId,
@@ -65,7 +65,7 @@ pub struct RaftService {
 }
 
 impl RaftService {
-    /// As a gRPC service with bounded messages.
+    /// The gRPC service, with limited message sizes.
     #[must_use]
     pub fn into_server(self) -> RaftServer<Self> {
         RaftServer::new(self)
@@ -73,7 +73,7 @@ impl RaftService {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Whether the caller may speak to `target` in the name of `speaker`.
+    /// Whether the caller may send to `target` a message in the name of node `speaker`.
     fn admit(
         &self,
         extensions: &Extensions,
@@ -87,7 +87,7 @@ impl RaftService {
         if self.may_speak(&key, NodeId(speaker)) {
             return Ok(());
         }
-        tracing::warn!(key = %key.short(), node = speaker, "refused a message in the name of a voter whose key this is not");
+        tracing::warn!(key = %key.short(), node = speaker, "rejected a message: its sender has another key");
         Err(Status::permission_denied(format!(
             "the key {} is not that of voter {speaker}",
             key.short()
@@ -155,7 +155,7 @@ impl RaftService {
         Ok(bytes)
     }
 
-    /// The engine stops for good when a snapshot turns out to be unreadable, so that is found out before it sees it.
+    /// The engine stops permanently on an unreadable snapshot, so the snapshot is checked before the engine gets it.
     fn check(&self, snapshot: &Snapshot) -> Result<(), Status> {
         let state = storage::blocking(|| encoding::decode_state(&snapshot.snapshot))
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -167,7 +167,7 @@ impl RaftService {
             Ok(())
         } else {
             Err(Status::invalid_argument(
-                "the snapshot's state is not the one its header tells of",
+                "the snapshot's state does not match its header",
             ))
         }
     }

@@ -1,4 +1,4 @@
-//! The newest snapshot on disk (`state.redb`). A file of its own, so that writing one never delays the log.
+//! The newest snapshot on disk (`state.redb`). It is a separate file, so that writing a snapshot never delays the log.
 
 use std::{io, sync::Arc};
 
@@ -47,13 +47,13 @@ impl StateStore {
         })
     }
 
-    /// Gives the file back. Everything after that fails.
+    /// Closes the file. Every later call fails.
     pub fn close(&self) {
         self.store.close();
     }
 
-    /// Keeps this snapshot unless a newer one is there: one being taken here may finish after one arrived from the leader,
-    /// and the log is cut behind the newest.
+    /// Stores this snapshot unless the stored one is newer: a snapshot taken here may finish after one has arrived from
+    /// the leader, and the log is purged up to the newest.
     pub(super) fn save(&self, meta: &SnapshotMeta, state: &[u8]) -> Result<(), io::Error> {
         let encoded = encoding::encode_snapshot_meta(meta);
         self.store.commit(|transaction| {
@@ -71,7 +71,7 @@ impl StateStore {
         })
     }
 
-    /// The newest snapshot, if there is one.
+    /// The stored snapshot, if there is one.
     pub(super) fn newest(&self) -> Result<Option<Snapshot>, io::Error> {
         self.store.read(|transaction| {
             let table = transaction.open_table(SNAPSHOT).map_err(failed)?;

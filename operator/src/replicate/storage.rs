@@ -1,8 +1,8 @@
-//! One database and its transactions: the one place where the ledger waits for a disk.
+//! One database and its transactions. Only this module of the ledger waits for a disk.
 //!
-//! A [`Directory`] gives out databases by file name: a directory of files for real, anything else for a simulation that
-//! loses what was not synced. Every commit is flushed to the medium before it returns; two-phase commit is on, because the
-//! alternative trusts a checksum that whoever chooses the bytes and the moment of a crash can forge.
+//! A [`Directory`] opens databases by file name: from a directory of files on a machine, or from a simulated disk that
+//! loses unsynced writes. Every commit is flushed to stable storage before it returns. Two-phase commit is on: the
+//! alternative relies on a checksum that an attacker who controls the bytes and the moment of a crash can forge.
 
 use std::io;
 
@@ -15,10 +15,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::environment::Directory;
 
-/// Pages kept in memory per file: the tail of the log that followers still ask for. The state is in memory anyway.
+/// Pages kept in memory per file: the end of the log, which followers still need. The state is in memory anyway.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
-/// One open database, until it is closed: a file belongs to one process, and to one opening in it.
+/// One open database, until it is closed: a file can be open once, in one process.
 #[derive(Debug)]
 pub(super) struct Store(RwLock<Option<Database>>);
 
@@ -32,7 +32,7 @@ impl Store {
             .map(|database| Self(RwLock::new(Some(database))))
     }
 
-    /// Runs `work` in one transaction, which is on the medium when this returns.
+    /// Runs `work` in one transaction, which is on stable storage when this returns.
     pub(super) fn commit<T>(
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<T, io::Error>,
@@ -51,7 +51,7 @@ impl Store {
         })
     }
 
-    /// Runs `work` on what was committed last.
+    /// Runs `work` on the last committed data.
     pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, io::Error>,
@@ -61,7 +61,7 @@ impl Store {
         work(&database.begin_read().map_err(failed)?)
     }
 
-    /// Gives the file back once what is under way is done. Everything after that fails.
+    /// Closes the file when the transactions under way are done. Every later call fails.
     pub(super) fn close(&self) {
         let mut guard = self.0.write();
         drop(guard.take());
@@ -74,9 +74,9 @@ fn closed() -> io::Error {
 
 /// Runs `work`, which waits for the disk.
 ///
-/// A commit takes milliseconds and must not be overtaken by the next one, so it is not sent to another task: the worker
-/// that runs it hands its other tasks away for as long. On a runtime of one thread, which is what a simulator uses, it
-/// simply runs: no thread appears that the simulator could not schedule.
+/// A commit takes milliseconds and the next one must not overtake it, so it is not sent to another task: the worker
+/// thread moves its other tasks to other workers meanwhile. A simulator uses a runtime of one thread: there `work` runs
+/// directly, and no thread is started that the simulator could not schedule.
 pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|handle| handle.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
@@ -84,7 +84,7 @@ pub(super) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// A failure of the database as the engine wants it.
+/// A failure of the database as an error of the engine.
 pub(super) fn failed(error: impl Into<redb::Error>) -> io::Error {
     match error.into() {
         redb::Error::Io(error) => error,

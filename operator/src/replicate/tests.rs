@@ -1,4 +1,4 @@
-//! The ledger as a whole: real databases on real disks, and a network of pipes in memory.
+//! Tests of the whole ledger: real databases on real disks, and a network of pipes in memory.
 
 mod federation;
 mod stores;

@@ -1,7 +1,7 @@
-//! Between the engine's types and the messages of `raft.proto`, in one place.
+//! Conversion between the engine's types and the messages of `raft.proto`.
 //!
-//! Messages come from other owners: reading one never panics, and refuses what the engine would take on trust and fall
-//! over (a term that cannot be followed by another, a gap in the log, a configuration without voters).
+//! Messages come from other owners. Reading one never panics, and rejects values that the engine does not check and
+//! that would make it fail (a term that has no successor, a gap in the log, a configuration without voters).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,14 +20,14 @@ use super::engine::{
 };
 use crate::peer::proto::raft as proto;
 
-/// The largest term and log index believed: at one per microsecond, nine thousand years away. Beyond it a hostile voter
-/// could push the numbers to where adding one overflows.
+/// The largest term and log index accepted: at one per microsecond they are reached in nine thousand years. Without
+/// this limit a hostile voter could send a number to which adding one overflows.
 const MAX_NUMBER: u64 = 1 << 58;
 
-/// Voters and learners together: far above 7 voters and the few learners on their way in.
+/// Voters and learners together: far more than 7 voters and the few learners that are being added.
 const MAX_NODES: usize = 64;
 
-/// Why a message cannot be what a voter says.
+/// Why a message is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     #[error("the message lacks its {0}")]
@@ -251,8 +251,8 @@ pub(super) fn write_append_response(
     }
 }
 
-/// Reads the answer to an append that followed `previous` and ended at `last`: an answer that speaks of anything outside
-/// of that would make the engine stop.
+/// Reads the answer to an append that followed `previous` and ended at `last`: an answer with a position outside that
+/// range would stop the engine.
 pub(super) fn read_append_response(
     response: proto::AppendResponse,
     previous: Option<LogId>,
@@ -327,14 +327,14 @@ pub(super) fn write_snapshot_header(
         last_log: meta.last_log_id.as_ref().map(write_log_id),
         membership_id: meta.last_membership.log_id().as_ref().map(write_log_id),
         membership: Some(write_membership(meta.last_membership.membership())),
-        // The engine does not name snapshots; the position they cover says as much, for people who look at the wire.
+        // The engine does not name snapshots; the position they cover identifies them for people who read the messages.
         snapshot_id: meta
             .last_log_id
             .map_or_else(String::new, |id| id.index().to_string()),
     }
 }
 
-/// What a snapshot covers, as told by `header`, without its target and vote.
+/// What a snapshot covers, from `header`, without its target and vote.
 pub(super) fn read_snapshot_meta(header: proto::SnapshotHeader) -> Result<SnapshotMeta, WireError> {
     let membership = header.membership.ok_or(WireError::Missing("membership"))?;
     let membership_id = read_log_id_option(header.membership_id)?;

@@ -1,93 +1,89 @@
 //! A `Member` row. Pure.
 
-use hanse_core::{id::MemberName, slice::Slice, state};
+use hanse_core::{
+    id::MemberName,
+    slice::{MemberView, Slice},
+    state,
+};
 use hanse_crds::{
-    Condition, Lease, MemberRole, MemberSpec, MemberStatus, Scheduling,
+    Condition, Lease, MemberRole, MemberSpec, MemberStatus,
     condition::{READY, SYNCED, set_condition},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::number::{count, length};
-use crate::observe::Problem;
+use crate::observe::{Problem, member::attributes_of};
 
-/// The spec of a mirrored row: its owner's description, as the ledger has it.
-pub(super) fn spec(slice: &Slice, name: &MemberName) -> MemberSpec {
-    let Some(row) = slice.members.get(name) else {
-        return MemberSpec::default();
-    };
-    let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    MemberSpec {
-        provider: told(&row.attributes.provider),
-        region: told(&row.attributes.region),
-        jurisdiction: told(&row.attributes.jurisdiction),
-        labels: row.attributes.labels.clone(),
-        scheduling: if row.attributes.cordoned {
-            Scheduling::Cordoned
-        } else {
-            Scheduling::Enabled
-        },
-    }
+/// What the status depends on.
+pub(super) struct Question<'a> {
+    pub(super) slice: &'a Slice,
+    pub(super) name: &'a MemberName,
+    /// The member's row in the slice.
+    pub(super) row: &'a MemberView,
+    /// What the object says.
+    pub(super) spec: &'a MemberSpec,
+    pub(super) generation: Option<i64>,
+    /// What the ledger rejected of what was asked here.
+    pub(super) problem: Option<&'a Problem>,
 }
 
 /// The status of a row after `before`.
-pub(super) fn status(
-    before: &MemberStatus,
-    slice: &Slice,
-    name: &MemberName,
-    generation: Option<i64>,
-    problem: Option<&Problem>,
-    now: &Time,
-) -> MemberStatus {
+pub(super) fn status(before: &MemberStatus, question: &Question<'_>, now: &Time) -> MemberStatus {
+    let Question {
+        slice,
+        name,
+        row,
+        generation,
+        ..
+    } = question;
     let mut status = before.clone();
-    let Some(row) = slice.members.get(name) else {
-        return status;
-    };
     let (lease, reason, message) = match row.lease {
-        state::Lease::Held { .. } => (Lease::Held, "LeaseHeld", "it is heard from"),
+        state::Lease::Held { .. } => (Lease::Held, "LeaseHeld", "its heartbeats arrive"),
         state::Lease::Lost { .. } => (
             Lease::Lost,
             "LeaseLost",
-            "its lease ended: it has not been heard from",
+            "its lease ended: no heartbeat arrived in time",
         ),
         state::Lease::Revoked { .. } => (Lease::Revoked, "Revoked", "it was revoked"),
     };
     if status.lease != Some(lease) {
         status.lease_transition_time = Some(now.clone());
     }
-    status.observed_generation = generation;
+    status.observed_generation = *generation;
     status.owner = Some(row.owner.to_string());
     status.key = Some(row.key.to_string());
     status.lease = Some(lease);
     status.lease_epoch = Some(count(row.lease.epoch().0));
     status.role = Some(role(slice, name));
-    status.version = Some(row.version.clone()).filter(|version| !version.is_empty());
-    status.address = row
-        .seat
-        .as_ref()
-        .map(|seat| seat.address.clone())
-        .filter(|address| !address.is_empty());
+    status.version = given(&row.version);
+    status.address = row.seat.as_ref().and_then(|seat| given(&seat.address));
     status.workloads = length(row.placements);
     let held = lease == Lease::Held;
-    let ready = Condition::new(READY, held, reason, message, now.clone()).observed_at(generation);
-    set_condition(&mut status.conditions, ready);
-    let synced = match problem {
-        None => Condition::new(
-            SYNCED,
-            true,
-            "InLedger",
-            "this row says the same as the ledger",
-            now.clone(),
-        ),
-        Some(problem) => Condition::new(
-            SYNCED,
+    let ready = Condition::new(READY, held, reason, message, now.clone());
+    for condition in [ready, synced(question, now)] {
+        let condition = condition.observed_at(*generation);
+        set_condition(&mut status.conditions, condition);
+    }
+    status
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Whether the row says the same as the ledger, and what the ledger rejected otherwise.
+fn synced(question: &Question<'_>, now: &Time) -> Condition {
+    let same = attributes_of(question.spec) == question.row.attributes;
+    let (holds, reason, message) = match (question.problem, same) {
+        (Some(problem), _) => (false, problem.reason, &*problem.message),
+        (None, true) => (true, "InLedger", "this row says the same as the ledger"),
+        (None, false) => (
             false,
-            problem.reason,
-            &*problem.message,
-            now.clone(),
+            "Replicating",
+            "the ledger has not taken in this description yet",
         ),
     };
-    set_condition(&mut status.conditions, synced.observed_at(generation));
-    status
+    Condition::new(SYNCED, holds, reason, message, now.clone())
 }
 
 fn role(slice: &Slice, name: &MemberName) -> MemberRole {
@@ -100,5 +96,87 @@ fn role(slice: &Slice, name: &MemberName) -> MemberRole {
         (true, _) => MemberRole::Voter,
         (false, true) => MemberRole::Candidate,
         (false, false) => MemberRole::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::observe::fixture::slice;
+
+    fn told(spec: &MemberSpec, problem: Option<&Problem>) -> MemberStatus {
+        let mut slice = slice("acme", "acme-1", 20);
+        let name: MemberName = "acme-1".parse().unwrap();
+        slice.members.get_mut(&name).unwrap().version = "1.2.3".into();
+        let question = Question {
+            slice: &slice,
+            name: &name,
+            row: &slice.members[&name],
+            spec,
+            generation: Some(4),
+            problem,
+        };
+        let now = Time(Timestamp::from_second(1).unwrap());
+        status(&MemberStatus::default(), &question, &now)
+    }
+
+    fn said(status: &MemberStatus, kind: &str) -> String {
+        let mut conditions = status.conditions.iter();
+        let condition = conditions.find(|it| it.type_ == kind).unwrap();
+        format!(
+            "{:?} {}: {}",
+            condition.status, condition.reason, condition.message
+        )
+    }
+
+    #[test]
+    fn a_row_shows_what_the_ledger_has_of_the_member() {
+        let status = told(&MemberSpec::default(), None);
+        assert_eq!(
+            (
+                status.lease,
+                status.role,
+                status.version.as_deref(),
+                status.address.as_deref()
+            ),
+            (
+                Some(Lease::Held),
+                Some(MemberRole::Leader),
+                Some("1.2.3"),
+                Some("acme-1.example:7443")
+            )
+        );
+        assert_eq!(
+            said(&status, READY),
+            "True LeaseHeld: its heartbeats arrive"
+        );
+    }
+
+    #[test]
+    fn a_row_is_synced_once_the_ledger_has_it_and_says_what_was_rejected() {
+        let edited = MemberSpec {
+            region: Some("fsn1".into()),
+            ..MemberSpec::default()
+        };
+        let problem = Problem {
+            generation: Some(4),
+            reason: "DescriptionRejected",
+            message: "too long".into(),
+        };
+        assert_eq!(
+            [
+                told(&MemberSpec::default(), None),
+                told(&edited, None),
+                told(&edited, Some(&problem))
+            ]
+            .map(|status| said(&status, SYNCED)),
+            [
+                "True InLedger: this row says the same as the ledger",
+                "False Replicating: the ledger has not taken in this description yet",
+                "False DescriptionRejected: too long"
+            ]
+        );
     }
 }

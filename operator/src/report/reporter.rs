@@ -10,10 +10,10 @@ use hanse_core::{
     command::Command,
     grant::{Grant, covering_grant},
     id::{Generation, MemberName, WorkloadKey},
-    slice::{AssignedPlacement, OwnedWorkload, Slice},
+    slice::{AssignedPlacement, MemberView, OwnedWorkload, Slice},
     workload::GroupKind,
 };
-use hanse_crds::{FederatedWorkload, Federation, HostingPolicy, Member, names};
+use hanse_crds::{FederatedWorkload, Federation, HostingPolicy, Member, MemberSpec, names};
 use kube::{
     Api, Resource, ResourceExt,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
@@ -36,6 +36,7 @@ use crate::{
     observe::{
         AllProblems, Publication, Terms,
         hosting_policy::{NamedGrant, grants_of, named_grants},
+        member::spec_of,
         object_key,
     },
     settings::AskedTimings,
@@ -199,53 +200,46 @@ impl Reporter<'_> {
     }
 
     async fn members(&self, slice: &Slice) -> Result<(), CallError> {
-        let api: Api<Member> = Api::all(self.cluster.client.clone());
-        for name in slice.members.keys() {
-            let key = (String::new(), name.to_string());
-            let own = *name == self.cluster.member;
-            let existing = match self.local.members.get(&key) {
-                Some(Ok(existing)) => existing,
-                // The own row is its owner's to write; an unreadable one is nobody's to overwrite.
-                None if !own => Arc::new(self.mirror(&api, name, slice).await?),
-                Some(Err(_)) | None => continue,
-            };
-            if !own && existing.spec != member::spec(slice, name) {
-                let patch = json!({"spec": member::spec(slice, name)});
-                bounded(api.patch(
-                    name.as_str(),
-                    &PatchParams::default(),
-                    &Patch::Merge(&patch),
-                ))
-                .await?;
-            }
-            let before = existing.status.clone().unwrap_or_default();
-            let generation = existing.metadata.generation;
-            let problem = self.problems.members.of(name);
-            let now = self.cluster.clock.now();
-            let after = member::status(&before, slice, name, generation, problem.as_ref(), &now);
-            if existing.status.as_ref() != Some(&after) {
-                self.write(&api, &*existing, &after).await?;
-            }
+        for (name, row) in &slice.members {
+            self.member(slice, name, row).await?;
         }
         Ok(())
     }
 
-    /// The row of another cluster's member, made here because it is not.
-    async fn mirror(
+    async fn member(
         &self,
-        api: &Api<Member>,
-        name: &MemberName,
         slice: &Slice,
-    ) -> Result<Member, CallError> {
-        let mut row = Member::new(name.as_str(), member::spec(slice, name));
-        row.metadata = ObjectMeta {
-            labels: Some([(names::MIRRORED_LABEL.to_owned(), names::TRUE.to_owned())].into()),
-            ..row.metadata
+        name: &MemberName,
+        row: &MemberView,
+    ) -> Result<(), CallError> {
+        let api: Api<Member> = Api::all(self.cluster.client.clone());
+        let own = *name == self.cluster.member;
+        let spec = spec_of(&row.attributes);
+        let existing = match self.local.members.get(&(String::new(), name.to_string())) {
+            Some(Ok(existing)) => existing,
+            None if !own => Arc::new(mirror(&api, name, spec.clone()).await?),
+            // The own row is written by its owner; one that cannot be read is not overwritten.
+            Some(Err(_)) | None => return Ok(()),
         };
-        match bounded(api.create(&PostParams::default(), &row)).await {
-            Err(CallError::Conflict) => bounded(api.get(name.as_str())).await,
-            made => made,
+        if !own && existing.spec != spec {
+            let patch = Patch::Merge(json!({"spec": spec}));
+            bounded(api.patch(name.as_str(), &PatchParams::default(), &patch)).await?;
         }
+        let problem = self.problems.members.of(name);
+        let question = member::Question {
+            slice,
+            name,
+            row,
+            spec: if own { &existing.spec } else { &spec },
+            generation: existing.metadata.generation,
+            problem: problem.as_ref(),
+        };
+        let before = existing.status.clone().unwrap_or_default();
+        let after = member::status(&before, &question, &self.cluster.clock.now());
+        if existing.status.as_ref() == Some(&after) {
+            return Ok(());
+        }
+        self.write(&api, &*existing, &after).await
     }
 
     async fn policies(&self, slice: &Slice) -> Result<(), CallError> {
@@ -396,5 +390,22 @@ impl Reporter<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+/// Makes the row of another cluster's member.
+async fn mirror(
+    api: &Api<Member>,
+    name: &MemberName,
+    spec: MemberSpec,
+) -> Result<Member, CallError> {
+    let mut row = Member::new(name.as_str(), spec);
+    row.metadata = ObjectMeta {
+        labels: Some([(names::MIRRORED_LABEL.to_owned(), names::TRUE.to_owned())].into()),
+        ..row.metadata
+    };
+    match bounded(api.create(&PostParams::default(), &row)).await {
+        Err(CallError::Conflict) => bounded(api.get(name.as_str())).await,
+        made => made,
     }
 }

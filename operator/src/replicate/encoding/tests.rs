@@ -1,4 +1,4 @@
-//! What version 1 wrote, byte for byte: every later version reads it.
+//! The exact bytes that version 1 writes: every later version must read them.
 
 use hanse_core::{
     command::{Command, SignedCommand},

@@ -30,12 +30,12 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for OnDisk {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_stores_keep_every_promise_the_engine_relies_on() {
+async fn the_stores_pass_the_test_suite_of_the_engine() {
     Suite::test_all(OnDisk).await.unwrap();
 }
 
 #[test]
-fn a_log_never_changes_hands() {
+fn a_log_cannot_be_opened_for_another_node() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FileDirectory(directory.path().to_owned());
     drop(LogStore::open(&disk, FEDERATION, NodeId(7)).unwrap());

@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_data_directory_of_another_federation_is_refused() {
+async fn a_data_directory_of_another_federation_is_rejected() {
     let pipes = Pipes::default();
     let founder = Voter::found(&pipes).await;
     let directory = founder.stopped().await;
@@ -54,12 +54,12 @@ fn vote_request(federation: FederationId, to: u64, speaker: u64) -> VoteRequest 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_not_the_voter_it_speaks_for_is_refused() {
+async fn a_message_in_the_name_of_another_voter_is_rejected() {
     let pipes = Pipes::default();
     let founder = Voter::found(&pipes).await;
     let term = founder.leads().await.term;
     let other = FederationId([8; 16]);
-    // (who calls, what it says, the answer)
+    // (caller, message, answer)
     let cases = [
         (1, vote_request(other, 1, 1), Code::FailedPrecondition),
         (1, vote_request(FEDERATION, 2, 1), Code::FailedPrecondition),
@@ -86,7 +86,7 @@ async fn whoever_is_not_the_voter_it_speaks_for_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_would_stop_the_engine_is_refused_before_it_gets_there() {
+async fn a_message_that_would_stop_the_engine_is_rejected_before_it() {
     let pipes = Pipes::default();
     let founder = Voter::found(&pipes).await;
     let caller = key(1).public();
@@ -136,12 +136,12 @@ async fn what_would_stop_the_engine_is_refused_before_it_gets_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_voter_put_out_loses_its_vote_and_is_no_longer_heard() {
+async fn a_revoked_voter_loses_its_vote_and_its_messages_are_rejected() {
     let pipes = Pipes::default();
     let [founder, second, third] = three(&pipes).await;
     let member = "member-3".parse().unwrap();
     founder.asks(Command::Revoke { member }).await;
-    // Two are left, and an even number is no place to rest.
+    // Two are left, and the number of voters must be odd.
     founder.has_voters(&[FOUNDER_NODE]).await;
     let caller = key(3).public();
     let channel = PipeDialer { pipes, caller }.channel("member-1:7443", key(1).public());

@@ -1,4 +1,4 @@
-//! Voters in one process, joined by pipes that know whose end they are.
+//! Voters in one process, connected by pipes that carry the caller's key.
 
 use std::{
     collections::BTreeMap,
@@ -40,23 +40,23 @@ use crate::replicate::{
 
 pub(super) const FEDERATION: FederationId = FederationId([7; 16]);
 
-/// Long enough for a machine that builds three other things meanwhile.
+/// Long enough for a machine that runs three builds at the same time.
 pub(super) const TIMING: Timing = Timing {
     heartbeat: Duration::from_millis(150),
     election_min: Duration::from_millis(500),
     election_max: Duration::from_millis(900),
 };
 
-/// No wait in a test is longer.
+/// The longest wait in a test.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 type Door = mpsc::UnboundedSender<Pipe>;
 
-/// The network: who listens where.
+/// The network: the listener of each address.
 #[derive(Clone, Default)]
 pub(super) struct Pipes(Arc<Mutex<BTreeMap<String, Door>>>);
 
-/// One end of a connection, with the key of who made it.
+/// One end of a connection, with the key of the caller.
 pub(super) struct Pipe {
     stream: DuplexStream,
     caller: PublicKey,
@@ -97,7 +97,7 @@ impl AsyncWrite for Pipe {
     }
 }
 
-/// Connections in the name of one key.
+/// Opens connections as the holder of one key.
 pub(super) struct PipeDialer {
     pub(super) pipes: Pipes,
     pub(super) caller: PublicKey,
@@ -160,7 +160,7 @@ pub(super) fn settings(directory: &TempDir, node: NodeId, known: &[PublicKey]) -
 }
 
 impl Voter {
-    /// Opens member `number`'s ledger as `node`, and lets the others reach it.
+    /// Opens member `number`'s ledger as `node`, and makes it reachable for the others.
     pub(super) async fn open(
         pipes: &Pipes,
         number: u8,
@@ -294,7 +294,7 @@ impl Voter {
         .await;
     }
 
-    /// Stops without a word to the others, and gives back what is on the disk.
+    /// Stops without a handover, and returns what is on the disk.
     pub(super) async fn killed(self) -> TempDir {
         self.pipes.0.lock().unwrap().remove(&self.address);
         self.tasks.iter().for_each(JoinHandle::abort);
@@ -302,7 +302,7 @@ impl Voter {
         self.directory
     }
 
-    /// Stops in an orderly way.
+    /// Shuts down with a handover.
     pub(super) async fn stopped(self) -> TempDir {
         self.ledger.shutdown().await.unwrap();
         self.pipes.0.lock().unwrap().remove(&self.address);
@@ -341,7 +341,7 @@ pub(super) fn describe(region: &str) -> Command {
     }
 }
 
-/// A federation whose ledger is kept by three.
+/// A federation with three voters.
 pub(super) async fn three(pipes: &Pipes) -> [Voter; 3] {
     let founder = Voter::found(pipes).await;
     let second = founder.welcome(2).await;
