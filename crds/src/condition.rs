@@ -26,15 +26,15 @@ pub const PROGRESSING: &str = "Progressing";
 pub const STALLED: &str = "Stalled";
 /// Workload: losing any one member leaves a place to run all of it.
 pub const SURVIVABLE: &str = "Survivable";
-/// Member: this row says the same as the ledger.
+/// Member: this row equals the ledger's description.
 pub const SYNCED: &str = "Synced";
 /// Hosting policy: the ledger has what is granted.
 pub const PUBLISHED: &str = "Published";
 /// Federation: a majority of voters is in contact, so decisions can be made.
 pub const QUORATE: &str = "Quorate";
-/// Federation: this member's stream to the leader stands.
+/// Federation: this member's stream to the leader is open.
 pub const ATTACHED: &str = "Attached";
-/// Federation: this operator's flags say the same as the federation.
+/// Federation: this operator's flags equal the federation's timings.
 pub const CONFIGURED: &str = "Configured";
 
 /// One aspect of the state of an object, as last observed.

@@ -107,8 +107,8 @@ pub struct FederationStatus {
     #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
     pub heartbeat_milliseconds: Option<i64>,
     /// `Ready`: attached and quorate. `Quorate`: a majority of voters is in contact. `Attached`: this member's stream to
-    /// the leader stands. `Configured`: this operator's flags say the same as the federation, and the ledger took in what
-    /// was asked of it here.
+    /// the leader is open. `Configured`: this operator's flags equal the federation's timings, and the ledger accepted what
+    /// was requested here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -136,7 +136,7 @@ pub struct MemberStatus {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub workloads: i32,
-    /// `Ready`: its lease holds. `Synced`: this row says the same as the ledger.
+    /// `Ready`: its lease holds. `Synced`: this row equals the ledger's description.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

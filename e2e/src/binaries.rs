@@ -1,4 +1,4 @@
-//! Our own programs, built by the Cargo that built this one, as it built this one.
+//! The operator and the kubectl plugin, built by the same Cargo and in the same profile as this program.
 
 use std::{
     env, io,
@@ -20,21 +20,21 @@ pub enum BinariesError {
     /// Cargo did not start.
     #[error("failed to start cargo ({cargo:?}): install Rust (https://rustup.rs) or set CARGO")]
     CargoMissing {
-        /// What was started.
+        /// Its path.
         cargo: PathBuf,
         /// Why not.
         source: io::Error,
     },
-    /// Another process builds and does not come to an end.
-    #[error("failed to get the turn to build")]
+    /// Another process builds and holds the lock for too long.
+    #[error("failed to get the lock for the build")]
     Lock(#[source] io::Error),
-    /// Cargo refused the sources.
-    #[error("failed to build the operator; cargo says:\n{tail}")]
+    /// The build failed.
+    #[error("failed to build the operator; the last output of cargo:\n{tail}")]
     Build {
-        /// What it said last.
+        /// The last lines of Cargo's output.
         tail: String,
     },
-    /// Cargo built something else.
+    /// The build succeeded without one of the programs.
     #[error("cargo built no program called {name}")]
     Absent {
         /// Which one.
@@ -42,7 +42,7 @@ pub enum BinariesError {
     },
 }
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Clone, Debug)]
 pub struct Binaries {
     operator: PathBuf,
@@ -100,8 +100,9 @@ fn build_command(cargo: &Path) -> Command {
         ])
         .arg("--message-format=json-render-diagnostics")
         .current_dir(workspace::root());
-    // What Cargo tells this program about its own package must not reach the build: build scripts that look at it
-    // (ring's does) would run again, and with them half of the dependencies, in this build and in the next one outside.
+    // Cargo sets these variables to describe this program's own package. They must not reach the build: build scripts
+    // that read them (ring's does) would run again, and half of the dependencies would be compiled again, in this build
+    // and in the next one that a developer starts.
     for (name, _) in env::vars_os() {
         let about_us = name.to_str().is_some_and(|name| {
             name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
@@ -116,7 +117,7 @@ fn build_command(cargo: &Path) -> Command {
     command
 }
 
-/// Cargo says in one JSON line per artifact where it has put it.
+/// Finds the path of a program in Cargo's messages, which are one JSON line per artifact.
 fn executable(messages: &str, name: &'static str) -> Result<PathBuf, BinariesError> {
     #[derive(Deserialize)]
     struct Artifact {

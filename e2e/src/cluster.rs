@@ -1,14 +1,14 @@
 //! One Kubernetes cluster: a real control plane, and fake nodes whose pods are ready at once.
 //!
-//! Comes in: the testbed's binary, a name and a directory. Goes out: a cluster that answers, with its kubeconfig.
+//! Input: the testbed's binary, a name and a directory. Output: a cluster that answers, with its kubeconfig.
 //!
 //! ```text
 //! etcd ◄── kube-apiserver ◄─┬─ kube-controller-manager
 //!                           ├─ kube-scheduler
-//!                           └─ kwok (every kubelet)
+//!                           └─ kwok (simulates every kubelet)
 //! ```
 //!
-//! Deliberately absent: pods that run. A pod of a fake node is an object that says it is ready.
+//! No container runs, on purpose. A pod of a fake node is only an object whose status is `Ready`.
 
 mod components;
 mod nodes;
@@ -26,7 +26,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, time::timeout};
 
 pub use self::{components::Component, nodes::Nodes};
 use crate::{
@@ -37,12 +37,14 @@ use crate::{
     testbed::Testbed,
 };
 
-/// Ten times what an API server needs to start on two idle cores; other tests may run meanwhile.
+/// Ten times what an API server needs to start on two idle cores, because other tests may run meanwhile.
 const STARTS_WITHIN: Duration = Duration::from_secs(90);
-/// A component that is asked to stop ends within a second or two.
+/// A component ends within a second or two after SIGTERM.
 const STOPS_WITHIN: Duration = Duration::from_secs(15);
+/// Longer than any wait of kubectl or helm that a test asks for.
+const TOOL_WITHIN: Duration = Duration::from_mins(3);
 
-/// A cluster could not be started, stopped or asked.
+/// A cluster could not be started or stopped, or a request to it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// Keys and certificates could not be made.
@@ -100,7 +102,7 @@ pub enum ClusterError {
         cluster: String,
         /// Where its logs are.
         logs: PathBuf,
-        /// What was waited for.
+        /// The condition that was not met.
         source: ConditionError,
     },
 }
@@ -114,7 +116,7 @@ struct Ports {
     scheduler: u16,
 }
 
-/// One cluster. Everything of it is killed when this is dropped.
+/// One cluster. Its processes are killed when this is dropped.
 pub struct Cluster {
     name: String,
     directory: PathBuf,
@@ -166,7 +168,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// What it is called.
+    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -189,13 +191,13 @@ impl Cluster {
         )
     }
 
-    /// Where the API server listens.
+    /// The port of the API server.
     #[must_use]
     pub fn api_port(&self) -> u16 {
         self.ports.api
     }
 
-    /// A client of a cluster administrator. It goes on working after a restart.
+    /// A client of a cluster administrator. It works again after a restart.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
@@ -232,21 +234,30 @@ impl Cluster {
             .command(tool)
             .args(arguments)
             .env("KUBECONFIG", self.kubeconfig())
-            // Nothing is read from or written to the home directory of whoever runs the tests.
+            // The home directory of the user who runs the tests is neither read nor written.
             .env("HOME", &self.directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("failed to start {tool}"))?;
         let mut stdin = child
             .stdin
             .take()
             .context("a piped standard input is there")?;
-        // A tool that does not read its input has closed it; what it thinks of that is in its exit code.
-        let _ = stdin.write_all(input.as_bytes()).await;
-        drop(stdin);
-        let output = child.wait_with_output().await?;
+        let running = async {
+            // Writing fails if the tool does not read its input. That is an error only if its exit code is one.
+            let _ = stdin.write_all(input.as_bytes()).await;
+            drop(stdin);
+            child.wait_with_output().await
+        };
+        let output = timeout(TOOL_WITHIN, running).await.with_context(|| {
+            format!(
+                "{tool} {arguments:?} in {} did not end within {TOOL_WITHIN:?}",
+                self.name
+            )
+        })??;
         ensure!(
             output.status.success(),
             "{tool} {arguments:?} in {} ended with {}: {}",
@@ -263,7 +274,7 @@ impl Cluster {
         self.running.get_mut(&component)
     }
 
-    /// Kills everything at once, as a power cut would.
+    /// Kills all components at once, as a power cut would.
     pub async fn kill(&mut self) -> Result<(), ClusterError> {
         let killed = self.running.values_mut().map(Process::kill);
         let ended = futures::future::try_join_all(killed).await.map(drop);
@@ -271,7 +282,7 @@ impl Cluster {
         ended.map_err(self.process_error())
     }
 
-    /// Stops everything in the order that loses nothing.
+    /// Stops all components, the store last, so that no write is lost.
     pub async fn stop(&mut self) -> Result<(), ClusterError> {
         for component in Component::STOP_ORDER {
             if let Some(mut process) = self.running.remove(&component) {
@@ -284,17 +295,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts everything that does not run, on the same data and the same ports.
+    /// Starts the components that do not run, on the same data and the same ports.
     pub async fn restart(&mut self) -> Result<(), ClusterError> {
         self.start_components().await
     }
 
-    /// Lets it go on when this is dropped and when this process ends.
+    /// Keeps its processes running when this is dropped and when this process ends.
     pub fn leave_running(&mut self) {
         self.running.values_mut().for_each(Process::leave_running);
     }
 
-    /// The ids of its processes; each leads a group of its own.
+    /// The ids of its processes. Each is the leader of its own process group.
     pub fn process_ids(&self) -> impl Iterator<Item = u32> {
         self.running.values().map(Process::id)
     }
@@ -357,7 +368,7 @@ async fn client(cluster: &str, path: &Path) -> Result<Client, ClusterError> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(at)?;
-    // On the loopback: what has not answered by then is dead or paused.
+    // On the loopback, an API server that has not answered by then is dead or paused.
     config.connect_timeout = Some(Duration::from_secs(2));
     Client::try_from(config).map_err(|source| ClusterError::Client {
         cluster: cluster.to_owned(),

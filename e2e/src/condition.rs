@@ -1,7 +1,7 @@
-//! Waiting for something to become true, the only way this crate waits.
+//! Waits until a condition is true. This crate waits in no other way.
 //!
-//! A condition is an async closure that looks once: `Ok` is what it waited for, `Err` says what it saw instead. So
-//! conditions compose with `?` and `ensure!`, and an API server that does not answer is one more thing that was seen:
+//! A condition is an async closure that checks once. `Ok` means that it is met, `Err` contains what was found instead.
+//! So conditions are written with `?` and `ensure!`, and a request that fails means that the condition is not met yet:
 //!
 //! ```no_run
 //! # async fn example(fleet: &hanse_e2e::Fleet) -> anyhow::Result<()> {
@@ -23,25 +23,25 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-/// Time between two looks. Far below every timing that is tested (heartbeats of 300 ms and more), and a look is a
-/// request or two, so that waiting costs a few percent of a core.
+/// Time between two checks. It is far below every timing that is tested (heartbeats of 300 ms and more). A check is one
+/// request or two, so waiting takes a few percent of a core.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What was waited for did not happen in time.
+/// A condition was not met in time.
 #[derive(Debug, thiserror::Error)]
-#[error("waited {} s in vain until {description}; last seen: {last}", timeout.as_secs_f64())]
+#[error("not within {} s: {description}; last seen: {last}", timeout.as_secs_f64())]
 pub struct ConditionError {
     description: String,
     timeout: Duration,
     last: String,
 }
 
-/// Looks until `look` returns `Ok`, at most for `timeout`. `description` completes the sentence "wait until …".
+/// Calls `look` until it returns `Ok`, at most for `timeout`. `description` completes the sentence "wait until …".
 ///
-/// A look that hangs is cut off at the end of `timeout`.
+/// A call that does not return is cancelled at the end of `timeout`.
 ///
 /// # Errors
-/// When the time is over: what was waited for, and what the last complete look saw.
+/// When the time is over. The error contains `description` and the last error that `look` returned.
 pub async fn await_condition<T>(
     description: impl Into<String>,
     timeout: Duration,
@@ -50,7 +50,7 @@ pub async fn await_condition<T>(
     let deadline = Instant::now() + timeout;
     let mut ticks = interval(POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = "nothing: the first look did not come back".to_owned();
+    let mut last = "nothing: the first check did not end".to_owned();
     loop {
         ticks.tick().await;
         match timeout_at(deadline, look()).await {
@@ -68,10 +68,10 @@ pub async fn await_condition<T>(
     }
 }
 
-/// Watches for `duration` that `look` stays `Ok`: for things that must not happen.
+/// Checks for `duration` that `look` returns `Ok` every time: for things that must not happen.
 ///
 /// # Errors
-/// What the first look saw that was not `Ok`.
+/// The first error that `look` returned.
 pub async fn hold_condition(
     description: impl Into<String>,
     duration: Duration,
@@ -85,7 +85,7 @@ pub async fn hold_condition(
         ticks.tick().await;
         look()
             .await
-            .map_err(|seen| seen.context(format!("it did not last that {description}")))?;
+            .map_err(|seen| seen.context(format!("it did not stay true that {description}")))?;
     }
     Ok(())
 }

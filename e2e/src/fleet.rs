@@ -1,4 +1,4 @@
-//! Several clusters, each with its operator, and every link between them: the words in which a story is told.
+//! Several clusters, each with its operator, and every link between them. End-to-end tests are written with this type.
 //!
 //! ```text
 //!        lubeck                                   bergen
@@ -11,11 +11,11 @@
 //! └──────────────────┘                          └──────────────────┘
 //! ```
 //!
-//! Each `[P]` is a [`Proxy`] of this process. The test itself, its kubectl and its clients go to the API servers
-//! directly: what a test sees does not depend on what it has broken.
+//! Each `[P]` is a [`Proxy`] of this process. The test itself, its kubectl and its clients connect to the API servers
+//! directly, so a link that the test has broken does not change what the test observes.
 //!
-//! A fleet that is dropped without [`end`](Fleet::end), as it happens when a test fails, prints what state everything is
-//! in and leaves its logs in the build directory.
+//! A fleet that is dropped without [`end`](Fleet::end), which happens when a test fails, prints its state and leaves
+//! its logs in the build directory.
 
 mod dump;
 mod federate;
@@ -48,7 +48,7 @@ use crate::{
     workspace::{self, WorkDir},
 };
 
-/// Fleets that run at once on this machine: with two cores, a third one makes the others miss their timings.
+/// Fleets that run at once on this machine. With two cores, a third one would make the others exceed their timings.
 const FLEETS_AT_ONCE: usize = 2;
 
 /// A cluster with its operator.
@@ -56,9 +56,9 @@ struct Seat {
     plan: MemberPlan,
     cluster: Cluster,
     operator: Option<Operator>,
-    /// Through which the operator reaches its API server; `None` where it does so directly.
+    /// The link over which the operator connects to its API server; `None` if it connects directly.
     api_link: Option<Proxy>,
-    /// Where the operator listens for peers, and what it advertises.
+    /// The address on which the operator listens for peers and which it advertises.
     peer_address: SocketAddr,
     admin_address: SocketAddr,
     directory: PathBuf,
@@ -77,7 +77,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts the clusters, without operators. Builds what has to be built, and waits for its turn on this machine.
+    /// Starts the clusters, without operators. Builds missing binaries first. Waits while two other fleets run.
     pub async fn start(
         name: &str,
         plans: impl IntoIterator<Item = MemberPlan>,
@@ -87,8 +87,8 @@ impl Fleet {
         let binaries = Binaries::ready().await?;
         let turn = turn()
             .await
-            .context("failed to get a turn to start a fleet")?;
-        let work = WorkDir::create(name).context("failed to make a directory for the run")?;
+            .context("failed to get a lock to start a fleet")?;
+        let work = WorkDir::create(name).context("failed to create a directory for the run")?;
         let seats = plans.into_iter().map(|plan| {
             let directory = work.path().join(&plan.name);
             take_seat(&testbed, plan, directory, links)
@@ -98,7 +98,7 @@ impl Fleet {
             Links::Proxied => PeerLinks::between(&seats).await?,
             Links::Direct => PeerLinks::default(),
         };
-        // A client of plain HTTP still wants to know whose cryptography it would use; a second answer changes nothing.
+        // reqwest requires a default provider of cryptography even for plain HTTP. Installing it again has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
             name: name.to_owned(),
@@ -127,7 +127,7 @@ impl Fleet {
         self.seats.iter().map(|seat| seat.plan.name.as_str())
     }
 
-    /// What was asked for.
+    /// The plan of a member.
     pub fn plan(&self, member: &str) -> Result<&MemberPlan> {
         Ok(&self.seat(member)?.plan)
     }
@@ -145,7 +145,7 @@ impl Fleet {
             .with_context(|| format!("{member} has no operator yet"))
     }
 
-    /// The operator of a member, to look at.
+    /// The operator of a member, read only.
     pub fn operator_of(&self, member: &str) -> Result<&Operator> {
         let operator = self.seat(member)?.operator.as_ref();
         operator.with_context(|| format!("{member} has no operator yet"))
@@ -171,7 +171,7 @@ impl Fleet {
         self.seat(member)?.cluster.apply(yaml).await
     }
 
-    /// The namespace in `host` for what an owner has in `namespace`, where no grant names another.
+    /// The namespace in `host` of the objects that an owner has in `namespace`, if no grant names another.
     pub fn namespace_in(&self, host: &str, owner: &str, namespace: &str) -> Result<String> {
         let same = self.plan(host)?.owner == owner;
         Ok(if same {
@@ -195,10 +195,10 @@ impl Fleet {
         try_join_all(seats.map(Seat::kill)).await.map(drop)
     }
 
-    /// Starts what was killed, on what it has on disk.
+    /// Starts a killed member again with its data.
     pub async fn restart(&mut self, member: &str) -> Result<()> {
         let seat = self.seat_mut(member)?;
-        // The operator first: after a power cut nobody waits for the API server.
+        // The operator first: after a power cut nothing delays its start until the API server runs.
         if let Some(operator) = &mut seat.operator {
             operator.restart()?;
         }
@@ -211,24 +211,26 @@ impl Fleet {
         self.links.get(from, to)
     }
 
-    /// The link over which the operator of a member reaches its API server.
+    /// The link over which the operator of a member connects to its API server.
     pub fn api_link(&self, member: &str) -> Result<&Proxy> {
         let link = self.seat(member)?.api_link.as_ref();
-        link.with_context(|| format!("the operator of {member} reaches its API server directly"))
+        link.with_context(|| {
+            format!("the operator of {member} connects to its API server directly")
+        })
     }
 
-    /// Nothing gets from `a` to `b` or back, and nobody is told.
+    /// No byte arrives from `a` at `b` or back, and neither gets an error.
     pub fn partition(&self, a: &str, b: &str) -> Result<()> {
         self.block(a, b)?;
         self.block(b, a)
     }
 
-    /// Nothing that `from` sends gets to `to`, whoever has dialled, and nobody is told.
+    /// No byte that `from` sends arrives at `to`, whichever of them has dialled, and neither gets an error.
     pub fn block(&self, from: &str, to: &str) -> Result<()> {
         self.links.block(from, to)
     }
 
-    /// Nothing gets from a member to any other or back.
+    /// No byte arrives from a member at any other or back.
     pub fn isolate(&self, member: &str) -> Result<()> {
         self.members()
             .filter(|other| *other != member)
@@ -251,7 +253,7 @@ impl Fleet {
             .for_each(Proxy::heal);
     }
 
-    /// Ends everything and deletes what it has written. A story that comes to this point has succeeded.
+    /// Kills all processes and deletes their files. A test that gets here has succeeded.
     pub async fn end(mut self) -> Result<()> {
         self.ended = true;
         try_join_all(self.seats.iter_mut().map(Seat::kill))
@@ -259,7 +261,7 @@ impl Fleet {
             .map(drop)
     }
 
-    /// Lets everything go on after this process ends, until [`workspace::end_kept`] is called with the fleet's name.
+    /// Keeps all processes running when this process ends, until [`workspace::end_kept`] ends them by the fleet's name.
     pub fn leave_running(mut self) -> Result<()> {
         self.ended = true;
         let mut processes = Vec::new();
@@ -273,7 +275,7 @@ impl Fleet {
         }
         self.work
             .keep_with(&processes)
-            .context("failed to note what goes on running")
+            .context("failed to write the list of processes left running")
     }
 
     fn seat(&self, member: &str) -> Result<&Seat> {

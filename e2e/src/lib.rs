@@ -1,19 +1,19 @@
-//! Hanse seen from outside: a vocabulary for tests with real control planes, real operators and real faults.
+//! Black-box tests of Hanse: what a test needs to start real control planes and operators and to cause real faults.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`Fleet`] | several clusters, each with its operator, and every link between them: the words a story is told in |
-//! | [`Workload`] | which workload a story is about |
+//! | [`Fleet`] | several clusters, each with its operator, and every link between them |
+//! | [`Workload`] | the key of a workload: owner, namespace and name |
 //! | [`Cluster`] | one real control plane with fake nodes |
 //! | [`Operator`] | one operator process |
 //! | [`Proxy`] | one link that can fail |
-//! | [`View`] | what a cluster's API server says, kept up to date |
+//! | [`View`] | a cluster's objects, kept up to date by watches |
 //! | [`await_condition`] | the only way to wait |
-//! | [`Testbed`] | the binary all control planes are made of; built on first use |
+//! | [`Testbed`] | the binary with all programs of a control plane; built on first use |
 //! | [`Binaries`] | our own programs; built on first use |
 //!
-//! Nothing here knows what the operator is made of: it is started with its flags, and seen through Kubernetes objects.
-//! Needs Go and Rust; neither root nor containers.
+//! Nothing here depends on the operator's code. The operator is started with its flags and observed through Kubernetes
+//! objects. The tests need Go and Rust; they need neither root nor containers.
 
 mod binaries;
 mod cluster;

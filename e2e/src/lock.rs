@@ -1,4 +1,4 @@
-//! Locks between processes: tests run in several at once and share builds, ports and the machine's two cores.
+//! Locks between processes: tests run in several processes and share builds, ports and the machine's two cores.
 
 use std::{
     fs::{self, File},
@@ -11,10 +11,10 @@ use anyhow::anyhow;
 
 use crate::condition::await_condition;
 
-/// Longer than the longest thing done under a lock, the first build of the control plane on a slow machine.
+/// Longer than the longest work under a lock: the first build of the control plane on a slow machine.
 const PATIENCE: Duration = Duration::from_hours(1);
 
-/// A lock on a file, given back when it is dropped or the process ends, however it ends.
+/// A lock on a file. The kernel releases it when this is dropped or when the process ends, for whatever reason.
 #[derive(Debug)]
 pub(crate) struct FileLock {
     _file: File,
@@ -32,7 +32,7 @@ impl FileLock {
             .iter()
             .map(|path| open(path))
             .collect::<io::Result<Vec<_>>>()?;
-        let free = await_condition("another process lets go of a lock", PATIENCE, async || {
+        let free = await_condition("another process releases a lock", PATIENCE, async || {
             files
                 .iter()
                 .position(|file| matches!(file.try_lock(), Ok(())))

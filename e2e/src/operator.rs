@@ -1,4 +1,4 @@
-//! One operator process, as its owner would start it by hand.
+//! One operator process, started as its owner would start it by hand.
 
 use std::{
     net::SocketAddr,
@@ -14,10 +14,10 @@ use crate::{
     testbed::Testbed,
 };
 
-/// Longer than the operator takes to hand over leadership and end.
+/// Longer than the operator takes to transfer leadership and end.
 const STOPS_WITHIN: Duration = Duration::from_secs(20);
 
-/// How an operator with an empty data directory gets into a federation.
+/// How an operator with an empty data directory becomes a member of a federation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// It founds one.
@@ -33,17 +33,17 @@ pub struct OperatorFlags {
     pub name: String,
     /// Owner of the member.
     pub owner: String,
-    /// Where it keeps the ledger and its key.
+    /// The directory of the ledger and of its key.
     pub data_dir: PathBuf,
-    /// How it reaches its API server.
+    /// The kubeconfig for its API server.
     pub kubeconfig: PathBuf,
-    /// Where peers reach it.
+    /// The address on which it listens for peers.
     pub peer_listen: SocketAddr,
-    /// What it tells peers about that. `None`: it only dials out and never votes.
+    /// The address that it advertises to peers. `None`: it only dials out and never votes.
     pub peer_address: Option<SocketAddr>,
     /// Advertised addresses of peers, each with the address to dial instead.
     pub peer_via: Vec<(SocketAddr, SocketAddr)>,
-    /// Where it serves its health and its metrics.
+    /// The address of its probes and its metrics.
     pub admin_listen: SocketAddr,
     /// Any other flag.
     pub others: Vec<String>,
@@ -86,7 +86,7 @@ impl OperatorFlags {
     }
 }
 
-/// An operator. Killed when this is dropped.
+/// An operator. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Operator {
     binary: PathBuf,
@@ -116,7 +116,7 @@ impl Operator {
         Ok(operator)
     }
 
-    /// Kills it at once.
+    /// Kills it at once with SIGKILL.
     pub async fn kill(&mut self) -> Result<(), ProcessError> {
         match self.process.take() {
             Some(mut process) => process.kill().await,
@@ -124,7 +124,7 @@ impl Operator {
         }
     }
 
-    /// Asks it to end, as a rolling update does.
+    /// Sends SIGTERM, as a rolling update does.
     pub async fn stop(&mut self) -> Result<(), ProcessError> {
         match self.process.take() {
             Some(mut process) => process.stop(STOPS_WITHIN).await,
@@ -132,7 +132,7 @@ impl Operator {
         }
     }
 
-    /// Starts it again with what it has on disk.
+    /// Starts it again with its data directory.
     pub fn restart(&mut self) -> Result<(), ProcessError> {
         if self.process.is_none() {
             self.spawn(None)
@@ -147,19 +147,19 @@ impl Operator {
         self.process.as_ref()
     }
 
-    /// Lets it go on when this is dropped and when this process ends.
+    /// Keeps it running when this is dropped and when this process ends.
     pub fn leave_running(&mut self) {
         self.process.iter_mut().for_each(Process::leave_running);
     }
 
-    /// An error if it has ended by itself.
+    /// An error if it has ended unexpectedly.
     pub fn ensure_running(&mut self) -> Result<(), ProcessError> {
         self.process
             .as_mut()
             .map_or(Ok(()), Process::ensure_running)
     }
 
-    /// Whether its own readiness probe says so.
+    /// An error unless its readiness probe succeeds.
     pub async fn ready(&self) -> anyhow::Result<()> {
         let answer = reqwest::get(format!("http://{}/readyz", self.flags.admin_listen)).await?;
         let status = answer.status();
@@ -171,7 +171,7 @@ impl Operator {
         Ok(())
     }
 
-    /// What its metrics endpoint says.
+    /// The text of its metrics endpoint.
     pub async fn metrics(&self) -> anyhow::Result<String> {
         Ok(
             reqwest::get(format!("http://{}/metrics", self.flags.admin_listen))
@@ -181,13 +181,13 @@ impl Operator {
         )
     }
 
-    /// Everything it has logged since it was first started.
+    /// Its log since its first start.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log
     }
 
-    /// The end of its log.
+    /// The last lines of its log.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
         tail(&self.log, lines)

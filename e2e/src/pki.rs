@@ -1,4 +1,4 @@
-//! Keys and certificates of one control plane, as files where its components look for them.
+//! Keys and certificates of one control plane, as files that its components read.
 
 use std::{
     fs, io,
@@ -32,7 +32,7 @@ pub enum PkiError {
     },
 }
 
-/// A certificate authority of one cluster and everything it has issued, in one directory.
+/// The certificate authority of one cluster and the certificates that it has issued, in one directory.
 #[derive(Debug)]
 pub(crate) struct Pki {
     directory: PathBuf,
@@ -45,7 +45,7 @@ pub(crate) struct CertifiedKeyFiles {
 }
 
 impl Pki {
-    /// Makes all of it in `directory`.
+    /// Creates all keys and certificates in `directory`.
     pub(crate) fn create(directory: &Path) -> Result<Self, PkiError> {
         let pki = Self {
             directory: directory.to_owned(),
@@ -83,7 +83,7 @@ impl Pki {
         self.directory.join("ca.crt")
     }
 
-    /// What was issued as `name`: `server`, `admin`, `controller-manager` or `scheduler`.
+    /// The certificate and key issued as `name`: `server`, `admin`, `controller-manager` or `scheduler`.
     pub(crate) fn certified_key(&self, name: &str) -> CertifiedKeyFiles {
         CertifiedKeyFiles {
             certificate: self.directory.join(format!("{name}.crt")),
@@ -91,12 +91,12 @@ impl Pki {
         }
     }
 
-    /// What signs the tokens of service accounts.
+    /// The key that signs the tokens of service accounts.
     pub(crate) fn service_accounts_key(&self) -> PathBuf {
         self.directory.join("service-accounts.key")
     }
 
-    /// What verifies the tokens of service accounts.
+    /// The key that verifies the tokens of service accounts.
     pub(crate) fn service_accounts_public_key(&self) -> PathBuf {
         self.directory.join("service-accounts.pub")
     }

@@ -1,8 +1,8 @@
-//! Free loopback ports, handed out so that no two processes get the same one.
+//! Free loopback ports, each given to one process only.
 //!
-//! Asking the kernel for a free port and closing it again hands the same port to someone else sooner or later: to another
-//! test, or to an outgoing connection. So ports come from below the range of outgoing connections, counted up in a file
-//! under a lock. A port also stays free between the death of its user and the user's restart.
+//! A port that the kernel chose for a listener and that was closed again is soon used by another test or by an outgoing
+//! connection. So ports are taken from below the range of outgoing connections, with a counter in a file under a lock.
+//! A port also stays free between the end of a process and its restart.
 
 use std::{
     fs, io,
@@ -22,9 +22,7 @@ const RANGE: Range<u16> = 20_000..32_000;
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
     /// The counter cannot be used.
-    #[error(
-        "failed to use {path}, which counts the ports handed out: make it writable or delete it"
-    )]
+    #[error("failed to use {path}, the counter of used ports: make it writable or delete it")]
     Counter {
         /// The counter's file.
         path: PathBuf,
@@ -36,7 +34,7 @@ pub enum PortError {
     Exhausted,
 }
 
-/// `N` ports nobody listens on.
+/// `N` ports on which no process listens.
 pub async fn free_ports<const N: usize>() -> Result<[u16; N], PortError> {
     let path = std::env::temp_dir().join(format!("hanse-e2e-ports-{}", getuid().as_raw()));
     let at = |source| PortError::Counter {

@@ -1,4 +1,4 @@
-//! One child process: its log, its signals, and its end when ours comes.
+//! One child process: its log, its signals, and its end at the latest when this process ends.
 
 use std::{
     fs::File,
@@ -27,7 +27,7 @@ pub enum ProcessError {
         /// Why not.
         source: io::Error,
     },
-    /// Its end could not be awaited.
+    /// Waiting for its end failed.
     #[error("failed to wait for the end of {name}")]
     Wait {
         /// What it is called.
@@ -35,8 +35,8 @@ pub enum ProcessError {
         /// Why not.
         source: io::Error,
     },
-    /// It ended by itself.
-    #[error("{name} ended by itself with {status}; its log {log} ends with:\n{tail}")]
+    /// It ended unexpectedly.
+    #[error("{name} ended unexpectedly with {status}; its log {log} ends with:\n{tail}")]
     Ended {
         /// What it is called.
         name: String,
@@ -49,7 +49,7 @@ pub enum ProcessError {
     },
 }
 
-/// A running child in a process group of its own, killed when this is dropped.
+/// A running child in a process group of its own. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -61,7 +61,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with both outputs appended to `log`; `reaper` kills it if this process is killed.
+    /// Starts `command` and appends its standard output and standard error to `log`. `reaper` kills it if this process
+    /// is killed.
     pub(crate) fn spawn(
         name: &str,
         mut command: Command,
@@ -78,7 +79,7 @@ impl Process {
             .open(log)
             .map_err(at)?;
         let errors = output.try_clone().map_err(at)?;
-        // A group of its own, so that Ctrl-C reaches us alone and we decide what ends when.
+        // In a group of its own it gets no SIGINT from Ctrl-C. Only this process does, and ends its children itself.
         let child = command
             .stdin(Stdio::null())
             .stdout(output)
@@ -107,13 +108,13 @@ impl Process {
         self.group.as_raw_nonzero().get().cast_unsigned()
     }
 
-    /// Ends it at once, as a power cut would: it runs no handler and flushes nothing.
+    /// Ends it at once with SIGKILL, as a power cut would: it runs no handler and flushes nothing.
     pub async fn kill(&mut self) -> Result<(), ProcessError> {
         self.signal(Signal::KILL);
         self.wait().await.map(drop)
     }
 
-    /// Asks it to end, and kills it if it has not done so after `grace`.
+    /// Sends SIGTERM, and SIGKILL if it has not ended after `grace`.
     pub async fn stop(&mut self, grace: Duration) -> Result<(), ProcessError> {
         self.signal(Signal::TERM);
         match timeout(grace, self.wait()).await {
@@ -122,17 +123,17 @@ impl Process {
         }
     }
 
-    /// Takes the processor away from it: connections to it stand, and nothing answers.
+    /// Sends SIGSTOP: the kernel still accepts connections to it, but no request is answered.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on after [`pause`](Self::pause).
+    /// Sends SIGCONT: ends a [`pause`](Self::pause).
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// An error if it has ended although nobody asked it to.
+    /// An error if it has ended unexpectedly.
     pub fn ensure_running(&mut self) -> Result<(), ProcessError> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
@@ -149,7 +150,7 @@ impl Process {
         }
     }
 
-    /// Lets it go on when this is dropped and when this process ends.
+    /// Keeps it running when this is dropped and when this process ends.
     pub(crate) fn leave_running(&mut self) {
         self.outlives_us = true;
         self.reaper.release(self.group);
@@ -165,7 +166,7 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
-        // The group is gone once the child has been waited for, and its id may be someone else's.
+        // After the child has been waited for, its group no longer exists, and another process may have the id.
         if self.child.id().is_some() {
             let _ = kill_process_group(self.group, signal);
         }
@@ -181,14 +182,14 @@ impl Drop for Process {
     }
 }
 
-/// A process that kills what we have started when we end in a way that runs no destructor.
+/// A process that kills the children of this process when this process ends without running destructors.
 ///
-/// It reads process groups from its standard input, of which we hold the other end. The kernel closes that when we end,
-/// however we end, and then it kills every group that was adopted and not released.
+/// It reads process groups from its standard input. This process holds the other end of that pipe. The kernel closes it
+/// when this process ends, for whatever reason. The reaper then kills every adopted group that was not released.
 #[derive(Debug)]
 pub(crate) struct Reaper {
     stdin: Mutex<ChildStdin>,
-    // Not waited for: it ends after us, and until then it is one sleeping process.
+    // Not waited for: it ends after this process does. Until then it sleeps.
     _child: std::process::Child,
 }
 
@@ -225,7 +226,7 @@ impl Reaper {
 
     fn tell(&self, sign: char, group: Pid) {
         let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
-        // A reaper someone has killed reaps nothing; what it is for still ends on the ordinary ways.
+        // Writing fails if the reaper has been killed. Then the children still end when they are dropped.
         let _ = writeln!(stdin, "{sign}{}", group.as_raw_nonzero());
     }
 }

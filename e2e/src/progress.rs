@@ -1,7 +1,7 @@
-//! Runs a long build and shows that it goes on and how far it is.
+//! Runs a long build and shows its progress.
 //!
-//! On a terminal one line is redrawn; elsewhere a line is printed every ten seconds. Written straight to standard error:
-//! the test harness would hold back what goes through `eprintln!` until the test is over.
+//! On a terminal one line is redrawn; elsewhere a line is printed every ten seconds. It writes to standard error
+//! directly, because the test harness captures the output of `eprintln!` until the test is over.
 
 use std::{
     collections::VecDeque,
@@ -16,14 +16,14 @@ use tokio::{
     time::{Instant, interval},
 };
 
-/// A build that is done sooner is not worth a line.
+/// Nothing is shown of a build that is done sooner.
 const SILENCE: Duration = Duration::from_secs(1);
-/// Time between two lines where a line cannot be redrawn.
+/// Time between two lines if the output is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// Lines of a failed build that are shown: enough for the message of a compiler.
+/// Lines of a failed build that are shown: enough for one message of a compiler.
 const TAIL_LINES: usize = 40;
 
-/// What a finished build left behind.
+/// The result of a build.
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
@@ -33,13 +33,13 @@ pub(crate) struct Finished {
 
 /// What is shown of a build, and how its progress is read from its standard error.
 pub(crate) struct Steps<'a> {
-    /// What goes on, such as `Building the operator`.
+    /// What the build does, such as `Building the operator`.
     pub(crate) title: &'a str,
     /// What is counted, in the plural.
     pub(crate) unit: &'a str,
-    /// How many there are at most, if that is known.
+    /// How many of them there are at most, if that is known.
     pub(crate) total: Option<usize>,
-    /// Whether a line stands for one more of them done.
+    /// Whether a line of standard error means that one more of them is done.
     pub(crate) counts: fn(&str) -> bool,
 }
 
@@ -141,7 +141,7 @@ impl<'a> Display<'a> {
             .map(|total| format!(" of at most {total}"))
             .unwrap_or_default();
         let mut stderr = io::stderr().lock();
-        // A terminal that went away is no reason to stop building.
+        // The build continues even if the terminal has been closed.
         let _ = write!(
             stderr,
             "{start}{title}: {seconds} s, {done}{of} {unit}{end}"

@@ -1,12 +1,13 @@
-//! A TCP link that can fail: in each direction it passes, delays or swallows, and as a whole it refuses or is cut.
+//! A TCP link that can fail. Each direction passes, delays or holds bytes. The link as a whole can refuse or cut
+//! connections.
 //!
 //! ```text
 //! dialler ──► listener ──► [Forward]  ──► target
 //!         ◄──          ◄── [Backward] ◄──
 //! ```
 //!
-//! A direction that swallows holds what it was given until it passes again, as TCP does by sending it again. Nothing is
-//! lost or reordered within a connection: that would be a broken kernel and not a broken network.
+//! A blackholed direction delivers its bytes when it passes again, as TCP does by retransmission. No byte is lost or
+//! reordered within a connection, because TCP guarantees that even over a network that fails.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,21 +18,24 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, interval, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// How often it is tried to listen at the address again.
+const BIND_AGAIN: Duration = Duration::from_millis(50);
+
 /// Bytes read at once; with [`PIECES_IN_FLIGHT`] it bounds what a delayed direction holds to 1 MiB.
 const PIECE_BYTES: usize = 16 * 1024;
-/// Pieces on their way in one direction of one connection.
+/// Pieces that are read and not yet written, in one direction of one connection.
 const PIECES_IN_FLIGHT: usize = 64;
 
-/// One of the two ways through a link.
+/// One of the two directions of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// From who dials to who is dialled.
+    /// From the process that dials to the process that is dialled.
     Forward,
-    /// From who is dialled to who dials.
+    /// From the process that is dialled to the process that dials.
     Backward,
 }
 
@@ -40,9 +44,9 @@ pub enum Direction {
 pub enum Flow {
     /// They arrive.
     Pass,
-    /// They arrive that much later.
+    /// They arrive later by this time.
     Delay(Duration),
-    /// They do not arrive as long as this lasts, and nobody is told.
+    /// They do not arrive as long as this lasts. Neither side gets an error.
     Blackhole,
 }
 
@@ -51,7 +55,7 @@ struct State {
     forward: Flow,
     backward: Flow,
     refuses: bool,
-    /// Cancelled to end the connections that stand.
+    /// Cancelled to end the open connections.
     connections: CancellationToken,
 }
 
@@ -86,13 +90,13 @@ impl Proxy {
         Ok(Self { address, state })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Changes what happens to bytes in one direction, of the connections that stand as well.
+    /// Changes what happens to bytes in one direction, of open connections as well.
     pub fn set(&self, direction: Direction, flow: Flow) {
         self.state.send_modify(|state| match direction {
             Direction::Forward => state.forward = flow,
@@ -100,20 +104,20 @@ impl Proxy {
         });
     }
 
-    /// Refuses new connections and cuts those that stand: what a machine without the process on it does.
+    /// Refuses new connections and ends the open ones, as a machine does on which the target process does not run.
     pub fn refuse(&self) {
         self.state.send_modify(|state| state.refuses = true);
         self.cut();
     }
 
-    /// Ends the connections that stand; new ones are let in.
+    /// Ends the open connections; new ones are accepted.
     pub fn cut(&self) {
         self.state.send_modify(|state| {
             std::mem::take(&mut state.connections).cancel();
         });
     }
 
-    /// Lets everything pass again.
+    /// Passes everything again.
     pub fn heal(&self) {
         self.state.send_modify(|state| {
             state.forward = Flow::Pass;
@@ -138,15 +142,19 @@ async fn serve(
 ) {
     let connections = TaskTracker::new();
     let mut listener = Some(listener);
+    let mut retry = interval(BIND_AGAIN);
     loop {
         let refuses = changes.borrow_and_update().refuses;
         match (&listener, refuses) {
-            // Only without a listener is a connection refused; with one the kernel has accepted it already.
+            // While a listener exists, the kernel accepts every connection. So refusing means to close the listener.
             (Some(_), true) => listener = None,
+            // The port may still be taken by a connection that is being closed: tried again until it is free.
             (None, false) => listener = TcpListener::bind(address).await.ok(),
             (Some(_), false) | (None, true) => {}
         }
+        let bind_again = listener.is_none() && !refuses;
         tokio::select! {
+            _ = retry.tick(), if bind_again => {}
             alive = changes.changed() => if alive.is_err() { return },
             accepted = accept(listener.as_ref()) => if let Ok(dialler) = accepted {
                 connections.spawn(relay(dialler, target, changes.clone()));
@@ -162,12 +170,12 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
     }
 }
 
-/// Carries one connection until either side ends it or it is cut.
+/// Carries one connection until one side ends it or it is cut.
 async fn relay(dialler: TcpStream, target: SocketAddr, changes: watch::Receiver<State>) {
     let cut = changes.borrow().connections.clone();
     let carried = async {
         let target = TcpStream::connect(target).await?;
-        // Requests and answers are smaller than a packet; waiting for more would add 40 ms to each.
+        // Requests and answers are smaller than a packet. Nagle's algorithm would add 40 ms to each.
         dialler.set_nodelay(true)?;
         target.set_nodelay(true)?;
         let (from_dialler, to_dialler) = dialler.into_split();
@@ -188,7 +196,7 @@ async fn relay(dialler: TcpStream, target: SocketAddr, changes: watch::Receiver<
     }
 }
 
-/// Carries the bytes of one direction, and the end of them.
+/// Carries the bytes of one direction and the end of the stream.
 async fn carry(
     direction: Direction,
     mut from: OwnedReadHalf,
@@ -219,7 +227,7 @@ async fn carry(
     tokio::try_join!(read, write).map(drop)
 }
 
-/// Waits until what was read at `read_at` may arrive, as the flow is now and as it changes meanwhile.
+/// Waits until a piece that was read at `read_at` may arrive. Follows every change of the flow meanwhile.
 async fn due(direction: Direction, read_at: Instant, changes: &mut watch::Receiver<State>) {
     loop {
         let flow = changes.borrow_and_update().flow(direction);

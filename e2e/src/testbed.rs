@@ -1,7 +1,7 @@
-//! The control plane's programs, as one binary built from `e2e/testbed/` by the ordinary Go client.
+//! The control plane's programs, as one binary that `go build` builds from `e2e/testbed/`.
 //!
-//! The binary is built once and cached in the build directory under a hash of everything that goes into it. The first
-//! build compiles all of Kubernetes and takes minutes; it happens under a lock, since tests run in several processes.
+//! The binary is built once and cached in the build directory under a hash of its sources and settings. The first build
+//! compiles all of Kubernetes and takes minutes. It is done under a lock, because tests run in several processes.
 
 use std::{
     fs, io,
@@ -25,10 +25,10 @@ const HELM: &str = "v4.2.4";
 /// The oldest Go that can read `go.mod`.
 const GO: &str = "1.26";
 
-/// Everything that goes into the binary, besides Go itself.
+/// The sources of the binary.
 const SOURCES: [&str; 3] = ["go.mod", "go.sum", "main.go"];
 
-/// The same for every Go command: a command with other flags would compile everything a second time.
+/// The same for every Go command, because a command with other flags would compile everything again.
 const ENVIRONMENT: [(&str, &str); 4] = [
     ("CGO_ENABLED", "0"),
     ("GOFLAGS", "-trimpath -buildvcs=false"),
@@ -36,7 +36,7 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("GOWORK", "off"),
 ];
 
-/// The binary is not there.
+/// The binary could not be built or started.
 #[derive(Debug, thiserror::Error)]
 pub enum TestbedError {
     /// No `go` command.
@@ -48,20 +48,20 @@ pub enum TestbedError {
     /// Modules could not be downloaded.
     #[error(
         "failed to download the Go modules of the control plane: the first build needs a Go module proxy (GOPROXY is {proxy:?}); \
-         go says:\n{tail}"
+         the last output of go:\n{tail}"
     )]
     Modules {
-        /// The setting in force.
+        /// The value of `GOPROXY`.
         proxy: String,
-        /// What Go said last.
+        /// The last lines of Go's output.
         tail: String,
     },
-    /// Go refused the sources.
-    #[error("failed to build the control plane with {go}; go says:\n{tail}")]
+    /// `go build` failed.
+    #[error("failed to build the control plane with {go}; its last output:\n{tail}")]
     Build {
         /// The version of Go.
         go: String,
-        /// What Go said last.
+        /// The last lines of its output.
         tail: String,
     },
     /// The cache cannot be used.
@@ -85,8 +85,8 @@ pub struct Testbed {
 }
 
 impl Testbed {
-    /// The binary, built first if it is not there yet. What is started from it dies with this process, however it ends,
-    /// unless it is told to go on.
+    /// Builds the binary if it does not exist yet. The processes started from it are killed when this process ends, for
+    /// whatever reason, unless they are left running on purpose.
     pub async fn ready() -> Result<Self, TestbedError> {
         let binary = ensure_binary().await?;
         let reaper = Arc::new(Reaper::start(&binary)?);
@@ -106,7 +106,7 @@ impl Testbed {
         &self.reaper
     }
 
-    /// A component to run to its end, such as `kubectl` or `helm`.
+    /// A command that ends by itself, such as `kubectl` or `helm`.
     #[must_use]
     pub fn command(&self, component: &str) -> Command {
         let mut command = Command::new(&*self.binary);
@@ -140,7 +140,7 @@ async fn ensure_binary() -> Result<PathBuf, TestbedError> {
     fs::create_dir_all(&directory).map_err(at(&directory))?;
     let partial = directory.join("partial");
     build(&sources, &go, &partial).await?;
-    // Renamed when complete, so that a build that was interrupted is not taken for the binary.
+    // Renamed only when complete, so that the file of an interrupted build is never used.
     fs::rename(&partial, &binary).map_err(at(&binary))?;
     Ok(binary)
 }
@@ -170,7 +170,7 @@ fn fingerprint(sources: &Path, go: &str) -> Result<String, TestbedError> {
         hash.update(value);
     }
     let digest = hex::encode(hash.finalize());
-    // 64 bits tell apart the handful of binaries a build directory ever holds.
+    // 64 bits are enough to distinguish the few binaries in one build directory.
     Ok(digest[..16].to_owned())
 }
 
@@ -184,7 +184,7 @@ async fn build(sources: &Path, go_version: &str, binary: &Path) -> Result<(), Te
         title: "Building Kubernetes, etcd, kwok and Helm (only this once)",
         unit: "packages compiled",
         total: Some(text(&packages.stdout).lines().count()),
-        // `go build -v` names each package it compiles, and says nothing else unless something is wrong.
+        // `go build -v` prints the name of each package that it compiles, and nothing else unless there is an error.
         counts: |line| !line.starts_with('#') && !line.contains(' '),
     };
     let binary = binary.to_string_lossy();
@@ -212,7 +212,7 @@ async fn build(sources: &Path, go_version: &str, binary: &Path) -> Result<(), Te
     })
 }
 
-/// A step of its own, because what can go wrong here (no network) is not what can go wrong in a build.
+/// A step of its own, because it fails for other reasons (no network) than a build does.
 async fn download(sources: &Path) -> Result<(), TestbedError> {
     let steps = Steps {
         title: "Downloading the modules of Kubernetes (only this once)",
@@ -250,7 +250,7 @@ fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).trim().to_owned()
 }
 
-/// Without these, `/version` has no number in it, and what compares versions (Helm's `kubeVersion`) fails.
+/// Without these, `/version` contains no number, and every comparison of versions (Helm's `kubeVersion`) fails.
 fn linker_flags() -> String {
     let (major, minor) = KUBERNETES
         .trim_start_matches('v')

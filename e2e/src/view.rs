@@ -1,7 +1,7 @@
-//! What the API server of one cluster says, kept up to date by watches.
+//! The objects of one cluster, kept up to date by watches.
 //!
-//! Looking at it costs no request, so that something can be looked at twenty times a second without being disturbed. A
-//! view of a cluster that was killed goes on showing what it saw last.
+//! Reading a view sends no request, so a test can read it twenty times a second without load on the API server. A view
+//! of a cluster that was killed keeps the last objects that it received.
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -15,10 +15,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-/// A cluster that comes back is seen at once: for one watcher on the loopback, trying often costs nothing.
+/// Short, so that a restarted cluster is seen at once. Retries of one watcher on the loopback cost almost nothing.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// The objects of one cluster that tell what the federation does.
+/// The objects of one cluster that show what the federation does.
 pub struct View {
     members: Store<Member>,
     federations: Store<Federation>,
@@ -29,7 +29,7 @@ pub struct View {
 }
 
 impl View {
-    /// Starts to watch. Until the first answers are there, everything is empty.
+    /// Starts the watches. Until the first lists have arrived, everything is empty.
     #[must_use]
     pub fn of(client: &Client) -> Self {
         let mut watches = JoinSet::new();
@@ -42,7 +42,7 @@ impl View {
         }
     }
 
-    /// Whether all first answers are there.
+    /// Whether the first list of every watch has arrived.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         is_ready(&self.members)
@@ -63,14 +63,14 @@ impl View {
         self.federations.state().pop()
     }
 
-    /// A workload by its name, which is taken to be in one namespace only.
+    /// A workload by its name. Expects the name in one namespace only.
     #[must_use]
     pub fn workload(&self, name: &str) -> Option<Arc<FederatedWorkload>> {
         self.workloads
             .find(|workload| workload.metadata.name.as_deref() == Some(name))
     }
 
-    /// A deployment that Hanse has applied, by its name.
+    /// A Deployment that Hanse has applied, by its name.
     #[must_use]
     pub fn deployment(&self, name: &str) -> Option<Arc<Deployment>> {
         self.deployments

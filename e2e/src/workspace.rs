@@ -1,4 +1,4 @@
-//! Where things are on this machine: the sources, the build directory and the directories of single runs.
+//! Paths on this machine: the sources, the build directory and the directories of single runs.
 
 use std::{
     fs, io,
@@ -15,7 +15,7 @@ pub fn root() -> PathBuf {
     crate_root.parent().unwrap_or(crate_root).to_owned()
 }
 
-/// The build directory that holds the running program, or the default one if it holds none.
+/// The build directory that contains the running program, or the default one if the program is in none.
 pub(crate) fn target_dir() -> PathBuf {
     let from_program = std::env::current_exe().ok().and_then(|program| {
         program
@@ -26,7 +26,7 @@ pub(crate) fn target_dir() -> PathBuf {
     from_program.unwrap_or_else(|| root().join("target"))
 }
 
-/// Whether the running program was built with optimisation, so that what it starts is built the same way.
+/// Whether the running program was built with optimisation. The programs that it starts are built the same way.
 pub(crate) fn is_release() -> bool {
     !cfg!(debug_assertions)
 }
@@ -39,9 +39,9 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Makes a new one for the run called `name`, and deletes what earlier runs of that name have left behind.
+    /// Creates a new one for the run called `name`, and deletes those of earlier runs of that name.
     pub fn create(name: &str) -> io::Result<Self> {
-        /// Tells apart the runs of one process.
+        /// Numbers the runs of one process.
         static RUNS: AtomicU32 = AtomicU32::new(0);
 
         let all = target_dir().join("e2e").join(name);
@@ -59,14 +59,14 @@ impl WorkDir {
         &self.path
     }
 
-    /// Leaves it in place, for someone to look at, until the next run of that name.
+    /// Keeps it for inspection until the next run of that name.
     pub fn keep(&mut self) {
         self.kept = true;
     }
 }
 
 impl WorkDir {
-    /// Leaves it in place together with the processes that work in it, until [`end_kept`] ends them.
+    /// Keeps it together with the processes that use it, until [`end_kept`] ends them.
     pub(crate) fn keep_with(&mut self, processes: &[u32]) -> io::Result<()> {
         let lines: Vec<_> = processes.iter().map(u32::to_string).collect();
         fs::write(self.path.join(PROCESSES), lines.join("\n"))?;
@@ -78,16 +78,17 @@ impl WorkDir {
 impl Drop for WorkDir {
     fn drop(&mut self) {
         if !self.kept {
-            // A directory that stays is no reason to fail; the next run of that name deletes it.
+            // An error is ignored: the next run of that name deletes the directory.
             let _ = fs::remove_dir_all(&self.path);
         }
     }
 }
 
-/// In the directory of a run: the ids of the processes that were left running there.
+/// File in the directory of a run: the ids of the processes that were left running.
 const PROCESSES: &str = "processes";
 
-/// Ends what runs called `name` have left running, and deletes their directories. Returns how many processes that were.
+/// Ends the processes that runs called `name` have left running, and deletes the directories of these runs. Returns how
+/// many processes it has ended.
 pub fn end_kept(name: &str) -> io::Result<usize> {
     let mut ended = 0;
     let all = target_dir().join("e2e").join(name);
@@ -100,7 +101,7 @@ pub fn end_kept(name: &str) -> io::Result<usize> {
             kill_process_group(process, Signal::KILL)?;
             ended += 1;
         }
-        // Told by the list being there: what another process is running now has none.
+        // Only a directory that was kept has this file. A run that is in progress has none.
         if directory.join(PROCESSES).is_file() {
             remove_when_quiet(&directory)?;
         }
@@ -108,7 +109,8 @@ pub fn end_kept(name: &str) -> io::Result<usize> {
     Ok(ended)
 }
 
-/// The processes listed in a directory that are still what they were: an id alone may have gone to another process.
+/// The listed processes of a directory that still run. Their command lines are checked, because the kernel may have
+/// given an id to another process.
 fn processes_left_in(directory: &Path) -> Vec<Pid> {
     let listed = fs::read_to_string(directory.join(PROCESSES)).unwrap_or_default();
     let works_here = |process: &Pid| {
@@ -129,7 +131,7 @@ fn remove_when_quiet(directory: &Path) -> io::Result<()> {
     fs::remove_dir_all(directory).or_else(|_| fs::remove_dir_all(directory))
 }
 
-/// Deletes the directories of which nobody works any more, neither the run itself nor what it has left running.
+/// Deletes the directories that neither a run nor a process left running by it still uses.
 fn remove_abandoned(all: &Path) -> io::Result<()> {
     for entry in fs::read_dir(all)? {
         let entry = entry?;

@@ -1,11 +1,11 @@
-// Testbed is one program that is every component of a Kubernetes control plane, chosen by its first argument:
+// Testbed is one program with every component of a Kubernetes control plane. Its first argument chooses the component:
 //
 //	testbed etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok|kubectl|helm ARGUMENTS...
-//	testbed kwok-stages    prints what a fake node and its pods go through
+//	testbed kwok-stages    prints the kwok stages of a fake node and its pods
 //	testbed reap           kills process groups when its standard input closes
 //
 // One binary compiles and links the packages of Kubernetes once instead of seven times. Each component runs in a
-// process of its own: their flag sets and feature gates are global and collide within one.
+// process of its own, because their flag sets and feature gates are global and collide within one process.
 package main
 
 import (
@@ -47,7 +47,7 @@ func main() {
 	component := os.Args[1]
 	os.Args = os.Args[1:]
 
-	// The component is chosen before any command is constructed: two commands of Kubernetes in one process panic.
+	// The component is chosen before any command is constructed, because two commands of Kubernetes in one process panic.
 	switch component {
 	case "etcd":
 		etcdmain.Main(os.Args)
@@ -76,12 +76,12 @@ func run(command *cobra.Command) {
 	os.Exit(cli.Run(command))
 }
 
-// kwok runs the kubelet of every fake node.
+// kwok simulates the kubelet of every fake node.
 func kwok() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	// The components linked above have registered flags of their own, among them a "version" that is no boolean.
+	// The imported components have registered flags of their own, one of them a "version" that is not a boolean.
 	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
 	early := pflag.NewFlagSet("kwok", pflag.ContinueOnError)
 	early.ParseErrorsAllowlist.UnknownFlags = true
@@ -99,7 +99,7 @@ func kwok() {
 	}
 }
 
-// stages are what a fake node and its pods go through; kwok has none at run time unless its configuration lists them.
+// stages returns the state changes of a fake node and its pods. kwok has only those that its configuration lists.
 func stages() string {
 	documents := []string{
 		nodefast.DefaultNodeInit,
@@ -115,7 +115,7 @@ func stages() string {
 }
 
 func helm() {
-	// Helm's own main does the same: without it the field manager is the name of the binary.
+	// As in Helm's own main. Without it the field manager is the name of the binary.
 	helmkube.ManagedFieldsManager = "helm"
 	command, err := helmcmd.NewRootCmd(os.Stdout, os.Args[1:], helmcmd.SetupLogging)
 	if err != nil {
@@ -130,8 +130,8 @@ func helm() {
 	}
 }
 
-// reap reads process groups from standard input, "+4711" to adopt one and "-4711" to release it, and kills the adopted
-// ones when it closes. Whoever holds the other end can so be killed itself without leaving anything behind.
+// reap reads process groups from standard input, "+4711" to adopt one and "-4711" to release it. When standard input
+// closes, it kills the adopted groups. So the process at the other end can be killed without leaving children behind.
 func reap() {
 	adopted := map[int]bool{}
 	lines := bufio.NewScanner(os.Stdin)

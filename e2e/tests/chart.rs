@@ -1,6 +1,6 @@
-//! The Helm chart before the real Helm and a real API server.
+//! Tests the Helm chart with the real Helm and a real API server.
 //!
-//! The image of the operator does not exist here, so nothing waits for a pod: what is tested are the objects.
+//! The image of the operator does not exist here. So no test waits for a pod; the tests check the objects.
 
 use std::{
     collections::BTreeMap,
@@ -25,13 +25,13 @@ const SOON: Duration = Duration::from_secs(30);
 const RELEASE: &str = "hanse";
 const NAMESPACE: &str = "hanse-system";
 
-/// No API server of the testbed knows the kinds of the Prometheus operator. Where one is asked, they are switched off.
+/// The API servers of the testbed do not have the kinds of the Prometheus operator. So requests to them disable these.
 const WITHOUT_MONITORING: [&str; 2] = [
     "--set=metrics.serviceMonitor.enabled=false",
     "--set=metrics.prometheusRule.enabled=false",
 ];
 
-/// The kinds of all objects of a release, besides the definitions.
+/// The kinds of all objects of a release, except the definitions.
 const KINDS_OF_A_RELEASE: &str = "statefulset,service,serviceaccount,role,rolebinding,networkpolicy,secret,clusterrole,\
                                   clusterrolebinding";
 
@@ -47,7 +47,7 @@ const OBJECTS_OF_A_FOUNDER: [&str; 9] = [
     "clusterrolebinding.rbac.authorization.k8s.io/hanse-system:hanse",
 ];
 
-/// What the container of a founder with `ci/found-values.yaml` is told, besides what comes from elsewhere (`valueFrom`).
+/// The environment of a founder's container with `ci/found-values.yaml`, without variables that have `valueFrom`.
 const SETTINGS_OF_A_FOUNDER: [(&str, &str); 18] = [
     ("HANSE_ADMIN_LISTEN", "0.0.0.0:7444"),
     ("HANSE_DATA_DIR", "/var/lib/hanse"),
@@ -81,7 +81,7 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Every file of values with which the chart is tried.
+/// All files of values in `ci`.
 fn all_values() -> Result<Vec<PathBuf>> {
     let mut paths = fs::read_dir(chart().join("ci"))?
         .map(|entry| Ok(entry?.path()))
@@ -93,7 +93,7 @@ fn all_values() -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Runs helm without a cluster and returns what it prints. A failure says the command and all that it printed: the
+/// Runs helm without a cluster and returns what it prints. An error contains the command and both outputs, because the
 /// findings of `helm lint` are on standard output.
 async fn helm_alone(testbed: &Testbed, home: &WorkDir, arguments: &[&str]) -> Result<String> {
     let output = testbed
@@ -135,7 +135,7 @@ async fn the_chart_passes_a_strict_lint_and_renders_with_each_file_of_values() -
         for kind in ["ServiceMonitor", "PrometheusRule", "NetworkPolicy"] {
             ensure!(
                 has(kind) == is_founder,
-                "whether {values} renders a {kind} is {}",
+                "{values} renders a {kind}: {}",
                 has(kind)
             );
         }
@@ -144,7 +144,7 @@ async fn the_chart_passes_a_strict_lint_and_renders_with_each_file_of_values() -
 }
 
 #[tokio::test]
-async fn values_that_make_no_member_are_refused_with_the_reason() -> Result<()> {
+async fn invalid_values_are_refused_with_the_reason() -> Result<()> {
     let testbed = Testbed::ready().await?;
     let home = WorkDir::create("chart-refusals")?;
     let chart = text(&chart());
@@ -215,7 +215,7 @@ async fn objects_of_the_release(cluster: &Cluster) -> Result<String> {
         .await
 }
 
-/// What must outlive the release: name, identity and, if someone has deleted it, when. One line per object.
+/// The objects that must outlive the release, one line each: name, UID and, if it is being deleted, since when.
 async fn what_must_be_kept(cluster: &Cluster) -> Result<String> {
     cluster
         .kubectl(&[
@@ -255,12 +255,12 @@ fn settings(container: &Container) -> BTreeMap<&str, &str> {
         .collect()
 }
 
-fn asked(probe: Option<&Probe>) -> Option<&str> {
+fn path_of(probe: Option<&Probe>) -> Option<&str> {
     probe?.http_get.as_ref()?.path.as_deref()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_is_installed_upgraded_and_uninstalled_and_what_users_wrote_is_kept() -> Result<()>
+async fn a_release_is_installed_upgraded_and_uninstalled_and_users_objects_are_kept() -> Result<()>
 {
     let mut fleet = Fleet::start("chart", [MemberPlan::new("lubeck")], Links::Direct).await?;
     let cluster: &Cluster = fleet.cluster("lubeck")?;
@@ -297,7 +297,7 @@ async fn a_release_is_installed_upgraded_and_uninstalled_and_what_users_wrote_is
     fleet.end().await
 }
 
-/// As by someone who manages the definitions apart from the release.
+/// Without the release, as by an administrator who manages the definitions separately.
 async fn the_definitions_are_installed(cluster: &Cluster) -> Result<()> {
     let only = ["--show-only=templates/crds/crds.yaml"];
     let definitions = helm(cluster, "template", &values("found-values.yaml"), &only).await?;
@@ -314,14 +314,14 @@ async fn the_definitions_are_installed(cluster: &Cluster) -> Result<()> {
         .map(drop)
 }
 
-/// Strict validation refuses fields that do not exist, which an API server would otherwise drop without a word.
+/// Strict validation refuses unknown fields. Without it an API server drops them silently.
 async fn an_api_server_accepts_everything_with_each_file_of_values(
     cluster: &Cluster,
 ) -> Result<()> {
     for values in all_values()? {
         let rendered = helm(cluster, "template", &values, &[]).await?;
         let name = values.file_name().context("a file has a name")?;
-        // Beside the logs, which stay when the test fails.
+        // In the directory of the logs, which is kept when the test fails.
         let file = cluster.logs().join(name);
         fs::write(&file, rendered)?;
         let accepted = cluster
@@ -341,13 +341,13 @@ async fn an_api_server_accepts_everything_with_each_file_of_values(
     assert_eq!(
         objects_of_the_release(cluster).await?,
         "",
-        "a dry run makes nothing"
+        "a dry run creates nothing"
     );
     Ok(())
 }
 
 async fn a_founder_is_installed(cluster: &Cluster) -> Result<()> {
-    // The definitions are there and belong to no release.
+    // The definitions exist and belong to no release.
     let more = ["--take-ownership"];
     helm(cluster, "install", &values("found-values.yaml"), &more).await?;
     let objects = objects_of_the_release(cluster).await?;
@@ -362,7 +362,7 @@ async fn a_founder_is_installed(cluster: &Cluster) -> Result<()> {
         &container.readiness_probe,
     ];
     assert_eq!(
-        probes.map(|probe| asked(probe.as_ref())),
+        probes.map(|probe| path_of(probe.as_ref())),
         [Some("/healthz"), Some("/healthz"), Some("/readyz")],
         "only readiness depends on other members"
     );
@@ -391,14 +391,14 @@ async fn it_is_uninstalled(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// The definitions that were kept still name this release as theirs, so helm takes them without being told to.
+/// The kept definitions are still annotated with this release, so helm needs no `--take-ownership`.
 async fn a_newcomer_is_installed_beside_what_was_kept(cluster: &Cluster) -> Result<()> {
     helm(cluster, "install", &values("join-values.yaml"), &[]).await?;
     let container = container(cluster).await?;
-    let told = settings(&container);
-    assert_eq!(told.get("HANSE_NAME"), Some(&"beta-us-1"));
+    let environment = settings(&container);
+    assert_eq!(environment.get("HANSE_NAME"), Some(&"beta-us-1"));
     assert_eq!(
-        told.get("HANSE_INVITATION_FILE"),
+        environment.get("HANSE_INVITATION_FILE"),
         Some(&"/etc/hanse/invitation/invitation")
     );
     for absent in [
@@ -407,7 +407,7 @@ async fn a_newcomer_is_installed_beside_what_was_kept(cluster: &Cluster) -> Resu
         "HANSE_HEARTBEAT",
         "HANSE_PEER_ADDRESS",
     ] {
-        assert_eq!(told.get(absent), None, "{absent}");
+        assert_eq!(environment.get(absent), None, "{absent}");
     }
     Ok(())
 }

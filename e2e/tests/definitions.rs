@@ -1,4 +1,4 @@
-//! What users write, before a real API server.
+//! A real API server accepts the definitions and the examples.
 
 use std::{fs, time::Duration};
 
@@ -20,7 +20,7 @@ fn yaml_in(folder: &str) -> Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_api_server_accepts_the_definitions_and_the_examples_and_goes_on_when_left_running()
+async fn an_api_server_accepts_definitions_and_examples_and_keeps_running_when_left_running()
 -> Result<()> {
     let mut fleet = Fleet::start("definitions", [MemberPlan::new("lubeck")], Links::Direct).await?;
     for definition in yaml_in("crds/manifests")? {
@@ -52,8 +52,10 @@ async fn an_api_server_accepts_the_definitions_and_the_examples_and_goes_on_when
 
     let view = View::of(&fleet.client("lubeck")?);
     await_condition("the view shows the workload", SOON, async || {
-        ensure!(view.is_complete(), "something is still unknown");
-        view.workload("web").context("it is not there").map(drop)
+        ensure!(view.is_complete(), "a first list is still missing");
+        view.workload("web")
+            .context("it is not in the view")
+            .map(drop)
     })
     .await?;
     fleet.kill("lubeck").await?;
@@ -61,17 +63,13 @@ async fn an_api_server_accepts_the_definitions_and_the_examples_and_goes_on_when
     fleet
         .kubectl("lubeck", &["delete", "fwl", "-n", "shop", "web"])
         .await?;
-    await_condition(
-        "the view follows what happens after a restart",
-        SOON,
-        async || {
-            ensure!(
-                view.workload("web").is_none(),
-                "the workload is still there"
-            );
-            Ok(())
-        },
-    )
+    await_condition("the view shows changes after a restart", SOON, async || {
+        ensure!(
+            view.workload("web").is_none(),
+            "the workload is still there"
+        );
+        Ok(())
+    })
     .await?;
 
     let client = fleet.client("lubeck")?;
@@ -79,10 +77,10 @@ async fn an_api_server_accepts_the_definitions_and_the_examples_and_goes_on_when
     client
         .apiserver_version()
         .await
-        .context("what is left running answers")?;
+        .context("the API server that was left running does not answer")?;
     let ended = workspace::end_kept("definitions")?;
     assert_eq!(ended, 5, "etcd and four components");
-    await_condition("nothing is left", SOON, async || {
+    await_condition("no process is left", SOON, async || {
         ensure!(
             client.apiserver_version().await.is_err(),
             "the API server still answers"

@@ -1,8 +1,8 @@
-//! Clusters are killed and come back: what they ran is started elsewhere, and nothing that runs elsewhere is disturbed.
+//! Clusters are killed and restarted. Their replicas are started elsewhere, and those in other clusters keep running.
 //!
 //! Each of three owners has a cluster that votes. The owner of the workload has a second cluster, the home of the
-//! workload, which never votes and so never leads. The member that leads and one that follows are killed in turn, and
-//! the home's API server says what happens.
+//! workload, which never votes and so never leads. First a follower is killed, then the leader. The tests read the
+//! state from the home's API server.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use hanse_e2e::{Fleet, MemberPlan, Shares, Workload, await_condition};
 use k8s_openapi::api::core::v1::Event;
 use serde_json::json;
 
-/// Several times what any step takes on a loaded machine; reached only by a failure.
+/// Several times what any step takes on a loaded machine. Only a failure takes that long.
 const SOON: Duration = Duration::from_mins(2);
 
 /// Where the workload is applied. Never killed.
@@ -32,7 +32,7 @@ const WEB: Workload = Workload {
 const FAILED_OVER: &str = "FailedOver";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_share_moves_when_its_cluster_is_lost_and_nothing_is_disturbed_when_it_returns()
+async fn a_share_moves_when_its_cluster_is_lost_and_no_replica_is_lost_when_it_returns()
 -> Result<()> {
     let plans = [
         MemberPlan::new("lubeck").owner("amber"),
@@ -45,7 +45,7 @@ async fn a_share_moves_when_its_cluster_is_lost_and_nothing_is_disturbed_when_it
     fleet.apply_example(HOME, "web.yaml").await?;
     await_a_share_of_all(&fleet, 6).await?;
 
-    // Not the owner's other cluster: it has to run, so that an Event there would be seen.
+    // Not the owner's other cluster, which must run so that an Event there would be found.
     let leader = fleet.leader().await?;
     let follower = ["lubeck", "riga"]
         .into_iter()
@@ -54,10 +54,10 @@ async fn a_share_moves_when_its_cluster_is_lost_and_nothing_is_disturbed_when_it
     others_take_over(&mut fleet, follower).await?;
     await_event_in_home(&fleet, follower).await?;
     it_returns(&mut fleet, follower).await?;
-    // A second Event about the same loss would be there by now.
+    // A second Event about the same loss would exist by now.
     the_home_alone_has_one_event(&fleet, follower).await?;
 
-    // Two more than before go to the member that has none, so that every member has something to lose again.
+    // Two more replicas go to the member that has none, so that every member has a share again.
     let eight = json!({"spec": {"placement": {"replicas": 8}}});
     fleet.patch_workload(HOME, &WEB, &eight).await?;
     await_a_share_of_all(&fleet, 8).await?;
@@ -89,8 +89,8 @@ async fn await_a_share_of_all(fleet: &Fleet, replicas: i32) -> Result<()> {
     Ok(())
 }
 
-/// Kills a member, and waits until the home says that it is lost and that the others run all replicas. Until then no
-/// other member loses a replica, and afterwards every pod that was there before still is.
+/// Kills a member. Waits until its lease is `Lost` in the home and the others run all replicas. Until then no other
+/// member loses a replica. Afterwards every pod that existed before in the others still exists.
 async fn others_take_over(fleet: &mut Fleet, victim: &str) -> Result<()> {
     let all = fleet.shares(&WEB).await?;
     let mut others = all.clone();
@@ -99,7 +99,7 @@ async fn others_take_over(fleet: &mut Fleet, victim: &str) -> Result<()> {
 
     fleet.kill(victim).await?;
     let fleet = &*fleet;
-    let description = format!("{victim} is lost and the others run all of it");
+    let description = format!("{victim} is lost and the others run all replicas");
     await_condition(description, SOON, async || {
         let reduced = reduced(fleet, &others).await?;
         if !reduced.is_empty() {
@@ -123,8 +123,8 @@ async fn others_take_over(fleet: &mut Fleet, victim: &str) -> Result<()> {
     Ok(())
 }
 
-/// Starts a killed member, and waits until its lease is held, it runs nothing that is not placed there, and all
-/// replicas are ready. Until then no other member loses a replica.
+/// Starts a killed member. Waits until its lease is held, it runs only what is placed there, and all replicas are
+/// ready. Until then no other member loses a replica.
 async fn it_returns(fleet: &mut Fleet, member: &str) -> Result<()> {
     let others = fleet.shares(&WEB).await?;
     fleet.restart(member).await?;
@@ -145,7 +145,7 @@ async fn it_returns(fleet: &mut Fleet, member: &str) -> Result<()> {
     fleet.await_quorum().await
 }
 
-/// Which members have fewer replicas, or fewer that are ready, than they had; empty if none.
+/// The members that have fewer replicas, or fewer ready ones, than before; empty if none.
 async fn reduced(fleet: &Fleet, before: &Shares) -> Result<String> {
     let (replicas, ready) = (fleet.shares(&WEB).await?, fleet.ready_shares(&WEB).await?);
     let reduced = before
@@ -180,7 +180,7 @@ fn total(shares: &Shares) -> i32 {
     shares.values().sum()
 }
 
-/// The home has an Event about the failover, which is found by the UID of the workload.
+/// Waits until the home has an Event about the failover, found by the UID of the workload.
 async fn await_event_in_home(fleet: &Fleet, victim: &str) -> Result<()> {
     let description = format!("{HOME} has an Event that the workload failed over");
     await_condition(description, SOON, async || {
@@ -196,7 +196,7 @@ async fn await_event_in_home(fleet: &Fleet, victim: &str) -> Result<()> {
     Ok(())
 }
 
-/// In all clusters of the owner there is one Event about the loss of `victim`, and it has happened once.
+/// There is exactly one Event about the loss of `victim` in the clusters of the owner, and it has not been repeated.
 async fn the_home_alone_has_one_event(fleet: &Fleet, victim: &str) -> Result<()> {
     let by_uid = fleet.events(HOME, &WEB, FAILED_OVER).await?;
     let of_victim: Vec<_> = by_uid
@@ -206,7 +206,7 @@ async fn the_home_alone_has_one_event(fleet: &Fleet, victim: &str) -> Result<()>
     ensure!(of_victim.len() == 1, "the Events in {HOME} are {by_uid:?}");
     ensure!(
         of_victim.iter().all(|event| event.series.is_none()),
-        "an Event has happened more than once: {by_uid:?}"
+        "an Event was repeated: {by_uid:?}"
     );
     // By name, so that an Event without the UID is counted as well.
     let selector = format!("involvedObject.name={},reason={FAILED_OVER}", WEB.name);
@@ -239,7 +239,7 @@ fn is_about(event: &Event, victim: &str) -> bool {
     message.starts_with(&opening(victim))
 }
 
-/// How the message of an Event starts whose cause is the loss of `victim`.
+/// The start of the message of an Event about the loss of `victim`.
 fn opening(victim: &str) -> String {
     format!("{victim} was lost")
 }

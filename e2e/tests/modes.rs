@@ -9,7 +9,7 @@ use hanse_e2e::{Fleet, MemberPlan, Workload, await_condition};
 use serde_json::json;
 use tokio::try_join;
 
-/// Several times what any step takes on a loaded machine; reached only by a failure.
+/// Several times what any step takes on a loaded machine. Only a failure takes that long.
 const SOON: Duration = Duration::from_mins(2);
 
 /// The owner of both workloads and of two clusters.
@@ -28,8 +28,7 @@ const COLLECTOR: Workload = Workload {
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_mode_places_as_it_says_and_of_two_edits_at_once_one_is_kept_everywhere() -> Result<()>
-{
+async fn each_mode_is_placed_by_its_rule_and_one_of_two_simultaneous_edits_is_kept() -> Result<()> {
     let plans = [
         MemberPlan::new("lubeck")
             .owner(OWNER)
@@ -44,7 +43,7 @@ async fn each_mode_places_as_it_says_and_of_two_edits_at_once_one_is_kept_everyw
     duplicated_runs_in_every_member_that_consents(&fleet).await?;
     a_cordoned_member_keeps_its_copy_and_takes_no_new_one(&fleet).await?;
     single_moves_and_never_runs_twice(&fleet).await?;
-    of_two_edits_at_once_the_later_one_is_undone_with_an_event(&fleet).await?;
+    the_later_of_two_edits_is_undone_with_an_event(&fleet).await?;
     fleet.end().await
 }
 
@@ -52,19 +51,27 @@ async fn duplicated_runs_in_every_member_that_consents(fleet: &Fleet) -> Result<
     fleet.apply_example("lubeck", "duplicated.yaml").await?;
     let own = [("lubeck", 2), ("bergen", 2)];
     fleet
-        .await_shares("both clusters of the owner run all of it", &RESOLVER, &own)
+        .await_shares(
+            "both clusters of the owner run all replicas",
+            &RESOLVER,
+            &own,
+        )
         .await?;
     fleet.apply_example("riga", "hosting-policy.yaml").await?;
     let all = [("lubeck", 2), ("bergen", 2), ("riga", 2)];
     fleet
-        .await_shares("riga runs all of it since it consents", &RESOLVER, &all)
+        .await_shares(
+            "riga runs all replicas because it consents",
+            &RESOLVER,
+            &all,
+        )
         .await
 }
 
 /// Afterwards `bergen` is still cordoned and `lubeck` runs the `Single` workload.
 async fn a_cordoned_member_keeps_its_copy_and_takes_no_new_one(fleet: &Fleet) -> Result<()> {
     schedule(fleet, "bergen", Scheduling::Cordoned).await?;
-    // An update makes the federation place it anew.
+    // An update makes the leader place the workload again.
     let three = json!({"spec": {"placement": {"replicas": 3}}});
     fleet.patch_workload("lubeck", &RESOLVER, &three).await?;
     let threes = [("lubeck", 3), ("bergen", 3), ("riga", 3)];
@@ -75,7 +82,7 @@ async fn a_cordoned_member_keeps_its_copy_and_takes_no_new_one(fleet: &Fleet) ->
     fleet.apply_example("lubeck", "single.yaml").await?;
     fleet
         .await_shares(
-            "the one member of the owner that is not cordoned runs it",
+            "the only member of the owner that is not cordoned runs it",
             &COLLECTOR,
             &[("lubeck", 1)],
         )
@@ -103,8 +110,8 @@ async fn single_moves_and_never_runs_twice(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the `Single` workload is ready in `host` and gone from all others, and returns the epoch of that
-/// placement. At each look until then it runs at most once.
+/// Waits until the `Single` workload is ready in `host` and in no other member. Returns the epoch of that placement.
+/// Fails if any check until then finds more than one copy.
 async fn await_host(fleet: &Fleet, host: &str) -> Result<i64> {
     let epoch = await_condition(format!("{host} runs the only copy"), SOON, async || {
         let running = copies(fleet).await?;
@@ -126,8 +133,8 @@ async fn await_host(fleet: &Fleet, host: &str) -> Result<i64> {
 
 /// The members that run a copy of the `Single` workload.
 ///
-/// They are not asked at the same moment. The copy moves from `lubeck` to `bergen` only, so `lubeck` is asked last: where
-/// one is seen in `bergen` first and one in `lubeck` afterwards, two ran at the same time.
+/// The requests are not simultaneous. The copy moves only from `lubeck` to `bergen`, so `lubeck` is read last. If there
+/// is a copy in `bergen` and afterwards still one in `lubeck`, two ran at the same time.
 async fn copies(fleet: &Fleet) -> Result<Vec<&'static str>> {
     let mut running = Vec::new();
     for member in ["riga", "bergen", "lubeck"] {
@@ -139,11 +146,11 @@ async fn copies(fleet: &Fleet) -> Result<Vec<&'static str>> {
     Ok(running)
 }
 
-/// Changes whether a member takes new placements, and waits until another cluster says so.
+/// Changes whether a member takes new placements, and waits until another cluster shows it.
 async fn schedule(fleet: &Fleet, member: &str, scheduling: Scheduling) -> Result<()> {
     let patch = json!({"spec": {"scheduling": scheduling}});
     fleet.patch_member(member, &patch).await?;
-    let description = format!("lubeck says that {member} is {scheduling:?}");
+    let description = format!("{member} is {scheduling:?} in lubeck");
     await_condition(description, SOON, async || {
         let row = fleet.row("lubeck", member).await?;
         ensure!(
@@ -157,8 +164,8 @@ async fn schedule(fleet: &Fleet, member: &str, scheduling: Scheduling) -> Result
     Ok(())
 }
 
-/// `bergen` is cut off while both edits are made, so that the one in `lubeck` is accepted first.
-async fn of_two_edits_at_once_the_later_one_is_undone_with_an_event(fleet: &Fleet) -> Result<()> {
+/// `bergen` is isolated while both edits are made, so that the one in `lubeck` is accepted first.
+async fn the_later_of_two_edits_is_undone_with_an_event(fleet: &Fleet) -> Result<()> {
     let (_, before) = await_same_in_both(fleet, 3).await?;
     fleet.isolate("bergen")?;
     let (four, five) = (
@@ -178,27 +185,35 @@ async fn of_two_edits_at_once_the_later_one_is_undone_with_an_event(fleet: &Flee
     let (cut_off, generation) = seen_in(fleet, "bergen").await?;
     ensure!(
         cut_off.placement.replicas == Some(5) && generation == before,
-        "bergen heard of the other edit: {:?} replicas at generation {generation}",
+        "bergen has received the other edit: {:?} replicas at generation {generation}",
         cut_off.placement.replicas
     );
 
     fleet.heal_all();
     let (_, after) = await_same_in_both(fleet, 4).await?;
-    ensure!(after > before, "generation {after} came after {before}");
+    ensure!(
+        after > before,
+        "the generation went from {before} to {after}"
+    );
     await_condition("bergen has an Event about its edit", SOON, async || {
         let events = fleet.events("bergen", &RESOLVER, "EditConflict").await?;
         ensure!(!events.is_empty(), "there is none");
         Ok(())
     })
     .await?;
+    fleet.await_quorum().await?;
+    // Read last, so that a wrong Event has had time to appear.
     let events = fleet.events("lubeck", &RESOLVER, "EditConflict").await?;
-    ensure!(events.is_empty(), "the edit in lubeck was kept: {events:?}");
-    fleet.await_quorum().await
+    ensure!(
+        events.is_empty(),
+        "the edit in lubeck was kept, and yet there is {events:?}"
+    );
+    Ok(())
 }
 
 /// Waits until both clusters of the owner have the same workload, with this many replicas, at the same generation.
 async fn await_same_in_both(fleet: &Fleet, replicas: i32) -> Result<(FederatedWorkloadSpec, i64)> {
-    let description = format!("both clusters have it with {replicas} replicas");
+    let description = format!("both clusters have the workload with {replicas} replicas");
     let same = await_condition(description, SOON, async || {
         let lubeck = seen_in(fleet, "lubeck").await?;
         let bergen = seen_in(fleet, "bergen").await?;
@@ -210,11 +225,11 @@ async fn await_same_in_both(fleet: &Fleet, replicas: i32) -> Result<(FederatedWo
     Ok(same.await?)
 }
 
-/// The `Duplicated` workload as one cluster has it, and its generation in the ledger as that cluster says.
+/// The `Duplicated` workload in one cluster, and its generation in the ledger from the status there.
 async fn seen_in(fleet: &Fleet, member: &str) -> Result<(FederatedWorkloadSpec, i64)> {
     let object = fleet.workload(member, &RESOLVER).await?;
     let generation = object.status.and_then(|status| status.ledger_generation);
     let generation =
-        generation.with_context(|| format!("{member} does not say the generation yet"))?;
+        generation.with_context(|| format!("the status in {member} has no generation yet"))?;
     Ok((object.spec, generation))
 }

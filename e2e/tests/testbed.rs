@@ -1,4 +1,4 @@
-//! The harness itself: what the other stories rest on has to be true of it.
+//! Tests of the harness on which the other tests depend.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 const SOON: Duration = Duration::from_secs(30);
-/// Long enough that what passes would have passed, a thousand times over.
+/// A thousand times as long as bytes on the loopback take.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 const WEB: &str = "
@@ -42,9 +42,10 @@ async fn web_is_ready(client: Client) -> Result<()> {
     Ok(())
 }
 
-/// One fleet for all of it, since starting one is most of the time it takes.
+/// One fleet for all steps, because most of the time is the start of a fleet.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_clusters_start_run_pods_are_killed_and_come_back_with_their_data() -> Result<()> {
+async fn two_clusters_run_pods_and_keep_their_data_when_they_are_killed_and_restarted() -> Result<()>
+{
     let plans = [MemberPlan::new("lubeck"), MemberPlan::new("bergen")];
     let mut fleet = Fleet::start("testbed", plans, Links::Proxied).await?;
 
@@ -71,7 +72,7 @@ async fn two_clusters_start_run_pods_are_killed_and_come_back_with_their_data() 
     );
     web_is_ready(fleet.client("bergen")?)
         .await
-        .context("the other cluster is not touched")?;
+        .context("killing one cluster changed the other")?;
 
     fleet.restart("lubeck").await?;
     let data = kept.get("kept").await?.data.unwrap_or_default();
@@ -83,14 +84,16 @@ async fn two_clusters_start_run_pods_are_killed_and_come_back_with_their_data() 
     .await?;
 
     a_paused_api_server_accepts_connections_and_does_not_answer(&mut fleet).await?;
-    an_api_server_is_reached_through_its_link_only_while_that_passes(&mut fleet).await?;
+    an_api_server_is_reached_through_its_link_unless_that_refuses(&mut fleet).await?;
 
     let cluster = fleet.cluster("bergen")?;
     cluster.stop().await?;
     cluster.restart().await?;
-    web_is_ready(fleet.client("bergen")?)
-        .await
-        .context("a stopped cluster comes back with its data")?;
+    let client = fleet.client("bergen")?;
+    await_condition("a stopped cluster has its data again", SOON, async || {
+        web_is_ready(client.clone()).await
+    })
+    .await?;
     fleet.end().await
 }
 
@@ -120,7 +123,7 @@ async fn a_paused_api_server_accepts_connections_and_does_not_answer(
     Ok(())
 }
 
-async fn an_api_server_is_reached_through_its_link_only_while_that_passes(
+async fn an_api_server_is_reached_through_its_link_unless_that_refuses(
     fleet: &mut Fleet,
 ) -> Result<()> {
     let port = fleet.api_link("bergen")?.address().port();
@@ -137,10 +140,16 @@ async fn an_api_server_is_reached_through_its_link_only_while_that_passes(
         "a link that refuses lets kubectl through"
     );
     fleet.heal_all();
-    fleet.kubectl("bergen", &version).await.map(drop)
+    let fleet = &*fleet;
+    // The link does not listen again at once.
+    await_condition("kubectl gets through again", SOON, async || {
+        fleet.kubectl("bergen", &version).await.map(drop)
+    })
+    .await?;
+    Ok(())
 }
 
-/// A proxy in front of someone who sends back everything.
+/// A proxy in front of a server that sends back every byte.
 async fn echo_behind_proxy() -> Result<(Proxy, TcpStream)> {
     let echo = TcpListener::bind("127.0.0.1:0").await?;
     let target = echo.local_addr()?;
@@ -161,13 +170,13 @@ async fn echo_behind_proxy() -> Result<(Proxy, TcpStream)> {
 async fn echoed(stream: &mut TcpStream, word: &[u8; 4]) -> Result<()> {
     stream.write_all(word).await?;
     let mut answer = [0; 4];
-    stream.read_exact(&mut answer).await?;
+    timeout(SOON, stream.read_exact(&mut answer)).await??;
     ensure!(answer == *word, "the echo is {answer:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_direction_that_swallows_delivers_everything_once_it_passes_again() -> Result<()> {
+async fn a_blackholed_direction_delivers_its_bytes_when_it_passes_again() -> Result<()> {
     let (proxy, mut stream) = echo_behind_proxy().await?;
     echoed(&mut stream, b"pass").await?;
 
@@ -176,7 +185,7 @@ async fn a_direction_that_swallows_delivers_everything_once_it_passes_again() ->
         stream.write_all(b"late").await?;
         let mut answer = [0; 4];
         let early = timeout(A_WHILE, stream.read_exact(&mut answer)).await;
-        ensure!(early.is_err(), "{direction:?} lets through {answer:?}");
+        ensure!(early.is_err(), "{direction:?} delivers {answer:?}");
         proxy.set(direction, Flow::Pass);
         timeout(SOON, stream.read_exact(&mut answer)).await??;
         assert_eq!(&answer, b"late");
@@ -185,28 +194,28 @@ async fn a_direction_that_swallows_delivers_everything_once_it_passes_again() ->
 }
 
 #[tokio::test]
-async fn a_delay_adds_to_each_answer_and_not_to_the_one_behind_it() -> Result<()> {
+async fn every_piece_is_delayed_once_and_delays_do_not_add_up() -> Result<()> {
+    const DELAY: Duration = Duration::from_millis(500);
     let (proxy, mut stream) = echo_behind_proxy().await?;
-    proxy.set(Direction::Forward, Flow::Delay(Duration::from_millis(200)));
+    proxy.set(Direction::Forward, Flow::Delay(DELAY));
 
+    // 64 KiB are at least four pieces, because the proxy reads at most 16 KiB at once.
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(64 * 1024).collect();
     let sent = Instant::now();
-    for word in [b"one ", b"two ", b"six "] {
-        stream.write_all(word).await?;
-    }
-    let mut answer = [0; 12];
+    stream.write_all(&bytes).await?;
+    let mut answer = vec![0; bytes.len()];
     timeout(SOON, stream.read_exact(&mut answer)).await??;
-    assert_eq!(&answer, b"one two six ");
     let took = sent.elapsed();
-    ensure!(took >= Duration::from_millis(200), "it took only {took:?}");
-    ensure!(
-        took < Duration::from_millis(550),
-        "delays add up to {took:?}"
-    );
+    ensure!(answer == bytes, "the echo differs from what was sent");
+    ensure!(took >= DELAY, "it took only {took:?}");
+    // Four delays that add up take 2 s. The second beyond one delay is for a loaded machine.
+    ensure!(took < 3 * DELAY, "delays add up to {took:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn a_link_that_refuses_ends_what_stands_and_lets_nobody_in_until_it_heals() -> Result<()> {
+async fn a_link_that_refuses_ends_open_connections_and_accepts_none_until_it_is_healed()
+-> Result<()> {
     let (proxy, mut stream) = echo_behind_proxy().await?;
     echoed(&mut stream, b"pass").await?;
 
@@ -243,7 +252,7 @@ async fn a_link_that_refuses_ends_what_stands_and_lets_nobody_in_until_it_heals(
 }
 
 #[tokio::test]
-async fn a_connection_that_is_cut_ends_and_the_next_one_passes() -> Result<()> {
+async fn a_cut_connection_ends_and_a_new_one_passes() -> Result<()> {
     let (proxy, mut stream) = echo_behind_proxy().await?;
     echoed(&mut stream, b"pass").await?;
     proxy.cut();
@@ -257,23 +266,23 @@ async fn a_connection_that_is_cut_ends_and_the_next_one_passes() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_waited_for_in_vain_says_what_was_seen_last() {
+async fn a_condition_that_is_not_met_is_an_error_with_what_was_seen_last() {
     let mut looks = 0;
-    let error = await_condition("the moon is blue", A_WHILE, async || {
+    let error = await_condition("lubeck leads", A_WHILE, async || {
         looks += 1;
-        anyhow::bail!("it is grey") as Result<()>
+        anyhow::bail!("riga leads") as Result<()>
     })
     .await
     .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "waited 0.3 s in vain until the moon is blue; last seen: it is grey"
+        "not within 0.3 s: lubeck leads; last seen: riga leads"
     );
     assert!(looks > 1);
 }
 
 #[tokio::test]
-async fn no_port_is_handed_out_twice() -> Result<()> {
+async fn two_calls_at_once_never_return_the_same_port() -> Result<()> {
     let (a, b) = tokio::try_join!(free_ports::<8>(), free_ports::<8>())?;
     let mut all = [a, b].concat();
     all.sort_unstable();

@@ -1,6 +1,6 @@
-//! How a cluster comes to be a member: it founds a federation, joins one with an invitation, or is one already.
+//! How a cluster becomes a member: it founds a federation, joins one with an invitation, or is one already.
 //!
-//! What it is afterwards stands in the data directory ([`Membership`]); from then on the flags that got it in are
+//! The result is stored in the data directory ([`Membership`]). From then on the flags for founding and joining are
 //! ignored.
 
 use std::{collections::BTreeSet, time::Duration};
@@ -30,14 +30,14 @@ use crate::{
     uplink::{Uplink, voters_of},
 };
 
-/// How long one voter may take to decide about a newcomer: a write to the ledger, perhaps over a relay.
+/// How long one voter may take to answer a newcomer: a write to the ledger, possibly through a relay.
 const JOIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Pause before the voters of an invitation are asked again.
+/// The pause before the voters of an invitation are called again.
 const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// What this member is. Asks the federation of an invitation until it answers, and says in `readiness` what it waits for; a
-/// refusal is an error, since only a person can change it.
+/// The membership of this cluster. Calls the voters of an invitation until one answers, and publishes in `readiness`
+/// what it waits for. A rejection is an error, because only a person can resolve it.
 pub async fn enter(
     settings: &Settings,
     credentials: &Credentials,
@@ -127,7 +127,7 @@ async fn join(
     })
 }
 
-/// Asks the invitation's voters in turn. `None` where none of them could decide.
+/// Calls the invitation's voters in turn. `None` if none of them could decide.
 async fn ask_all(
     peers: &Peers,
     invitation: &Invitation,
@@ -140,7 +140,7 @@ async fn ask_all(
             Err(error) => {
                 warn!(address = voter.address, %error, "this voter could not decide; trying the next");
                 readiness.send_replace(Readiness::waiting_for(format!(
-                    "a voter to admit this member: {} said: {error:#}",
+                    "a voter to admit this member; {} failed: {error:#}",
                     voter.address
                 )));
             }
@@ -164,7 +164,9 @@ fn accepted(response: &JoinResponse, invitation: &Invitation) -> anyhow::Result<
     match serde_json::from_slice(&response.outcome)
         .context("the federation's answer is not readable")?
     {
-        Outcome::Rejected { rejection } => bail!("the federation refused this member: {rejection}"),
+        Outcome::Rejected { rejection } => {
+            bail!("the federation rejected this member: {rejection}")
+        }
         Outcome::Accepted { .. } => {}
     }
     let voters: Vec<Peer> = response
@@ -179,8 +181,9 @@ fn accepted(response: &JoinResponse, invitation: &Invitation) -> anyhow::Result<
     })
 }
 
-/// Keeps the voters and the timings in the data directory up to date, so that a restart finds the voters wherever they are by
-/// then. Logs once when this operator's flags differ from the federation's timings. Ends only with the uplink.
+/// Keeps the voters and the timings in the data directory up to date, so that a restarted operator finds voters whose
+/// addresses have changed. Logs once when this operator's flags differ from the federation's timings. Ends only with
+/// the uplink.
 pub async fn remember(settings: &Settings, own: &PublicKey, uplink: &Uplink) -> anyhow::Result<()> {
     let mut slices = uplink.slice();
     let mut warned = None;

@@ -1,19 +1,19 @@
-//! All IO of Hanse. Nothing here decides; decisions are in [`hanse_core`].
+//! All IO of Hanse. Decisions are not made here but in [`hanse_core`].
 //!
-//! The modules are in the order in which they may import one another: each only from those before it, which
-//! `tests/imports.rs` checks. `run` wires them on one page.
+//! The modules are listed in import order: each imports only from those before it, which `tests/imports.rs` checks.
+//! `run` connects them.
 //!
-//! - [`peer`], [`identity`]: pinned TLS between operators; this member's key and what it remembers.
-//! - [`environment`], [`invitation`], [`settings`]: what an operator has of the world, and what it is told.
+//! - [`peer`], [`identity`]: pinned TLS between operators; this member's key and stored membership.
+//! - [`environment`], [`invitation`], [`settings`]: the operator's access to its machine, and its configuration.
 //! - [`cluster`]: the API server of the cluster this operator runs in.
 //! - [`replicate`]: the ledger, and nothing else.
-//! - [`uplink`]: what every member does: one stream to a voter, its slice, its commands.
-//! - [`voter`]: what a voter and the leader do: seat, sessions, leases, planning.
-//! - [`observe`]: what owners write in the local cluster becomes commands.
-//! - [`realize`]: what was placed here becomes objects.
-//! - [`report`]: what became of it becomes status.
-//! - [`ops`]: probes, metrics, the log, notices.
-//! - [`enter`], [`run`]: how a cluster comes to be a member, and the wiring.
+//! - [`uplink`]: what every member runs: one stream to a voter, its slice, its commands.
+//! - [`voter`]: what a voter and the leader run: seat, sessions, leases, planning.
+//! - [`observe`]: objects that owners write in the local cluster become commands.
+//! - [`realize`]: placements on this member become objects.
+//! - [`report`]: decisions and their results become status.
+//! - [`ops`]: probes, metrics, the log, notifications.
+//! - [`enter`], [`run`]: how a cluster becomes a member, and how the modules are connected.
 
 pub mod cluster;
 pub mod enter;

@@ -1,4 +1,4 @@
-//! The operator's executable: arguments in, exit code out; and what of this machine an operator is given.
+//! The operator's executable: parses arguments, returns an exit code, and gives the operator access to this machine.
 
 use std::process::ExitCode;
 
@@ -38,7 +38,7 @@ fn print_crds() -> anyhow::Result<()> {
 /// Runs one operator with this machine's sockets, clock and randomness until it is asked to stop.
 async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     telemetry::init(arguments.log_format)?;
-    // kube and tonic both bring rustls; naming the provider once keeps either from guessing.
+    // kube and tonic both use rustls. Installing the provider here keeps either from selecting one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let network = TcpNetwork {
         via: arguments.via(),
@@ -47,14 +47,14 @@ async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let stop = stop_requested();
     tokio::pin!(stop);
     let operator = tokio::select! {
-        // A joiner may wait for a voter for as long as it takes; it can be stopped meanwhile.
+        // A newcomer waits for a voter without a time limit; it can be stopped meanwhile.
         () = &mut stop => return Ok(()),
         operator = Operator::start(arguments.settings()?, environment) => operator?,
     };
     operator.until(stop).await
 }
 
-/// The client of the cluster that the arguments, or the surroundings, name.
+/// A client of the API server that the arguments or the environment name.
 async fn client(arguments: &RunArguments) -> anyhow::Result<kube::Client> {
     let mut config = match &arguments.kubeconfig {
         Some(path) => {
@@ -70,7 +70,7 @@ async fn client(arguments: &RunArguments) -> anyhow::Result<kube::Client> {
             .await
             .context("no cluster found; name one with --kubeconfig")?,
     };
-    // Whoever calls retries by itself, with what has changed meanwhile; retries below it would only hide that.
+    // The callers retry by themselves, with the current state. Retries in the client would send an outdated request.
     config.default_retry = false;
     kube::Client::try_from(config).context("failed to make a client of the API server")
 }

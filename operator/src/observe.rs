@@ -9,13 +9,13 @@
 //! | [`timings`] | this cluster's `Federation` with the annotation `hanse.dev/timings` | `SetTimings` |
 //! | [`invitations`] | `Secret`s through which the CLI asks for an invitation | `Invite` |
 //!
-//! Each compares what the API server has with what the ledger has and proposes the difference; none remembers an
-//! event. [`edit`] decides about a workload, [`round`] carries it out, [`memory`] is what rounds remember. What the watches
-//! teach about this cluster itself, its grants and its attributes, goes out through [`terms`], because a host decides on
-//! what its own API server says and on nothing else.
+//! Each module compares what the API server has with what the ledger has and proposes the difference; none keeps
+//! events. [`edit`] decides about a workload, [`round`] executes the decision, [`memory`] is the state kept between
+//! rounds. This cluster's own grants and attributes, read from the watches, are published through [`terms`], because a
+//! host decides by its own API server's objects only.
 //!
-//! Absent on purpose: status. What became of a workload is written by `report`; what keeps an object from being what it
-//! asks for goes there through [`problems`].
+//! Not here: status. `report` writes the status of a workload; it receives the problems of objects through
+//! [`problems`].
 
 use hanse_core::{
     command::Attributes,
@@ -47,18 +47,18 @@ pub use problems::{Problem, Problems};
 pub use terms::{Publication, Terms, TermsSender, terms};
 pub(crate) use workloads::object_key;
 
-/// The problems of everything that is observed.
+/// The problems of all observed objects.
 #[derive(Debug, Clone, Default)]
 pub struct AllProblems {
-    /// Of workloads.
+    /// Problems of workloads.
     pub workloads: Problems<WorkloadKey>,
-    /// Of a request to change the federation's timings.
+    /// The problem of a request to change the federation's timings.
     pub timings: Problems<()>,
-    /// Of `Member` rows: this member's own description, and requests to revoke others.
+    /// Problems of `Member` objects: this member's own description, and requests to revoke others.
     pub members: Problems<MemberName>,
 }
 
-/// Observes until `stop`. `first` describes this member where its own `Member` object does not exist yet.
+/// Observes until `stop`. `first` describes this member if its own `Member` object does not exist yet.
 pub async fn run(
     cluster: &Cluster,
     uplink: &Uplink,

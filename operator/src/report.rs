@@ -1,19 +1,21 @@
-//! Step 6 of the flow: what the federation decided and what became of it, as status that people read.
+//! Step 6 of the flow: writes the federation's decisions and their results into the status of objects, for people.
 //!
-//! | object | says |
+//! | object | status |
 //! |---|---|
-//! | `Federation` `hanse` | leader, quorum, voters, height and head of the ledger, this member's part |
+//! | `Federation` `hanse` | leader, quorum, voters, height and head of the ledger, this member's role |
 //! | `Member` of each member | its lease and role; rows of other clusters are mirrored here |
-//! | `HostingPolicy`s of this cluster | whether the federation plans with it, who uses which grant |
-//! | `FederatedWorkload`s of this owner | is it safe, where is it, why |
+//! | `HostingPolicy`s of this cluster | whether the federation plans with it, which workloads use which grant |
+//! | `FederatedWorkload`s of this owner | whether it is ready and survives a loss, where it is placed, and why |
 //!
-//! Level-triggered: on every change of the slice, of the way to the federation or of a local object, what should stand
-//! there is computed anew and written where it differs. Writes are server-side apply of the status alone, so that a field
-//! no longer said goes away. While there is no way to a quorum the last known rows stay and the conditions say so.
+//! Level-triggered: on every change of the slice, of the attachment or of a local object, each status is computed anew
+//! and written if it differs. Writes are server-side apply of the status alone, so that a field that is no longer
+//! written is removed. While no leader with a quorum answers, the last known rows stay and the conditions report the
+//! lost quorum.
 //!
-//! - [`reporter`]: when it looks, and the writes. [`standing`]: whether this member is attached and the quorum answers.
-//! - [`federation`], [`member`], [`policy`], [`workload`], [`conditions`]: what is written, as pure functions.
-//! - [`number`]: numbers of the ledger as the API has them.
+//! - [`reporter`]: the loop and the writes. [`standing`]: whether this member is attached and the quorum answers.
+//! - [`federation`], [`member`], [`policy`], [`workload`], [`conditions`]: the status of each object, as pure
+//!   functions.
+//! - [`number`]: numbers of the ledger in the API's types.
 
 mod conditions;
 mod federation;

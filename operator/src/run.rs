@@ -1,4 +1,4 @@
-//! One operator, wired on one page.
+//! Connects the parts of one operator.
 //!
 //! ```text
 //!  settings ─► identity ─► enter ─► uplink ◄───────────── observe (watches of the local API server)
@@ -7,7 +7,7 @@
 //!                          seat: ledger, sessions, leader's loop      slice ─► report (status, events, webhook)
 //! ```
 //!
-//! Everything that differs between a machine and a simulation comes in through [`Environment`].
+//! Everything that differs between a machine and a simulation is in [`Environment`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,14 +41,14 @@ use crate::{
     voter::{SeatKeeper, VoterMetrics},
 };
 
-/// How long tasks may take to end. A voter that leads hands over first, which takes at most two seconds.
+/// How long tasks may take to end. A leader transfers its leadership first, which takes at most two seconds.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running operator.
 pub struct Operator {
-    /// The member's way to the federation.
+    /// The member's connection to the federation.
     pub uplink: Uplink,
-    /// The own replica of the ledger, once there is one.
+    /// This member's replica of the ledger; `None` until it is open.
     pub ledger: watch::Receiver<Option<Ledger>>,
     /// This member's key and certificate.
     pub credentials: Arc<Credentials>,
@@ -56,7 +56,7 @@ pub struct Operator {
     stop: CancellationToken,
 }
 
-/// What is counted, room by room.
+/// The metrics, module by module.
 #[derive(Clone)]
 struct AllMetrics {
     uplink: UplinkMetrics,
@@ -78,7 +78,7 @@ impl AllMetrics {
 }
 
 impl Operator {
-    /// Starts every task. Probes are answered from the start; returns when the operator is a member and on its way.
+    /// Starts every task. Probes are answered from the start. Returns when the operator is a member and its tasks run.
     pub async fn start(settings: Settings, environment: Environment) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -119,7 +119,7 @@ impl Operator {
             tasks.spawn(living);
             answers
         });
-        tasks.spawn(tell_readiness(attachment.clone(), answers, readiness));
+        tasks.spawn(publish_readiness(attachment.clone(), answers, readiness));
         tasks.spawn(remember(attachment, credentials.public()));
         let (ledger_tx, ledger) = watch::channel(None);
         let keeper = SeatKeeper {
@@ -159,7 +159,7 @@ impl Operator {
         result
     }
 
-    /// Ends every task, handing over leadership first.
+    /// Transfers the leadership if this member leads, then ends every task.
     pub async fn stop(mut self) {
         self.stop.cancel();
         let ended = timeout(STOP_WITHIN, async {
@@ -178,7 +178,7 @@ fn first_half(bytes: [u8; 32]) -> [u8; 16] {
     half
 }
 
-/// This member's key, and how it reaches other members with it.
+/// This member's key, and its connections to other members with that key.
 fn prove(
     settings: &Settings,
     environment: &Environment,
@@ -193,7 +193,7 @@ fn prove(
     Ok((credentials, peers))
 }
 
-/// What every task of an attached member needs.
+/// The inputs that the tasks of an attached member share.
 #[derive(Clone)]
 struct Attachment {
     settings: Settings,
@@ -201,7 +201,7 @@ struct Attachment {
     stop: CancellationToken,
 }
 
-/// Listens for probes and scrapes; what it returns answers them.
+/// Listens for probes and scrapes. The returned future answers them.
 async fn probes(
     settings: &Settings,
     environment: &Environment,
@@ -219,7 +219,7 @@ async fn probes(
     })
 }
 
-async fn tell_readiness(
+async fn publish_readiness(
     member: Attachment,
     answers: Option<Answers>,
     readiness: watch::Sender<Readiness>,
@@ -234,7 +234,7 @@ async fn remember(member: Attachment, own: PublicKey) -> anyhow::Result<()> {
     ended.unwrap_or(Ok(()))
 }
 
-/// Shows what this member sees of the federation at each scrape.
+/// Registers the census: at each scrape it exports this member's slice and reports.
 fn take_census(registry: &Registry, settings: &Settings, uplink: &Uplink) -> anyhow::Result<()> {
     let (name, uplink) = (settings.name.clone(), uplink.clone());
     let census = move || {
@@ -263,7 +263,7 @@ fn local_cluster(settings: &Settings, environment: &Environment, client: kube::C
     }
 }
 
-/// Everything that has to do with the cluster this operator runs in.
+/// Runs the tasks for the cluster that this operator runs in.
 async fn live_in_cluster(
     member: Attachment,
     cluster: Cluster,

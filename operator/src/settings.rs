@@ -1,7 +1,7 @@
-//! What the operator is told: flags and environment variables, and what they mean.
+//! The configuration of the operator: flags and environment variables, and the settings they result in.
 //!
-//! [`RunArguments`] is what was typed; [`Settings`] is what it means. All interpretation is in
-//! [`RunArguments::settings`]; nothing after it sees a raw flag.
+//! [`RunArguments`] has the flags as given; [`Settings`] has the checked settings. All interpretation is in
+//! [`RunArguments::settings`]; no other module uses a raw flag.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -41,13 +41,13 @@ pub struct RunArguments {
     /// The organisation this cluster belongs to: a DNS label
     #[arg(long, env = "HANSE_OWNER")]
     pub owner: OwnerName,
-    /// Where this member's key and its replica of the ledger live; must survive restarts
+    /// The directory of this member's key and its replica of the ledger; must survive restarts
     #[arg(long, env = "HANSE_DATA_DIR")]
     pub data_dir: PathBuf,
-    /// How to reach this cluster's API server; without it, as a pod of the cluster or by the default kubeconfig
+    /// The kubeconfig for this cluster's API server; without it, the pod's service account or the default kubeconfig
     #[arg(long, env = "HANSE_KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
-    /// The namespace for what the operator keeps in the cluster: inventories and invitations
+    /// The namespace of the operator's own objects: inventories and invitations
     #[arg(long, env = "HANSE_NAMESPACE", default_value = "hanse-system")]
     pub namespace: String,
     /// Where to listen for other operators
@@ -76,7 +76,7 @@ pub struct RunArguments {
     /// Join with the invitation in this file if the data directory is empty
     #[arg(long, env = "HANSE_INVITATION_FILE")]
     pub invitation_file: Option<PathBuf>,
-    /// First value of the own Member object's `spec.provider`; afterwards the object is the truth
+    /// First value of `spec.provider` of this cluster's Member object; afterwards the object is authoritative
     #[arg(long, env = "HANSE_PROVIDER", default_value = "")]
     pub provider: String,
     /// First value of `spec.region`
@@ -88,72 +88,72 @@ pub struct RunArguments {
     /// First values of `spec.labels` (KEY=VALUE, repeatable)
     #[arg(long = "label", env = "HANSE_LABELS", value_delimiter = ',', value_parser = pair)]
     pub labels: Vec<(String, String)>,
-    /// How long a member may be silent before it is lost, when this member founds a federation [default: 5s]. Later the
-    /// federation's own timings count, and a flag that differs from them is reported and not used
+    /// How long a member may send no heartbeat before it is lost, when this member founds a federation [default: 5s].
+    /// Later the federation's own timings apply, and a flag that differs from them is reported and not used
     #[arg(long, env = "HANSE_LEASE", value_parser = humantime::parse_duration)]
     pub lease: Option<Duration>,
-    /// How often members say that they are alive, when this member founds a federation [default: a fifth of the lease];
-    /// at most a third of the lease
+    /// How often members send a heartbeat, when this member founds a federation [default: a fifth of the lease]; at
+    /// most a third of the lease
     #[arg(long, env = "HANSE_HEARTBEAT", value_parser = humantime::parse_duration)]
     pub heartbeat: Option<Duration>,
-    /// How often a leader tells the voters that it leads; more than the round trip between the farthest two and a disk
-    /// write, with a quarter to spare
+    /// How often a leader sends a Raft heartbeat to the voters; more than 4/3 of the round trip between the farthest
+    /// two plus a disk write
     #[arg(long, env = "HANSE_RAFT_HEARTBEAT", default_value = "300ms", value_parser = humantime::parse_duration)]
     pub raft_heartbeat: Duration,
-    /// Shortest silence of the leader after which a voter stands for election; at least three Raft heartbeats
+    /// Shortest time without a Raft heartbeat after which a voter stands for election; at least three Raft heartbeats
     #[arg(long, env = "HANSE_ELECTION_MIN", default_value = "1s", value_parser = humantime::parse_duration)]
     pub election_min: Duration,
-    /// Longest such silence
+    /// Longest such time
     #[arg(long, env = "HANSE_ELECTION_MAX", default_value = "1500ms", value_parser = humantime::parse_duration)]
     pub election_max: Duration,
     /// Receives a JSON event for each failover that touches this owner's workloads
     #[arg(long, env = "HANSE_NOTIFY_URL", hide_env_values = true)]
     pub notify_url: Option<String>,
-    /// How log lines look; what is logged is chosen by `RUST_LOG`
+    /// The format of log lines; `RUST_LOG` selects what is logged
     #[arg(long, env = "HANSE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
 
 #[allow(clippy::large_enum_variant, reason = "made once per process")]
-/// How this member comes to be one, if its data directory is empty.
+/// How this cluster becomes a member, if its data directory is empty.
 #[derive(Debug, Clone)]
 pub enum Entry {
     /// It founds a federation.
     Found,
-    /// It was invited.
+    /// It joins with an invitation.
     Join(Invitation),
-    /// It is one already, or waits to be told.
+    /// It is a member already; an empty data directory is an error.
     Resume,
 }
 
-/// How fast voters notice that a leader is gone: timing settings of this voter alone.
+/// How fast a voter detects the loss of a leader: settings of this voter alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RaftTimings {
-    /// How often a leader tells the voters that it leads.
+    /// How often a leader sends a Raft heartbeat to the voters.
     pub heartbeat: Duration,
-    /// Shortest silence of the leader before an election.
+    /// Shortest time without a Raft heartbeat before an election.
     pub election_min: Duration,
-    /// Longest such silence.
+    /// Longest such time.
     pub election_max: Duration,
 }
 
-/// The timings of the federation as this member's flags have them: what it founds one with.
+/// The timings in this member's flags. A federation is founded with them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AskedTimings {
-    /// How long a member may be silent before it is lost.
+    /// How long a member may send no heartbeat before it is lost.
     pub lease: Option<Duration>,
-    /// How often a member says that it is alive.
+    /// How often a member sends a heartbeat.
     pub heartbeat: Option<Duration>,
 }
 
 impl AskedTimings {
-    /// The timings of a federation founded with these.
+    /// The timings of a federation that is founded with these flags.
     pub fn to_found(self) -> Result<Timings, TimingsError> {
         let lease = self.lease.unwrap_or_else(|| Timings::default().lease());
         Timings::new(lease, self.heartbeat.unwrap_or(lease / 5))
     }
 
-    /// Which flags differ from the federation's timings, in words.
+    /// A sentence for each flag that differs from the federation's timings.
     #[must_use]
     pub fn differences(self, timings: Timings) -> Option<String> {
         let flags = [
@@ -170,7 +170,7 @@ impl AskedTimings {
     }
 }
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -180,7 +180,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// What one operator is told, checked.
+/// The checked settings of one operator.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub name: MemberName,
@@ -198,7 +198,7 @@ pub struct Settings {
 }
 
 impl RunArguments {
-    /// What the flags mean together.
+    /// The settings that the flags result in.
     pub fn settings(&self) -> anyhow::Result<Settings> {
         Ok(Settings {
             name: self.name.clone(),
@@ -231,7 +231,7 @@ impl RunArguments {
     fn entry(&self) -> anyhow::Result<Entry> {
         let token = match (&self.invitation, &self.invitation_file) {
             (Some(token), _) => token.clone(),
-            // A member that has joined needs it no more, and whoever tidies up may delete it.
+            // A member that has joined no longer needs the file, so the file may be deleted.
             (None, Some(path)) => match std::fs::read_to_string(path) {
                 Ok(token) => token,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -265,7 +265,7 @@ impl RunArguments {
         };
         asked
             .to_found()
-            .context("--lease and --heartbeat do not fit one another")?;
+            .context("--lease and --heartbeat contradict each other")?;
         Ok(asked)
     }
 
@@ -280,7 +280,7 @@ impl RunArguments {
 }
 
 impl RaftTimings {
-    /// The relations without which elections do not settle.
+    /// Checks the relations without which elections do not end.
     fn check(self) -> anyhow::Result<()> {
         if self.heartbeat.is_zero() {
             bail!("--raft-heartbeat must be more than zero");
@@ -329,14 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_keep_their_own_rules() {
+    fn the_defaults_are_valid() {
         let settings = parse(&["--found"]).unwrap();
         assert!(matches!(settings.entry, Entry::Found));
         assert_eq!(settings.timings.to_found(), Ok(Timings::default()));
     }
 
     #[test]
-    fn timings_that_break_a_promise_are_refused_with_the_reason() {
+    fn invalid_timings_are_an_error_with_the_reason() {
         let refused = |more: &[&str]| format!("{:#}", parse(more).unwrap_err());
         assert!(refused(&["--heartbeat", "2s"]).contains("at most a third of the lease"));
         assert!(

@@ -1,4 +1,4 @@
-//! What every member does: one stream to a voter, its slice, its commands.
+//! What every member runs: one stream to a voter, over which it receives its slice and sends its commands.
 //!
 //! ```text
 //!  propose() ──queue──┐                                   ┌──► slice()     watch of the newest slice
@@ -6,17 +6,17 @@
 //!  heartbeat timer ───┴► stream ends: send and receive ───┴──► standing()  attached? lease until when?
 //! ```
 //!
-//! - [`handle`]: what the rest of the operator holds ([`Uplink`]).
-//! - [`task`]: the one task that keeps a stream.
+//! - [`handle`]: the handle that the rest of the operator uses ([`Uplink`]).
+//! - [`task`]: the one task that keeps a stream open.
 //! - [`attach`]: how a stream is opened, and why one ends.
 //! - [`commands`]: the member's commands: numbered, signed, one in flight.
-//! - [`feed`]: the newest slice, put together from what streams send.
-//! - [`metrics`]: what is counted here.
+//! - [`feed`]: the newest slice, assembled from the updates that streams send.
+//! - [`metrics`]: the metrics of this module.
 //!
-//! Guarantees: commands get the issuer's numbers in the order of `propose`, one in flight; one whose outcome is unknown
-//! is sent again, byte for byte, on the next stream, and the ledger answers a repetition with the first outcome. The
-//! lease counts from *sending* a heartbeat that was acknowledged, so it never outlasts what the leader grants. A slice
-//! older than the newest one seen is refused: it comes from a leader that was deposed.
+//! Guarantees: commands get the issuer's numbers in the order of `propose`, and one is in flight at a time. A command
+//! whose outcome is unknown is sent again, byte for byte, on the next stream; the ledger answers a repetition with the
+//! first outcome. The lease counts from *sending* a heartbeat that was acknowledged, so it never ends later than the
+//! leader's grant. A slice older than the newest one seen is discarded: it comes from a deposed leader.
 
 mod attach;
 mod commands;

@@ -1,16 +1,18 @@
-//! What a voter does: its seat in the quorum, the sessions of the members attached to it, and, on the leader, who is alive
-//! and what runs where.
+//! What a voter runs: its seat in the quorum, the sessions of the members attached to it, and, on the leader, the
+//! decisions which leases are held and what runs where.
 //!
 //! ```text
 //!  seat ──starts──► sessions ──one per stream──► session ─┐ heartbeats, reports      ┌─► Assign, ExpireLeases, …
 //!     └───starts──► leader ◄──────── leader_state ◄───────┘                leader ───┘
 //! ```
 //!
-//! - [`seat`]: opens this member's replica of the ledger and runs everything below.
-//! - [`sessions`], [`session`]: who may attach, relaying to the leader, and one member's stream on the leader.
+//! - [`seat`]: opens this member's replica of the ledger and runs the modules below.
+//! - [`sessions`], [`session`]: which members may attach, relaying to the leader, and one member's stream on the
+//!   leader.
 //! - [`leader`]: the leader's loop: expire, renew, fence, plan.
-//! - [`leader_state`]: deadlines and standings: soft state that loop and sessions share and that ends with a term.
-//! - [`metrics`]: what is counted here.
+//! - [`leader_state`]: deadlines and standings: soft state that the loop and the sessions share and that ends with a
+//!   term.
+//! - [`metrics`]: the metrics of this module.
 
 mod leader;
 mod leader_state;

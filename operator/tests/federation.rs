@@ -32,7 +32,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// Longer than any of these steps takes on a loaded machine; reached only by a failure.
+/// Longer than any of these steps takes on a loaded machine. Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Member {
@@ -178,7 +178,7 @@ fn shares(slice: &Slice, key: &WorkloadKey) -> Vec<(MemberName, u32)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leader_dies_and_the_others_take_over_its_share() {
+async fn when_the_leader_is_lost_the_others_run_its_replicas() {
     let [one, two, three] = three().await;
     two.accepted(grant_deployments()).await;
     three.accepted(grant_deployments()).await;
@@ -202,7 +202,7 @@ async fn the_leader_dies_and_the_others_take_over_its_share() {
     one.operator.stop().await;
     for member in &alive {
         member
-            .until("the leader is lost and replaced", |slice| {
+            .until("the leader's lease is lost and it is replaced", |slice| {
                 let lost = slice
                     .members
                     .get(&dead.parse().unwrap())
@@ -227,25 +227,25 @@ async fn an_invitation_is_used_once_and_by_its_owner_only() {
     let invitation = one.invite("beta").await;
     let _two = start("two", "beta", Entry::Join(invitation.clone())).await;
 
-    let refused = |name: &'static str, owner: &'static str, invitation: Invitation| async move {
+    let rejected = |name: &'static str, owner: &'static str, invitation: Invitation| async move {
         let directory = tempfile::tempdir().unwrap();
         let mut settings = template(name, owner, &directory);
         settings.entry = Entry::Join(invitation);
         let result = timeout(PATIENCE, Operator::start(settings, environment()))
             .await
             .unwrap();
-        result.err().expect("must be refused").to_string()
+        result.err().expect("must be rejected").to_string()
     };
     assert_eq!(
-        refused("three", "beta", invitation).await,
+        rejected("three", "beta", invitation).await,
         format!(
-            "the federation refused this member: {}",
+            "the federation rejected this member: {}",
             Rejection::UnknownInvitation
         )
     );
     assert_eq!(
-        refused("three", "delta", one.invite("gamma").await).await,
-        "the federation refused this member: the invitation is for owner 'gamma', not 'delta'"
+        rejected("three", "delta", one.invite("gamma").await).await,
+        "the federation rejected this member: the invitation is for owner 'gamma', not 'delta'"
     );
 }
 
@@ -274,7 +274,7 @@ fn template(name: &str, owner: &str, directory: &TempDir) -> Settings {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_on_an_old_generation_loses_and_is_told() {
+async fn an_edit_on_an_old_generation_is_rejected_with_the_current_one() {
     let one = start("one", "acme", Entry::Found).await;
     let (key, spec) = web();
     let put = |base, spec| Command::PutWorkload {

@@ -24,11 +24,11 @@ use hanse_operator::settings::{Action, Arguments, RaftTimings};
 const BEGIN: &str = "<!-- derived: begin -->";
 const END: &str = "<!-- derived: end -->";
 
-/// What the times are computed from.
+/// The constants that the times are computed from.
 struct Constants {
     timings: Timings,
     raft: RaftTimings,
-    /// How often the leader looks at the leases.
+    /// How often the leader checks the leases.
     look: Duration,
 }
 
@@ -42,7 +42,7 @@ impl Constants {
         }
     }
 
-    /// What it is and how long it is.
+    /// A table row for each constant: its name and its value.
     fn rows(&self) -> String {
         let per_cent = f64::from(CLOCK_RATE_TOLERANCE_PER_MILLE) / 10.0;
         [
@@ -59,7 +59,7 @@ impl Constants {
         .concat()
     }
 
-    /// What happens, and how long after the loss at least and at most.
+    /// The events after a loss, each with its shortest and longest time.
     fn derived(&self) -> [Derived; 7] {
         let (lease, heartbeat) = (self.timings.lease(), self.timings.heartbeat());
         let RaftTimings {
@@ -140,12 +140,12 @@ impl Derived {
     }
 }
 
-/// Two decimals: what is left out is less than a round trip between clusters.
+/// Two decimals: the rounding error is less than a round trip between clusters.
 fn seconds(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
 }
 
-/// What a voter uses that was started without flags for it.
+/// The Raft timings of a voter that was started without flags for them.
 fn default_raft_timings() -> RaftTimings {
     let flags = [
         "hanse-operator",
@@ -184,13 +184,13 @@ fn the_times_on_the_page_follow_from_the_constants() {
     assert_eq!(
         block.trim(),
         computed.trim(),
-        "docs/guarantees.md does not say what follows from the constants; \
+        "docs/guarantees.md does not contain the times computed from the constants; \
          `UPDATE_GUARANTEES=1 cargo test -p hanse-operator --test guarantees` writes it"
     );
 }
 
 #[test]
-fn the_prose_around_the_block_has_no_time_of_its_own() {
+fn the_text_around_the_block_contains_no_times() {
     let text = fs::read_to_string(page()).unwrap();
     let (before, _, after) = parts(&text);
     let prose = format!("{before} {after}");
@@ -211,6 +211,6 @@ fn the_prose_around_the_block_has_no_time_of_its_own() {
     assert_eq!(
         times,
         Vec::<String>::new(),
-        "times belong into the block, where they are computed"
+        "times must be in the computed block"
     );
 }

@@ -1,7 +1,7 @@
-//! The direction of the way through the operator: each room imports only from the rooms before it, and the modules of one
-//! room do not import one another in a circle.
+//! The import order of the operator: each module of `src` imports only from the modules before it, and its submodules
+//! do not import one another in a circle.
 //!
-//! Read from the sources: every path that begins with `crate::` or `super::`, outside comments and tests.
+//! Checked in the sources: every path that begins with `crate::` or `super::`, outside comments and tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,8 +14,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The rooms in their order.
-const ROOMS: &[&str] = &[
+/// The modules of `src`, in import order.
+const MODULES: &[&str] = &[
     "peer",
     "identity",
     "environment",
@@ -34,7 +34,7 @@ const ROOMS: &[&str] = &[
     "main",
 ];
 
-/// One source file: the module it is, from the root of the crate, and the paths it names, from there too.
+/// One source file: the path of its module and the paths it imports, both from the root of the crate.
 struct Source {
     module: Vec<String>,
     paths: Vec<Vec<String>>,
@@ -138,12 +138,12 @@ fn expand<'t>(text: &'t str, prefix: &[String], paths: &mut Vec<Vec<String>>) ->
 }
 
 #[test]
-fn every_room_imports_only_from_the_rooms_before_it() {
-    let place = |room: &str| ROOMS.iter().position(|known| *known == room);
+fn every_module_imports_only_from_the_modules_before_it() {
+    let place = |module: &str| MODULES.iter().position(|known| *known == module);
     let mut wrong = BTreeSet::new();
     for Source { module, paths } in sources() {
         let Some(own) = place(&module[0]) else {
-            wrong.insert(format!("{} is in no room", module.join("::")));
+            wrong.insert(format!("{} is missing in MODULES", module.join("::")));
             continue;
         };
         for path in paths.iter().filter(|path| !path.is_empty()) {
@@ -158,9 +158,9 @@ fn every_room_imports_only_from_the_rooms_before_it() {
     assert_eq!(wrong, BTreeSet::new());
 }
 
-/// What each module of `room` imports of the others. The file of the room itself is the module "": it may import all.
-fn imports_within(room: &str, sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
-    let inside = sources.iter().filter(|source| source.module[0] == room);
+/// The imports of each submodule of `parent` from the others. The file of `parent` itself is "": it may import all.
+fn imports_within(parent: &str, sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    let inside = sources.iter().filter(|source| source.module[0] == parent);
     let modules: BTreeSet<String> = inside
         .clone()
         .filter_map(|source| source.module.get(1).cloned())
@@ -171,7 +171,7 @@ fn imports_within(room: &str, sources: &[Source]) -> BTreeMap<String, BTreeSet<S
         let entry = imports.entry(own.clone()).or_default();
         for path in paths
             .iter()
-            .filter(|path| path.first().is_some_and(|it| it == room))
+            .filter(|path| path.first().is_some_and(|it| it == parent))
         {
             let other = path.get(1).filter(|name| modules.contains(*name));
             let other = other.cloned().unwrap_or_default();
@@ -183,7 +183,7 @@ fn imports_within(room: &str, sources: &[Source]) -> BTreeMap<String, BTreeSet<S
     imports
 }
 
-/// A circle that begins and ends at one module, if there is one.
+/// A circle of imports, with its first module repeated at the end, if there is one.
 fn circle(imports: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     imports
         .keys()
@@ -207,13 +207,13 @@ fn walk(imports: &BTreeMap<String, BTreeSet<String>>, way: &[String]) -> Option<
 }
 
 #[test]
-fn the_modules_of_a_room_do_not_import_one_another_in_a_circle() {
+fn submodules_do_not_import_one_another_in_a_circle() {
     let sources = sources();
-    let circles: Vec<String> = ROOMS
+    let circles: Vec<String> = MODULES
         .iter()
-        .filter_map(|room| {
-            let circle = circle(&imports_within(room, &sources))?;
-            Some(format!("{room}: {}", circle.join(" → ")))
+        .filter_map(|module| {
+            let circle = circle(&imports_within(module, &sources))?;
+            Some(format!("{module}: {}", circle.join(" → ")))
         })
         .collect();
     assert_eq!(circles, Vec::<String>::new());

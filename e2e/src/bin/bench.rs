@@ -1,8 +1,8 @@
-//! What the federation costs on this machine, measured at real API servers.
+//! Measures the costs of a federation on this machine with real API servers.
 //!
-//! `propagate`: workloads applied one after the other in one cluster, and for each the time from the API server's answer
-//! to the moment a watch in the host, another cluster, sees its object. Of that, the mean time a command took from the home's
-//! operator into the ledger and back. Then what the operators use at rest.
+//! `propagate` applies workloads one after the other in one cluster, the home. For each it measures the time from the
+//! answer of the API server until a watch in another cluster, the host, returns the object. It also measures the mean
+//! time from the home's operator into the ledger and back, which is part of that, and what idle operators use.
 
 use std::{
     collections::BTreeMap,
@@ -31,9 +31,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Longer than any object has taken; one that takes longer is an error and not a sample.
+/// Longer than any object has taken. One that takes longer is an error and not a sample.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long operators are left alone to see what they use then.
+/// For how long the use of idle operators is measured.
 const REST: Duration = Duration::from_secs(10);
 /// Where the workloads are, in the cluster of their owner.
 const NAMESPACE: &str = "bench";
@@ -60,7 +60,7 @@ enum Bench {
     },
 }
 
-/// What came out. Anonymous memory and processor time are per operator, in the order of the members.
+/// The result. Anonymous memory and processor time are per operator, in the order of the members.
 #[derive(Debug, Serialize)]
 struct Propagation {
     bench: &'static str,
@@ -68,7 +68,8 @@ struct Propagation {
     p50_s: f64,
     p99_s: f64,
     max_s: f64,
-    /// The mean over the commands of the home while the samples were taken: one commit, and the way there and back.
+    /// The mean over the commands of the home while the samples were taken. It includes the commit and both ways of
+    /// the network.
     commit_mean_s: f64,
     operator_rss_mb: Vec<f64>,
     operator_idle_millicores: Vec<f64>,
@@ -90,7 +91,7 @@ async fn start() -> Result<Fleet> {
         MemberPlan::new("host").owner("east").label(key, value),
         MemberPlan::new("third").owner("south"),
     ];
-    // Directly: a proxy of ours would be part of what is measured.
+    // Direct links, because a proxy would add to what is measured.
     let mut fleet = Fleet::start("bench", plans, Links::Direct).await?;
     fleet.federate().await?;
     let policy = workspace::root()
@@ -108,7 +109,7 @@ async fn start() -> Result<Fleet> {
 async fn propagate(fleet: &mut Fleet, samples: u32) -> Result<Propagation> {
     let workloads = Api::namespaced(fleet.client("home")?, NAMESPACE);
     let mut seen = watch_objects(fleet.client("host")?);
-    // The first one brings the namespace in the host into being, once per tenant and not once per workload.
+    // Only the first workload of a tenant creates the namespace in the host, so it is not a sample.
     propagate_one(&workloads, &mut seen, "warm-up").await?;
     let commits = Commits::so_far(fleet).await?;
     let mut took = Vec::new();
@@ -147,7 +148,7 @@ async fn propagate(fleet: &mut Fleet, samples: u32) -> Result<Propagation> {
     })
 }
 
-/// From the answer of the home's API server to the object being seen in the host.
+/// From the answer of the home's API server until a watch returns the object in the host.
 async fn propagate_one(
     workloads: &Api<FederatedWorkload>,
     seen: &mut UnboundedReceiver<(String, Instant)>,
@@ -167,7 +168,7 @@ async fn propagate_one(
     let arrived = timeout(PATIENCE, arrival)
         .await
         .with_context(|| format!("{name} did not arrive"))??;
-    // The object may be seen before the answer has been read here.
+    // The watch may return the object before the answer has been read here.
     Ok(arrived.saturating_duration_since(answered))
 }
 
@@ -195,7 +196,7 @@ fn workload(name: &str) -> FederatedWorkload {
     workload
 }
 
-/// The objects that Hanse has applied in a cluster, each with the moment it was seen.
+/// The `ConfigMap`s that Hanse has applied in a cluster, each with the time at which the watch returned it.
 fn watch_objects(client: Client) -> UnboundedReceiver<(String, Instant)> {
     use hanse_crds::names::WORKLOAD_LABEL;
     let (sender, receiver) = unbounded_channel();
@@ -210,7 +211,7 @@ fn watch_objects(client: Client) -> UnboundedReceiver<(String, Instant)> {
                     .ok()
                     .and_then(|object| object.metadata.name)
                     .map(|name| (name, Instant::now()));
-                // Nobody listens any more once the last sample is taken.
+                // Sending fails after the last sample, when the receiver has been dropped.
                 seen.map(|seen| sender.send(seen).ok());
                 async {}
             }),
@@ -218,7 +219,7 @@ fn watch_objects(client: Client) -> UnboundedReceiver<(String, Instant)> {
     receiver
 }
 
-/// The commands of the home's operator so far, as its metrics have them.
+/// The commands of the home's operator so far, from its metrics.
 struct Commits {
     count: f64,
     seconds: f64,
@@ -246,7 +247,7 @@ impl Commits {
 
 /// What a process has used.
 struct Used {
-    /// Anonymous resident memory: what it has asked for, without the pages of its program.
+    /// Anonymous resident memory: without the pages of the program's file.
     anonymous_mb: f64,
     /// Processor time since it started.
     cpu: Duration,
@@ -276,7 +277,7 @@ fn used_by(process: u32) -> Result<Used> {
         .trim()
         .parse()?;
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // After the name, which may hold spaces and brackets, comes field 3; 14 and 15 are time in user and system mode.
+    // Field 3 follows the name, which may contain spaces and brackets. Fields 14 and 15 are user and system time.
     let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
     let ticks = fields
         .split_whitespace()
@@ -298,7 +299,7 @@ fn running(fleet: &mut Fleet) -> Result<()> {
     Ok(())
 }
 
-/// The smallest sample that is not exceeded by `percent` of all; they are in order and at least one.
+/// The smallest sample that at least `percent` of all samples do not exceed. They are sorted, and at least one.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted[rank - 1]

@@ -13,7 +13,7 @@ use crate::{condition::await_condition, process::Process};
 /// One program of a control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
-    /// The store. Without it the API server goes on answering from its caches, and hangs on everything else.
+    /// The store. Without it the API server still answers from its caches; all other requests hang.
     Etcd,
     /// The API server.
     ApiServer,
@@ -21,12 +21,12 @@ pub enum Component {
     ControllerManager,
     /// The scheduler of Kubernetes.
     Scheduler,
-    /// Every kubelet at once.
+    /// Simulates every kubelet.
     Kwok,
 }
 
 impl Component {
-    /// The API server first: it does not stop on its own once its store is gone.
+    /// The API server before its store, because it does not stop after its store has.
     pub(super) const STOP_ORDER: [Self; 5] = [
         Self::ApiServer,
         Self::ControllerManager,
@@ -35,7 +35,7 @@ impl Component {
         Self::Etcd,
     ];
 
-    /// Its name as the testbed's binary and its own log know it.
+    /// Its name as an argument of the testbed's binary and in its log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -49,7 +49,7 @@ impl Component {
 }
 
 impl Cluster {
-    /// Starts what does not run and waits until pods can be made and run.
+    /// Starts the components that do not run, and waits until pods can be created and run.
     pub(super) async fn start_components(&mut self) -> Result<(), ClusterError> {
         self.spawn(Component::Etcd)?;
         self.spawn(Component::ApiServer)?;
@@ -65,8 +65,8 @@ impl Cluster {
             cluster.nodes_ready().await
         })
         .await?;
-        // The controller manager makes it, and no pod can be made in a namespace without one.
-        self.await_ready("pods can be made", async |cluster| {
+        // The controller manager creates the default service account. Without it no pod can be created in a namespace.
+        self.await_ready("pods can be created", async |cluster| {
             cluster.has_service_account().await
         })
         .await
@@ -89,7 +89,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits for `look`, and no longer once a component has ended by itself.
+    /// Waits until `look` returns `Ok`. Fails at once if a component has ended.
     async fn await_ready(
         &mut self,
         description: &str,
@@ -122,7 +122,7 @@ impl Cluster {
         self.client
             .request_text(request)
             .await
-            .context("/readyz does not answer yes")
+            .context("/readyz does not succeed")
             .map(drop)
     }
 
@@ -148,7 +148,7 @@ impl Cluster {
             .await
             .map_err(at)?;
         let stages = String::from_utf8_lossy(&stages.stdout);
-        // A separator with a space around it, or an empty document, and kwok does not start.
+        // kwok does not start if there is a space beside a separator or if a document is empty.
         fs::write(
             &path,
             format!("{}\n---\n{}\n", KWOK_OPTIONS.trim(), stages.trim()),
@@ -178,7 +178,7 @@ impl Cluster {
             ("initial-advertise-peer-urls", peers.clone()),
             ("initial-cluster", format!("n0={peers}")),
             ("log-level", "warn".to_owned()),
-            // A killed process loses nothing that it has written; only a machine does, and machines are not killed here.
+            // The kernel keeps what a killed process has written. Only a machine's crash loses it, which is not tested.
             ("unsafe-no-fsync", "true".to_owned()),
         ])
     }
@@ -211,9 +211,9 @@ impl Cluster {
             ("authorization-mode", "Node,RBAC".to_owned()),
             ("allow-privileged", "true".to_owned()),
             ("endpoint-reconciler-type", "none".to_owned()),
-            // Not used by anyone; without it a machine that is on no network has no address to find.
+            // Not used. Without it the API server looks for an address, and a machine without a network has none.
             ("advertise-address", "127.0.0.1".to_owned()),
-            // Open watches would otherwise hold up the end for a minute.
+            // Open watches would otherwise delay the end by a minute.
             ("shutdown-watch-termination-grace-period", "1s".to_owned()),
         ])
     }
@@ -230,7 +230,7 @@ impl Cluster {
                 text(&self.pki.service_accounts_key()),
             ),
             ("use-service-account-credentials", "true".to_owned()),
-            // A dead node is noticed in seconds, so that a test of it does not take a minute.
+            // A dead node is detected in seconds, so that a test of it does not take a minute.
             ("node-monitor-period", "1s".to_owned()),
             ("node-monitor-grace-period", "5s".to_owned()),
             ("node-startup-grace-period", "10s".to_owned()),
@@ -260,7 +260,7 @@ impl Cluster {
     }
 }
 
-/// A node lease of four seconds, since a kwok that is started again waits for the old one to end.
+/// A node lease of four seconds, because a restarted kwok waits until the old lease has ended.
 const KWOK_OPTIONS: &str = "
 apiVersion: config.kwok.x-k8s.io/v1alpha1
 kind: KwokConfiguration

@@ -49,7 +49,7 @@ impl Nodes {
             }},
             "status": {
                 "capacity": {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "200Gi", "pods": "110"},
-                // What the kubelet and the system of such a machine leave to pods.
+                // The capacity without what the kubelet and the system of such a machine reserve.
                 "allocatable": {"cpu": "15890m", "memory": "61Gi", "ephemeral-storage": "180Gi", "pods": "110"},
             },
         })

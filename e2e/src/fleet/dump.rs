@@ -1,4 +1,4 @@
-//! What state everything is in, for whoever has to find out why a story failed.
+//! Prints the state of a fleet, to find out why a test failed.
 
 use std::{
     io::Write,
@@ -10,7 +10,7 @@ use super::{Fleet, Seat};
 /// Lines of each operator's log: the last seconds of it.
 const LOG_LINES: usize = 60;
 
-/// What is asked of each API server: first what the federation thinks, then what runs.
+/// The kubectl commands for each cluster: first the objects of the federation, then Deployments and pods.
 const QUESTIONS: [&[&str]; 3] = [
     &[
         "get",
@@ -30,13 +30,13 @@ const QUESTIONS: [&[&str]; 3] = [
 ];
 
 impl Fleet {
-    /// Prints it to standard error. Not asynchronous: it is called while a panic unwinds.
+    /// Prints the state to standard error. Not asynchronous, because it is called while a panic unwinds.
     pub(super) fn dump(&self) {
         let mut out = std::io::stderr().lock();
-        // Nobody is left to be told that standard error is closed.
+        // If standard error is closed, the error cannot be reported anywhere.
         let _ = writeln!(
             out,
-            "\n=== the fleet {:?} as it was; everything is in {}",
+            "\n=== the fleet {:?} at the time of the failure; its files are in {}",
             self.name,
             self.work.path().display()
         );

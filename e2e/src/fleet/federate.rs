@@ -1,4 +1,4 @@
-//! Clusters become a federation the way their owners would do it: one founds it, invites the others, and they join.
+//! Makes clusters a federation as their owners would: one member founds it and invites the others, which join.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,22 +14,22 @@ use crate::{
     operator::{Entry, Operator, OperatorFlags},
 };
 
-/// Ten times what joining takes; the machine may be busy with another fleet.
+/// Ten times what joining takes, because another fleet may run on the machine.
 pub(super) const SETTLES_WITHIN: Duration = Duration::from_mins(1);
-/// A healthy API server on the loopback answers in milliseconds; a paused one never does.
+/// A healthy API server on the loopback answers in milliseconds. A paused one does not answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// The most voters a federation has.
 const MAX_VOTERS: usize = 7;
 
 impl Fleet {
-    /// Makes all members one federation, founded by the first, and waits until its quorum stands.
+    /// Makes all members one federation, founded by the first, and waits for its quorum.
     pub async fn federate(&mut self) -> Result<()> {
         let members: Vec<_> = self.members().map(str::to_owned).collect();
         let (founder, others) = members.split_first().context("a fleet has a member")?;
         self.found(founder).await?;
         for (earlier, member) in others.iter().enumerate() {
             let owner = self.plan(member)?.owner.clone();
-            // Only a member of an owner brings in more of it; anybody brings in a new owner.
+            // Only a member of the same owner may invite a further cluster of it. Any member may invite a new owner.
             let mut inside = members.iter().take(earlier + 1);
             let of_owner =
                 inside.find(|name| self.plan(name).is_ok_and(|plan| plan.owner == owner));
@@ -46,14 +46,14 @@ impl Fleet {
         self.await_admission(member, member).await
     }
 
-    /// Starts the operator of a member with an invitation and waits until it is in.
+    /// Starts the operator of a member with an invitation and waits until it is admitted.
     pub async fn join(&mut self, member: &str, invitation: &str) -> Result<()> {
         self.start_operator(member, &Entry::Join(invitation.to_owned()))
             .await?;
         self.await_admission(member, member).await
     }
 
-    /// Has a member issue an invitation for an owner, with `kubectl hanse invite` and further flags of it.
+    /// Issues an invitation for an owner in a member, with `kubectl hanse invite` and further flags of it.
     pub async fn invite(&self, sponsor: &str, owner: &str, flags: &[&str]) -> Result<String> {
         let output = self
             .cli(sponsor, &["invite", "--owner", owner])?
@@ -75,7 +75,7 @@ impl Fleet {
             .with_context(|| format!("no invitation in {stdout:?}"))
     }
 
-    /// The kubectl plugin, about to be run in a member.
+    /// A command that runs the kubectl plugin in a member.
     pub fn cli(&self, member: &str, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(self.binaries.cli());
         command
@@ -85,7 +85,7 @@ impl Fleet {
         Ok(command)
     }
 
-    /// Starts the operator of a member, in a cluster that has got what the chart would install before.
+    /// Starts the operator of a member. Before that, installs the definitions and the namespace, as the chart would.
     pub async fn start_operator(&mut self, member: &str, entry: &Entry) -> Result<()> {
         self.install_definitions(member).await?;
         let flags = self.operator_flags(member)?;
@@ -150,7 +150,7 @@ impl Fleet {
         })
     }
 
-    /// Waits until `witness` sees that `member` is in the federation and holds its lease.
+    /// Waits until the cluster of `witness` shows `member` with a held lease.
     pub async fn await_admission(&mut self, witness: &str, member: &str) -> Result<()> {
         let members: Api<Member> = Api::all(self.client(witness)?);
         let operator = self.operator(member)?;
@@ -171,7 +171,7 @@ impl Fleet {
         Ok(admitted.await??)
     }
 
-    /// Waits until every member names the same leader and the quorum is as large as it should be.
+    /// Waits until every member reports the same leader and the expected number of voters.
     pub async fn await_quorum(&self) -> Result<()> {
         let expected = self.expected_voters();
         await_condition(
@@ -183,19 +183,19 @@ impl Fleet {
                     let seen = self.federation(member).await?;
                     ensure!(
                         seen.quorum == Some(Quorum::Healthy),
-                        "{member} sees the quorum {:?}",
+                        "the quorum in {member} is {:?}",
                         seen.quorum
                     );
                     ensure!(
                         seen.voters.len() == expected,
-                        "{member} sees the voters {:?}",
+                        "the voters in {member} are {:?}",
                         seen.voters
                     );
                     leaders.insert(seen.leader);
                 }
                 ensure!(
                     leaders.len() == 1 && !leaders.contains(&None),
-                    "the leaders seen are {leaders:?}"
+                    "the reported leaders are {leaders:?}"
                 );
                 Ok(())
             },
@@ -204,7 +204,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// What a member's `Federation` object says.
+    /// The status of the `Federation` object in a member's cluster.
     pub async fn federation(&self, member: &str) -> Result<FederationStatus> {
         let federations: Api<Federation> = Api::all(self.client(member)?);
         let federation = answer_of(member, federations.get(names::FEDERATION_NAME)).await?;
@@ -219,13 +219,13 @@ impl Fleet {
         answer_of(witness, members.get(member)).await
     }
 
-    /// The lease of `member` as the cluster of `witness` says; `None` if it does not say.
+    /// The lease of `member` in the cluster of `witness`; `None` if it is not in the status yet.
     pub async fn lease(&self, witness: &str, member: &str) -> Result<Option<Lease>> {
         let row = self.row(witness, member).await?;
         Ok(row.status.and_then(|status| status.lease))
     }
 
-    /// The member that leads, as most of those see it whose operator runs.
+    /// The leader that most members with a running operator report.
     pub async fn leader(&self) -> Result<String> {
         let running = self
             .seats
@@ -240,11 +240,11 @@ impl Fleet {
         let votes = |leader: &String| named.iter().filter(|other| *other == leader).count();
         match named.iter().max_by_key(|leader| votes(leader)) {
             Some(leader) => Ok(leader.clone()),
-            None => bail!("no member knows a leader"),
+            None => bail!("no member reports a leader"),
         }
     }
 
-    /// As many as can vote, but an odd number and not more than seven.
+    /// All that can vote, but an odd number and at most seven.
     fn expected_voters(&self) -> usize {
         let eligible = self
             .seats
@@ -260,7 +260,7 @@ impl Fleet {
     }
 }
 
-/// What the API server of a member answers, or an error if it is paused or dead.
+/// The answer of a member's API server, or an error if it is paused or dead.
 pub(super) async fn answer_of<T>(
     member: &str,
     request: impl Future<Output = Result<T, kube::Error>>,

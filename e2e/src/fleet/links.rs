@@ -1,7 +1,7 @@
-//! The links between operators: one proxy for each that dials and each that is dialled.
+//! The links between operators: one proxy for each ordered pair of dialler and dialled.
 //!
-//! An operator has one address that it advertises to all, so each of the others is told to dial a proxy of its own
-//! instead (`--peer-via`).
+//! An operator advertises one address to all. The flag `--peer-via` makes each of the others dial a proxy of its own
+//! instead.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(super) struct PeerLinks {
-    /// By who dials and who is dialled.
+    /// By the names of the member that dials and the one that is dialled.
     proxies: BTreeMap<(String, String), Proxy>,
 }
 
@@ -37,10 +37,10 @@ impl PeerLinks {
 
     pub(super) fn get(&self, from: &str, to: &str) -> Result<&Proxy> {
         let link = self.proxies.get(&(from.to_owned(), to.to_owned()));
-        link.with_context(|| format!("no link leads from {from} to {to}"))
+        link.with_context(|| format!("there is no link from {from} to {to}"))
     }
 
-    /// The proxies a member dials, each by the name of the member behind it.
+    /// The proxies that a member dials, each with the name of the member behind it.
     pub(super) fn dialled_by(&self, from: &str) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.proxies
             .iter()
@@ -48,7 +48,7 @@ impl PeerLinks {
             .map(|((_, to), proxy)| (to.as_str(), proxy.address()))
     }
 
-    /// What `from` sends to `to` goes over the link it has dialled, and back over the one it was dialled on.
+    /// `from` sends forward on the link that it dials, and backward on the link on which `to` dials it. Blocks both.
     pub(super) fn block(&self, from: &str, to: &str) -> Result<()> {
         let dialled = self
             .get(from, to)
@@ -56,7 +56,7 @@ impl PeerLinks {
         let was_dialled = self
             .get(to, from)
             .map(|link| link.set(Direction::Backward, Flow::Blackhole));
-        // One of the two is enough: a member that only dials out is not dialled.
+        // One of the two links is enough, because no link leads to a member that only dials out.
         dialled.or(was_dialled)
     }
 

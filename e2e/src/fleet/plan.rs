@@ -1,30 +1,30 @@
-//! What a fleet is to be.
+//! The plan of a fleet: its members and the kind of its links.
 
 use std::collections::BTreeMap;
 
 use crate::cluster::Nodes;
 
-/// How operators reach peers and API servers.
+/// How operators connect to peers and API servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
     /// Through proxies of this process, which can fail.
     Proxied,
-    /// Directly, so that they still do when this process has ended.
+    /// Directly, so that the connections do not depend on this process.
     Direct,
 }
 
-/// One cluster and its operator, as planned.
+/// The plan of one cluster and its operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberPlan {
     /// Name of the member.
     pub name: String,
-    /// Whose it is.
+    /// Owner of the member.
     pub owner: String,
-    /// Who runs its machines.
+    /// Provider of its machines.
     pub provider: String,
-    /// Where they are.
+    /// Region of the machines.
     pub region: String,
-    /// Whose law applies there.
+    /// Jurisdiction of that region.
     pub jurisdiction: String,
     /// Labels of the member.
     pub labels: BTreeMap<String, String>,
@@ -37,7 +37,7 @@ pub struct MemberPlan {
 }
 
 impl MemberPlan {
-    /// A member of its own owner, provider and region, in the EU, with three nodes.
+    /// A member with an owner, a provider and a region of its own, in the EU, with three nodes.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl MemberPlan {
         self
     }
 
-    /// Behind a network that lets nobody in.
+    /// Without an address for peers, as behind a network that accepts no incoming connections.
     #[must_use]
     pub fn dials_out_only(self) -> Self {
         Self {

@@ -1,6 +1,6 @@
-//! What happens to a workload: how a story applies and changes it, and what the clusters say about it and run of it.
+//! Workloads: how a test applies and changes them, and how it reads their status and the objects that run.
 //!
-//! Words that start with `await` wait. All others look once, so that they can be used inside conditions.
+//! Functions whose names start with `await` wait. Those that read do it once, so they can be used inside conditions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,11 +27,11 @@ use crate::{condition::await_condition, workspace};
 /// Replicas by member. A member without a Deployment of the workload has no entry.
 pub type Shares = BTreeMap<String, i32>;
 
-/// A workload with one Deployment that has the workload's name, as a value of the label `app` as well. All examples
-/// are of that form.
+/// A workload with one Deployment. The Deployment has the workload's name, which is also the value of its label `app`.
+/// All examples have this form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Workload {
-    /// Whose it is.
+    /// Its owner.
     pub owner: &'static str,
     /// Its namespace in the clusters of its owner.
     pub namespace: &'static str,
@@ -39,13 +39,13 @@ pub struct Workload {
     pub name: &'static str,
 }
 
-/// A workload of whoever applies it: nobody looks for a Deployment of it, so it needs no owner.
+/// The owner is empty because it is used only to find a Deployment, and this workload has none.
 const PROBE: Workload = Workload {
     owner: "",
     namespace: "default",
     name: "consent-probe",
 };
-/// One small object in every member that consents.
+/// One `ConfigMap` in every member that consents.
 const PROBE_YAML: &str = "
 apiVersion: hanse.dev/v1alpha1
 kind: FederatedWorkload
@@ -64,8 +64,8 @@ impl Fleet {
         self.apply_yaml(member, &text).await.map(drop)
     }
 
-    /// Applies `hosting-policy.yaml` in every member and waits until the federation knows all of these policies: until a
-    /// probe that is applied in `home` is placed everywhere. The probe is removed again.
+    /// Applies `hosting-policy.yaml` in every member and waits until all of these policies are in the ledger. They are
+    /// when a probe workload, applied in `home`, is placed in every member. The probe is removed again.
     pub async fn await_consent_of_all(&self, home: &str) -> Result<()> {
         for member in self.members() {
             self.apply_example(member, "hosting-policy.yaml").await?;
@@ -110,7 +110,7 @@ impl Fleet {
         self.kubectl(member, &arguments).await.map(drop)
     }
 
-    /// Deletes a workload in one cluster of its owner and waits until nothing is left of it in any host.
+    /// Deletes a workload in one cluster of its owner and waits until no host has any object of it.
     pub async fn delete_workload(&self, member: &str, workload: &Workload) -> Result<()> {
         let Workload {
             namespace, name, ..
@@ -126,14 +126,14 @@ impl Fleet {
         self.kubectl(member, &arguments).await.map(drop)
     }
 
-    /// A workload as a cluster of its owner has it.
+    /// The object of a workload in a cluster of its owner.
     pub async fn workload(&self, member: &str, workload: &Workload) -> Result<FederatedWorkload> {
         let workloads: Api<FederatedWorkload> =
             Api::namespaced(self.client(member)?, workload.namespace);
         answer_of(member, workloads.get(workload.name)).await
     }
 
-    /// What a cluster of its owner says about a workload.
+    /// The status of a workload in a cluster of its owner.
     pub async fn workload_status(
         &self,
         member: &str,
@@ -145,7 +145,7 @@ impl Fleet {
             .with_context(|| format!("{} in {member} has no status yet", workload.name))
     }
 
-    /// What a JSON path finds in a workload.
+    /// The value of a JSON path in a workload.
     pub async fn field(&self, member: &str, workload: &Workload, path: &str) -> Result<String> {
         let Workload {
             namespace, name, ..
@@ -155,7 +155,7 @@ impl Fleet {
         self.kubectl(member, &arguments).await
     }
 
-    /// Waits until what a JSON path finds in a workload has `part` in it.
+    /// Waits until the value of a JSON path in a workload contains `part`.
     pub async fn await_field(
         &self,
         member: &str,
@@ -163,7 +163,7 @@ impl Fleet {
         path: &str,
         part: &str,
     ) -> Result<()> {
-        let description = format!("{path} of {} has '{part}' in it", workload.name);
+        let description = format!("{path} of {} contains '{part}'", workload.name);
         await_condition(description, SETTLES_WITHIN, async || {
             let found = self.field(member, workload, path).await?;
             ensure!(found.contains(part), "it is '{found}'");
@@ -173,18 +173,18 @@ impl Fleet {
         Ok(())
     }
 
-    /// The replicas that a workload's Deployment in a member asks for; `None` if there is no Deployment.
+    /// `spec.replicas` of a workload's Deployment in a member; `None` if there is no Deployment.
     pub async fn replicas(&self, member: &str, workload: &Workload) -> Result<Option<i32>> {
         let deployment = self.deployment(member, workload).await?;
         Ok(deployment.as_ref().map(replicas_of))
     }
 
-    /// The replicas that a workload's Deployments ask for, in all clusters that run.
+    /// `spec.replicas` of a workload's Deployments in all clusters that run.
     pub async fn shares(&self, workload: &Workload) -> Result<Shares> {
         self.of_deployments(workload, replicas_of).await
     }
 
-    /// The replicas of a workload's Deployments that are ready, in all clusters that run.
+    /// The ready replicas of a workload's Deployments in all clusters that run.
     pub async fn ready_shares(&self, workload: &Workload) -> Result<Shares> {
         self.of_deployments(workload, ready_replicas_of).await
     }
@@ -212,8 +212,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// The [`shares`](Self::shares), provided that they are as the federation has placed them and that `home` says that
-    /// all replicas are ready.
+    /// The [`shares`](Self::shares). An error unless they equal the placements and the condition `Ready` in `home` is
+    /// `True`.
     pub async fn settled_shares(&self, home: &str, workload: &Workload) -> Result<Shares> {
         let status = self.workload_status(home, workload).await?;
         let ready = status
@@ -231,12 +231,12 @@ impl Fleet {
         let shares = self.shares(workload).await?;
         ensure!(
             shares == placed,
-            "the federation has placed {placed:?}, the clusters run {shares:?}"
+            "the placements are {placed:?}, the clusters run {shares:?}"
         );
         Ok(shares)
     }
 
-    /// The UIDs of the pods of a workload in a member, without those that are being deleted.
+    /// The UIDs of a workload's pods in a member, without those that are being deleted.
     pub async fn pods(&self, member: &str, workload: &Workload) -> Result<BTreeSet<String>> {
         let namespace = self.namespace_in(member, workload.owner, workload.namespace)?;
         let pods: Api<Pod> = Api::namespaced(self.client(member)?, &namespace);
@@ -249,8 +249,8 @@ impl Fleet {
             .collect())
     }
 
-    /// The Events with a reason that a cluster of its owner has about a workload, found by the UID of the object, as
-    /// `kubectl describe` finds them.
+    /// The Events about a workload with a given reason in a cluster of its owner. They are found by the UID of the
+    /// object, as in `kubectl describe`.
     pub async fn events(
         &self,
         member: &str,
@@ -297,7 +297,7 @@ impl Fleet {
     }
 }
 
-/// What each member was given, without what it is removing.
+/// The replicas placed in each member, without placements that are being removed.
 fn placed(status: &FederatedWorkloadStatus) -> Shares {
     status
         .placements

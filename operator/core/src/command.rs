@@ -165,6 +165,11 @@ pub enum Command {
         /// That of the pending removal.
         epoch: Epoch,
     },
+    /// The leader: no lease granted before the timings were set at `since` runs any more. Ignored if they were set again.
+    SettleTimings {
+        /// The index of the entry that set the timings.
+        since: Epoch,
+    },
     /// The leader: these leases ended. Pairs whose epoch is no longer current are ignored.
     ExpireLeases {
         /// Members, each with the epoch of the lease that is meant.
@@ -204,7 +209,8 @@ impl Command {
             | Self::PutWorkload { .. }
             | Self::RemoveWorkload { .. }
             | Self::ConfirmRemoval { .. } => Lane::Member,
-            Self::ExpireLeases { .. }
+            Self::SettleTimings { .. }
+            | Self::ExpireLeases { .. }
             | Self::RenewLeases { .. }
             | Self::Fence { .. }
             | Self::Assign { .. } => Lane::Leader,

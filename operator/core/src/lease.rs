@@ -42,8 +42,12 @@ const MAX_UNACKNOWLEDGED: usize = 32;
 /// `lease × (1 + ρ) / (1 − ρ) + stop time`, with ρ the tolerated difference of clock rates (DESIGN, section 7).
 #[must_use]
 pub fn fence_after(lease: Duration) -> Duration {
-    lease * (1_000 + CLOCK_RATE_TOLERANCE_PER_MILLE) / (1_000 - CLOCK_RATE_TOLERANCE_PER_MILLE)
-        + STOP_TIME
+    on_the_slowest_clock(lease) + STOP_TIME
+}
+
+/// How long `time` may take on this clock when it is measured on one that is as slow as tolerated, and this one as fast.
+fn on_the_slowest_clock(time: Duration) -> Duration {
+    time * (1_000 + CLOCK_RATE_TOLERANCE_PER_MILLE) / (1_000 - CLOCK_RATE_TOLERANCE_PER_MILLE)
 }
 
 /// The leader's table of deadlines. Empty and inert while this node does not lead.
@@ -53,6 +57,8 @@ pub struct Lessor {
     lease: Duration,
     /// The longest lease that may still be running somewhere.
     longest: Duration,
+    /// Since when this leader grants no other lease: the entry that set the timings, and the time.
+    granted_since: (Epoch, Duration),
     held: BTreeMap<MemberName, Deadline>,
     /// Members out of reach whose `Single` workloads may still be running, and until when.
     unfenced: BTreeMap<MemberName, (Epoch, Duration)>,
@@ -73,7 +79,10 @@ impl Lessor {
     /// Starts a term: every member gets a whole lease and `grace` on top, because heartbeats reached no leader during the election.
     /// The lease is the longest this federation ever had: the last leader may have granted it.
     pub fn lead(&mut self, now: Duration, state: &State, grace: Duration) {
-        *self = Self::default();
+        *self = Self {
+            granted_since: (state.timings_since, now),
+            ..Self::default()
+        };
         self.sync(now, state);
         for deadline in self.held.values_mut() {
             deadline.ends += grace;
@@ -89,6 +98,9 @@ impl Lessor {
     pub fn sync(&mut self, now: Duration, state: &State) {
         self.lease = state.timings.lease();
         self.longest = state.longest_lease();
+        if self.granted_since.0 != state.timings_since {
+            self.granted_since = (state.timings_since, now);
+        }
         let lease_of = |name: &MemberName| state.members.get(name).map(|member| member.lease);
         self.held.retain(|name, deadline| {
             lease_of(name)
@@ -164,6 +176,15 @@ impl Lessor {
             (name.clone(), deadline.epoch)
         })
         .collect()
+    }
+
+    /// The entry that set the timings, once no lease granted before it can be running any more and the ledger does not have
+    /// that yet: the longest lease has passed since this leader grants no other, on clocks that differ as much as tolerated.
+    #[must_use]
+    pub fn settled(&self, now: Duration) -> Option<Epoch> {
+        let (since, at) = self.granted_since;
+        let over = at + on_the_slowest_clock(self.longest);
+        (self.longest > self.lease && now >= over).then_some(since)
     }
 
     /// The lost members heard from since the last call.
@@ -350,6 +371,30 @@ mod tests {
     }
 
     #[test]
+    fn shorter_timings_are_settled_once_no_longer_lease_can_run() {
+        let mut state = state(held(3));
+        state.timings_since = Epoch(4);
+        state.longest_lease_ms = 20_000;
+        let mut lessor = Lessor::default();
+        lessor.lead(seconds(100), &state, GRACE);
+        let settled = |lessor: &Lessor, after: Duration| lessor.settled(seconds(100) + after);
+        let over = on_the_slowest_clock(seconds(20));
+        assert_eq!(
+            settled(&lessor, over.saturating_sub(Duration::from_nanos(1))),
+            None
+        );
+        assert_eq!(settled(&lessor, over), Some(Epoch(4)));
+        // Set again meanwhile: the wait begins anew.
+        state.timings_since = Epoch(9);
+        lessor.sync(seconds(110), &state);
+        assert_eq!(settled(&lessor, over), None);
+        // Settled: there is nothing left to say.
+        state.longest_lease_ms = state.timings.lease_ms;
+        lessor.sync(seconds(200), &state);
+        assert_eq!(settled(&lessor, seconds(900)), None);
+    }
+
+    #[test]
     fn only_an_acknowledged_heartbeat_extends_the_own_lease_and_from_when_it_was_sent() {
         let mut own = OwnLease::default();
         own.sent(1, seconds(10));
@@ -391,8 +436,14 @@ mod tests {
                 let now = Duration::from_millis(at);
                 // The federation's lease changes every five seconds.
                 let lease_ms = leases[usize::try_from(at / 5_000).unwrap() % leases.len()];
-                state.longest_lease_ms = state.longest_lease_ms.max(lease_ms);
-                state.timings.lease_ms = lease_ms;
+                if state.timings.lease_ms != lease_ms {
+                    state.longest_lease_ms = state.longest_lease_ms.max(lease_ms);
+                    state.timings.lease_ms = lease_ms;
+                    state.timings_since.0 += 1;
+                }
+                if lessor.settled(now) == Some(state.timings_since) {
+                    state.longest_lease_ms = lease_ms;
+                }
                 lessor.sync(now, &state);
                 if !lessor.due(now).is_empty() {
                     prop_assert!(!own.holds(now), "lost at {now:?}, own lease until {:?}", own.ends_at());

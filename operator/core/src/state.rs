@@ -55,7 +55,11 @@ pub struct State {
     /// What all members share: how long a lease lasts, how often it is renewed.
     #[serde(default)]
     pub timings: Timings,
-    /// The longest lease this federation ever had, in milliseconds: one granted before a change may still be running.
+    /// The index of the entry that set them.
+    #[serde(default)]
+    pub timings_since: Epoch,
+    /// The longest lease that may still be running, in milliseconds: one granted before a change lasts as long as it was
+    /// granted for.
     #[serde(default)]
     pub longest_lease_ms: u64,
     /// The voters of the newest configuration.
@@ -98,6 +102,7 @@ impl Default for State {
             head: chain::GENESIS,
             time_ms: 0,
             timings: Timings::default(),
+            timings_since: Epoch(0),
             longest_lease_ms: 0,
             voters: BTreeSet::new(),
             issuers: BTreeMap::new(),
@@ -241,7 +246,8 @@ impl State {
             Command::ConfirmRemoval { workload, epoch } => {
                 self.confirm_removal(&issuer, &workload, epoch)
             }
-            Command::SetTimings { timings } => self.set_timings(timings),
+            Command::SetTimings { timings } => self.set_timings(index, timings),
+            Command::SettleTimings { since } => self.settle_timings(since),
             Command::ExpireLeases { leases } => self.expire_leases(index, &leases),
             Command::RenewLeases { leases } => self.renew_leases(index, &leases),
             Command::Fence { leases } => self.fence(index, &leases),

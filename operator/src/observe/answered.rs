@@ -1,16 +1,16 @@
-//! Requests that the ledger has answered. A rejected command is an entry of the log too, so a request that stands unchanged is
-//! not proposed again with every change of the object it is written on.
+//! Requests that the ledger has answered. A rejected command is an entry of the log too, so an unchanged request is not
+//! proposed again with every change of the object that carries it.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How long until an answered request that still stands is proposed again: what it was rejected for may have changed
-/// elsewhere, such as a full table.
+/// How long until an answered, unchanged request is proposed again: the reason for its rejection, such as a full table,
+/// may be gone.
 pub(super) const PROPOSE_AGAIN: Duration = Duration::from_mins(1);
 
-/// The answered requests, by what they are about; each with its text and when it was answered.
+/// The answered requests by their subject, each with its text and the time of its answer.
 #[derive(Debug)]
 pub(super) struct AnsweredRequests<K>(Mutex<BTreeMap<K, (String, Instant)>>);
 
@@ -21,7 +21,7 @@ impl<K> Default for AnsweredRequests<K> {
 }
 
 impl<K: Ord + Clone> AnsweredRequests<K> {
-    /// How long this request still waits; `None` where it may be proposed.
+    /// How long this request still waits; `None` if it may be proposed now.
     pub(super) fn wait(&self, key: &K, request: &str) -> Option<Duration> {
         let answered = self.0.lock();
         let (text, at) = answered.get(key)?;
@@ -29,13 +29,13 @@ impl<K: Ord + Clone> AnsweredRequests<K> {
         (text == request && !wait.is_zero()).then_some(wait)
     }
 
-    /// The ledger has answered this request.
+    /// Records that the ledger has answered this request.
     pub(super) fn add(&self, key: &K, request: &str) {
         let entry = (request.to_owned(), Instant::now());
         self.0.lock().insert(key.clone(), entry);
     }
 
-    /// The request no longer stands.
+    /// Removes a request that was withdrawn or accepted.
     pub(super) fn remove(&self, key: &K) {
         self.0.lock().remove(key);
     }

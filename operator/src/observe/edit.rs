@@ -1,23 +1,23 @@
-//! The decision about one `FederatedWorkload`: what the object says, what the ledger says, and what follows.
+//! The decision about one `FederatedWorkload`, from the object and the ledger's row.
 //!
-//! Pure: [`Written`] is an object as it was read, [`View`] what the slice says of it, [`decide`] a table. Who acts on
-//! it is `workloads`.
+//! Pure: [`Written`] is an object as it was read, [`View`] its row in the slice, [`decide`] a table. `workloads`
+//! executes the decisions.
 //!
 //! # Who wrote last
 //!
-//! The annotation `hanse.dev/synced: "<generation>:<digest>"` stands beside the spec it speaks of, written in the same
-//! update. While the spec still has that digest, nobody edited the object; when it has not, a user edited it on top of
-//! that generation. A new object has no annotation and is an edit of generation 0.
+//! The operator writes the annotation `hanse.dev/synced: "<generation>:<digest>"` in the same update as the spec that
+//! it describes. While the spec still has that digest, the object is unedited. If the digest differs, a user edited the
+//! object on top of that generation. A new object has no annotation and is an edit of generation 0.
 //!
 //! # A workload that is no longer in the ledger
 //!
-//! *Absent is not deleted* guards what hosts run. The object here is only a copy of a row, and it goes with the row,
-//! but only on proof. Generations are log indices: an object that carries generation `g` of this very federation was
-//! committed at index `g`; a slice of the ledger at an index of at least `g` that lacks the row can only mean that a
-//! removal was committed in between, because nothing else takes a row out. So: the federation must be the same
-//! (annotation `hanse.dev/federation`; a federation founded anew knows nothing of older generations and takes the
-//! objects for new ones), and the slice at least as new. An older slice proves nothing, and an object without the
-//! annotation is new. Whoever puts an object back from a backup strips Hanse's annotations first.
+//! Hosts never treat a missing row as a removal. The object here is only a copy of a row, so it is deleted when the row
+//! was removed, but only on proof. Generations are log indices: an object that carries generation `g` of this
+//! federation was committed at index `g`. If a slice at an index of at least `g` lacks the row, a removal was committed
+//! in between, because nothing else removes a row. Two conditions follow. The federation must be the same (annotation
+//! `hanse.dev/federation`): a federation founded anew does not have the older generations and treats the objects as
+//! new. The slice must be at least as new as `g`: an older slice proves nothing. An object without the annotation is
+//! new. To restore an object from a backup, remove Hanse's annotations first.
 
 use std::{fmt, str::FromStr};
 
@@ -61,15 +61,15 @@ impl FromStr for Synced {
 /// A `FederatedWorkload` as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Written {
-    /// Someone asked the API server to delete it.
+    /// Its deletion was requested.
     pub(crate) deleting: bool,
     /// It carries [`names::PLACEMENTS_FINALIZER`].
     pub(crate) guarded: bool,
-    /// What the operator last wrote there, where that was of this federation.
+    /// What the operator last wrote into it, if that was for this federation.
     pub(crate) synced: Option<Synced>,
-    /// The generation its status tells of; counts where the annotation was lost in an edit.
-    pub(crate) told: Generation,
-    /// What it asks for.
+    /// The generation in its status; used if an edit removed the annotation.
+    pub(crate) status_generation: Generation,
+    /// Its specification.
     pub(crate) spec: Result<WorkloadSpec, SpecError>,
 }
 
@@ -85,7 +85,7 @@ impl Written {
             .get(names::SYNCED_ANNOTATION)
             .filter(|_| ours)
             .and_then(|synced| synced.parse().ok());
-        let told = object
+        let status_generation = object
             .status
             .as_ref()
             .and_then(|status| status.ledger_generation);
@@ -96,24 +96,28 @@ impl Written {
                 .iter()
                 .any(|name| name == names::PLACEMENTS_FINALIZER),
             synced,
-            told: Generation(told.and_then(|told| u64::try_from(told).ok()).unwrap_or(0)),
+            status_generation: Generation(
+                status_generation
+                    .and_then(|generation| u64::try_from(generation).ok())
+                    .unwrap_or(0),
+            ),
             spec: spec_of(&object.spec, namespace),
         }
     }
 }
 
-/// What this process did for an object and may not see yet.
+/// What this process did for an object and the watch or the slice may not show yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
     /// What it last wrote into the object.
     pub(crate) synced: Option<Synced>,
-    /// A specification that the ledger refused for good, and why.
-    pub(crate) refused: Option<(Digest, String)>,
-    /// The index at which the ledger took in its removal; an older slice does not know of that.
+    /// A specification that the ledger rejected as invalid, and the reason.
+    pub(crate) rejected: Option<(Digest, String)>,
+    /// The index at which the ledger accepted its removal; an older slice does not show the removal.
     pub(crate) decided: u64,
 }
 
-/// What the slice says of one workload.
+/// The slice's row of one workload.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) index: u64,
@@ -129,37 +133,37 @@ impl<'a> View<'a> {
     }
 }
 
-/// What follows for one workload.
+/// The decision about one workload.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Decision {
     /// Nothing to do.
     Settled,
-    /// The slice is older than what is known: look again when it has moved.
+    /// The slice is older than what this process already committed: decide again with a newer slice.
     Wait,
-    /// The object cannot become a workload as it is written; nothing until it changes.
+    /// The object, as it is written, cannot become a workload; nothing happens until it changes.
     Invalid { message: String },
-    /// The ledger has it and this cluster has not: write a copy.
+    /// The ledger has the workload and this cluster has no object: write a copy.
     Mirror,
-    /// Put the finalizer on a new object, so that no deletion goes unnoticed.
+    /// Put the finalizer on a new object, so that no deletion is missed.
     Guard,
-    /// A user's edit, made on `base`: ask the ledger.
+    /// A user edited the object on top of `base`: propose the edit.
     Put {
         base: Generation,
         spec: WorkloadSpec,
     },
-    /// The ledger is ahead of an object that nobody edited: write what it has.
+    /// The ledger is ahead of an unedited object: write the ledger's specification into the object.
     Follow,
-    /// A user's edit came too late, another was accepted before: write what the ledger has and tell the user.
+    /// The ledger accepted another edit before this user's: write the ledger's specification and publish an Event.
     Overrule { base: Generation },
-    /// A user deleted it: ask the ledger to remove it.
+    /// A user deleted the object: propose the removal.
     Remove,
-    /// It was removed in another cluster: delete the copy.
+    /// The workload was removed in another cluster: delete the copy.
     Drop,
-    /// Nothing is left to clean up: let the object go.
+    /// Nothing is left to clean up: remove the finalizer.
     Release,
 }
 
-/// The table. `object` is `None` where the API server has none, which the caller knows for certain.
+/// The table. `object` is `None` only if the API server certainly has no such object.
 pub(crate) fn decide(object: Option<&Written>, memory: &Memory, view: View<'_>) -> Decision {
     if view.index < memory.decided {
         return Decision::Wait;
@@ -179,7 +183,7 @@ pub(crate) fn decide(object: Option<&Written>, memory: &Memory, view: View<'_>) 
         (_, Some(synced)) if stale => while_stale(object, synced, memory),
         (None, Some(_)) => Decision::Drop,
         (Some(owned), Some(_)) if owned.removed => Decision::Drop,
-        // A new object under the name of one that is still being removed everywhere.
+        // A new object has the name of a workload whose removal is not confirmed by all hosts yet.
         (Some(owned), None) if owned.removed => Decision::Wait,
         (None | Some(_), _) => match &object.spec {
             Err(error) => Decision::Invalid {
@@ -198,7 +202,7 @@ fn newest(left: Option<Synced>, right: Option<Synced>) -> Option<Synced> {
     }
 }
 
-/// The slice does not know yet of what was committed from here. What the user asks for now is an edit of that.
+/// The slice does not show yet what this cluster committed. A different spec in the object is an edit on top of that.
 fn while_stale(object: &Written, synced: Synced, memory: &Memory) -> Decision {
     match &object.spec {
         Ok(spec) if spec.digest() != synced.digest => {
@@ -216,7 +220,7 @@ fn while_deleting(object: &Written, stale: bool, owned: Option<&OwnedWorkload>) 
         Some(owned) if !owned.removed => Decision::Remove,
         Some(owned) => {
             let mut hosts = owned.hosts.values();
-            // A host without a lease cannot confirm now; it learns of the removal when it is back.
+            // A host without a lease cannot confirm now; it receives the removal when it attaches again.
             if hosts.any(|host| host.removing && host.lease_held) {
                 Decision::Wait
             } else {
@@ -238,7 +242,7 @@ fn with_spec(
     };
     let digest = spec.digest();
     let edited = synced.is_none_or(|synced| synced.digest != digest);
-    let base = synced.map_or(object.told, |synced| synced.generation);
+    let base = synced.map_or(object.status_generation, |synced| synced.generation);
     if *owned.spec == *spec || !edited {
         let up_to_date = synced.is_some_and(|synced| synced.generation == owned.generation);
         return if up_to_date && object.guarded {
@@ -255,7 +259,7 @@ fn with_spec(
 }
 
 fn propose(object: &Written, base: Generation, memory: &Memory, spec: &WorkloadSpec) -> Decision {
-    match &memory.refused {
+    match &memory.rejected {
         Some((digest, message)) if *digest == spec.digest() => Decision::Invalid {
             message: message.clone(),
         },
@@ -267,7 +271,7 @@ fn propose(object: &Written, base: Generation, memory: &Memory, spec: &WorkloadS
     }
 }
 
-/// What an object asks for, as the ledger knows it.
+/// The specification of an object, in the ledger's types.
 pub(crate) fn spec_of(
     spec: &FederatedWorkloadSpec,
     namespace: &Namespace,
@@ -284,7 +288,7 @@ pub(crate) fn spec_of(
             PlacementMode::Duplicated => Mode::Duplicated,
             PlacementMode::Single => Mode::Single,
         },
-        // The schema has refused anything below 1.
+        // The schema excludes values below 1.
         replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),
         match_labels: match_labels.clone(),
         domicile: domicile.clone(),
@@ -292,7 +296,7 @@ pub(crate) fn spec_of(
     WorkloadSpec::new(spec.manifests.clone(), rules, namespace)
 }
 
-/// What the ledger has, as an object says it.
+/// A specification of the ledger, in the object's types.
 pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
     let PlacementRules {
         mode,

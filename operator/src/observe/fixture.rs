@@ -1,4 +1,4 @@
-//! The smallest slice a test can stand on.
+//! A minimal slice for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 

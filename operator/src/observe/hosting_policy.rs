@@ -1,8 +1,8 @@
-//! What this cluster's owner lets others run here.
+//! The grants of this cluster: what its owner allows other owners to run here.
 //!
-//! The grants of all `HostingPolicy` objects, in the order of their names, go two ways: at once to the host's own
-//! enforcement ([`Terms`](super::Terms)), and through the ledger to the planner. The first never waits for the second.
-//! Until the watch has read the first list neither receives any.
+//! The grants of all `HostingPolicy` objects, in the order of their names, are published twice: at once to the host's
+//! own enforcement ([`Terms`](super::Terms)), and through the ledger to the planner. The first never waits for the
+//! second. Nothing is published until the watch has read the first list.
 
 use std::sync::Arc;
 
@@ -71,8 +71,8 @@ pub(crate) struct NamedGrant {
     pub(crate) grant: Grant,
 }
 
-/// All grants of this cluster, in the order in which they are asked: by the names of the policies, and in each as written. A
-/// policy that cannot be read grants nothing.
+/// All grants of this cluster, in the order in which they are evaluated: by the names of the policies, and within a
+/// policy as written. A policy that cannot be read grants nothing.
 pub(crate) fn named_grants(policies: &Watched<HostingPolicy>) -> Vec<NamedGrant> {
     let mut all = Vec::new();
     for ((_, name), policy) in policies.all() {
@@ -142,7 +142,7 @@ async fn publish(
     }
 }
 
-/// What one policy grants.
+/// The grants of one policy.
 pub(crate) fn grants_of(policy: &HostingPolicy) -> Result<Vec<Grant>, ParseIdError> {
     policy.spec.grants.iter().map(grant_of).collect()
 }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_becomes_grants_word_for_word() {
+    fn a_policy_becomes_grants_without_changes() {
         let shop = GrantedNamespaces::Named(BTreeSet::from(["shop".parse().unwrap()]));
         assert_eq!(
             [
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_with_a_name_that_cannot_be_grants_nothing() {
+    fn a_policy_with_an_invalid_name_grants_nothing() {
         assert!(grants_of(&policy("Acme", &["shop"], None)).is_err());
     }
 }

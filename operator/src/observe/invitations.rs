@@ -1,9 +1,9 @@
 //! Answers the CLI's requests for invitations.
 //!
-//! The CLI has no way to the federation but the API server: it creates a `Secret` labelled `requested`, this module
-//! makes a key pair, has its public half entered into the ledger, and writes the token with the private half into the
-//! same `Secret`, labelled `issued`; or a reason, labelled `refused`. Whoever may read Secrets in the operator's
-//! namespace may invite, and nobody else. The token is never logged.
+//! The CLI reaches the federation only through the API server: it creates a `Secret` labelled `requested`. This module
+//! makes a key pair, proposes its public half to the ledger, and writes the token with the private half into the same
+//! `Secret`, labelled `issued`; or a reason, labelled `refused`. Only users who may read Secrets in the operator's
+//! namespace can invite. The token is never logged.
 
 use std::time::Duration;
 
@@ -35,19 +35,20 @@ use crate::{
     uplink::Uplink,
 };
 
-/// How long an invitation is good for when the request does not say.
+/// How long an invitation is valid if the request has no `expiresAfter`.
 const DEFAULT_EXPIRY: Duration = Duration::from_hours(1);
-/// The shortest that leaves a person time to use it, and the longest that a key in someone's inbox should live.
+/// The shortest validity leaves a person time to use the invitation. The longest limits how long a key in an inbox is
+/// valid.
 const EXPIRY_LIMITS: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(30 * 24));
 
-/// What someone asks for.
+/// A request for an invitation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Request {
     owner: OwnerName,
     expires_after: Duration,
 }
 
-/// What the answer is.
+/// The answer to a request.
 enum Answer {
     Issued(Box<Invitation>),
     Refused(String),
@@ -79,7 +80,7 @@ async fn round(
     let Some(Ok(secret)) = secrets.get(&key) else {
         return Next::Done;
     };
-    // The answer is put into the cache ahead of the watch, so an answered request is not answered twice.
+    // The answer is put into the cache before the watch shows it, so that no request is answered twice.
     let open = secret
         .labels()
         .get(names::INVITATION_LABEL)
@@ -110,7 +111,7 @@ async fn answer(
     secret: &Secret,
     slice: &Slice,
 ) -> Option<Answer> {
-    let (request, voters) = match (read(secret), doors(slice)) {
+    let (request, voters) = match (read(secret), reachable_voters(slice)) {
         (Ok(request), voters) if !voters.is_empty() => (request, voters),
         (Ok(_), _) => {
             return Some(Answer::Refused(
@@ -168,15 +169,15 @@ fn read(secret: &Secret) -> Result<Request, String> {
 }
 
 /// The voters that a newcomer can reach.
-fn doors(slice: &Slice) -> Vec<Peer> {
+fn reachable_voters(slice: &Slice) -> Vec<Peer> {
     let voters = slice.federation.voters.iter();
-    let doors = voters.filter_map(|name| {
+    let reachable_voters = voters.filter_map(|name| {
         let member = slice.members.get(name)?;
         let address = member.seat.as_ref()?.address.clone();
         let key = member.key;
         (!address.is_empty()).then_some(Peer { address, key })
     });
-    doors.collect()
+    reachable_voters.collect()
 }
 
 async fn write(
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_an_owner_and_may_say_how_long() {
+    fn a_request_names_an_owner_and_optionally_a_validity() {
         let request = |seconds| {
             Ok(Request {
                 owner: "beta".parse().unwrap(),
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_makes_no_sense_is_told_why() {
+    fn an_invalid_request_is_refused_with_the_reason() {
         let limits = Err("`expiresAfter` must be between 1m and 30d".to_owned());
         assert_eq!(asked(&[]), Err("the request must name an `owner`".into()));
         assert_eq!(asked(&[("owner", "beta"), ("expiresAfter", "1s")]), limits);
@@ -263,16 +264,19 @@ mod tests {
     }
 
     #[test]
-    fn newcomers_are_sent_to_voters_with_an_address() {
+    fn an_invitation_names_the_voters_with_an_address() {
         let open = slice("acme", "acme-1", 20);
         let mut shut = open.clone();
         for member in shut.members.values_mut() {
             member.seat = None;
         }
-        let door = Peer {
+        let voter = Peer {
             address: "acme-1.example:7443".into(),
             key: PrivateKey::from_seed(&[1; 32]).public(),
         };
-        assert_eq!((doors(&open), doors(&shut)), (vec![door], vec![]));
+        assert_eq!(
+            (reachable_voters(&open), reachable_voters(&shut)),
+            (vec![voter], vec![])
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! This cluster's own `Member` object: its owner's description of it.
 //!
-//! Where it is missing it is written once, from the ledger if that knows this member already and from the operator's
-//! settings otherwise; from then on the object is the truth, and what it says goes to the ledger.
+//! If the object is missing it is created once: from the ledger if the ledger has a description of this member,
+//! otherwise from the operator's settings. From then on the object is authoritative, and its description is proposed to
+//! the ledger.
 
 use std::sync::Arc;
 
@@ -22,10 +23,10 @@ use crate::{
     uplink::Uplink,
 };
 
-/// The version that this member tells the others.
+/// The version that this member publishes.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What follows from the own object and the slice.
+/// The decision from this member's object and the slice.
 #[derive(Debug, Clone, PartialEq)]
 enum Decision {
     Nothing,
@@ -33,19 +34,19 @@ enum Decision {
     Describe(Attributes),
 }
 
-/// What was last proposed, and the index at which the ledger took it in: an older slice does not show it yet. One that
-/// the ledger rejected stands here with the largest index, because only a change will make it acceptable.
-type Told = Option<(Attributes, u64)>;
+/// The last proposed description and the index at which the ledger accepted it: an older slice does not show it yet. A
+/// rejected description has the largest index, because only a change can make it acceptable.
+type LastProposal = Option<(Attributes, u64)>;
 
 /// The observer of this cluster's own `Member` object.
 pub(super) struct Own<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) uplink: &'a Uplink,
     pub(super) members: &'a Watched<Member>,
-    /// Kept at what the object says.
+    /// Publishes the description in the object.
     pub(super) published: &'a watch::Sender<Option<Arc<Attributes>>>,
     pub(super) problems: &'a Problems<MemberName>,
-    /// Describes this member where its object does not exist yet.
+    /// Describes this member if its object does not exist yet.
     pub(super) first: &'a Attributes,
 }
 
@@ -58,14 +59,14 @@ impl Own<'_> {
     async fn keep(&self) {
         self.members.completed().await;
         let (mut objects, mut slices) = (self.members.version(), self.uplink.slice());
-        let (mut told, mut failures) = (None, 0);
+        let (mut last, mut failures) = (None, 0);
         loop {
             objects.borrow_and_update();
             slices.borrow_and_update();
-            match self.round(&mut told).await {
+            match self.round(&mut last).await {
                 Ok(()) => failures = 0,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot keep this member's own row, trying again");
+                    tracing::warn!(%error, "cannot create this member's own row, trying again");
                     sleep(backoff(failures)).await;
                     failures += 1;
                     continue;
@@ -78,11 +79,11 @@ impl Own<'_> {
         }
     }
 
-    async fn round(&self, told: &mut Told) -> Result<(), CallError> {
+    async fn round(&self, last: &mut LastProposal) -> Result<(), CallError> {
         let name = &self.cluster.member;
         let own = match self.members.get(&(String::new(), name.to_string())) {
             Some(Ok(object)) => Some((attributes_of(&object.spec), object.metadata.generation)),
-            // An unreadable row says nothing; what it said before holds.
+            // An unreadable object changes nothing: its last readable description stays in force.
             Some(Err(_)) => return Ok(()),
             None => None,
         };
@@ -93,11 +94,11 @@ impl Own<'_> {
         }
         let slice = self.uplink.slice().borrow().clone();
         let slice = slice.as_deref();
-        match decide(name, own.as_ref(), slice, self.first, told.as_ref()) {
+        match decide(name, own.as_ref(), slice, self.first, last.as_ref()) {
             Decision::Nothing => Ok(()),
             Decision::Create(spec) => self.create(spec).await,
             Decision::Describe(attributes) => {
-                self.describe(attributes, generation, told).await;
+                self.describe(attributes, generation, last).await;
                 Ok(())
             }
         }
@@ -111,25 +112,30 @@ impl Own<'_> {
         };
         let own = Member::new(self.cluster.member.as_str(), spec);
         match bounded(api.create(&params, &own)).await {
-            // The watch shows it.
+            // The watch will show the object.
             Ok(_) | Err(CallError::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    async fn describe(&self, attributes: Attributes, generation: Option<i64>, told: &mut Told) {
+    async fn describe(
+        &self,
+        attributes: Attributes,
+        generation: Option<i64>,
+        last: &mut LastProposal,
+    ) {
         let command = Command::Describe {
             attributes: attributes.clone(),
             version: VERSION.to_owned(),
         };
         let problem = match self.uplink.propose(command).await {
             Ok(Outcome::Accepted { index }) => {
-                *told = Some((attributes, index));
+                *last = Some((attributes, index));
                 None
             }
             Ok(Outcome::Rejected { rejection }) => {
                 tracing::warn!(%rejection, "the ledger rejected this member's description");
-                *told = Some((attributes, u64::MAX));
+                *last = Some((attributes, u64::MAX));
                 Some(Problem {
                     generation,
                     reason: "DescriptionRejected",
@@ -160,7 +166,7 @@ fn decide(
     own: Option<&Attributes>,
     slice: Option<&Slice>,
     first: &Attributes,
-    told: Option<&(Attributes, u64)>,
+    last: Option<&(Attributes, u64)>,
 ) -> Decision {
     let Some(slice) = slice else {
         return Decision::Nothing;
@@ -173,7 +179,7 @@ fn decide(
         let attributes = if known { &row.attributes } else { first };
         return Decision::Create(spec_of(attributes));
     };
-    let on_the_way = told
+    let on_the_way = last
         .is_some_and(|(attributes, index)| attributes == own && slice.federation.index < *index);
     if (row.attributes == *own && row.version == VERSION) || on_the_way {
         Decision::Nothing
@@ -182,7 +188,7 @@ fn decide(
     }
 }
 
-/// What an object says, as the ledger knows it.
+/// The description in an object, in the ledger's types.
 pub(crate) fn attributes_of(spec: &MemberSpec) -> Attributes {
     let MemberSpec {
         provider,
@@ -200,7 +206,7 @@ pub(crate) fn attributes_of(spec: &MemberSpec) -> Attributes {
     }
 }
 
-/// What the ledger has, as an object says it.
+/// A description of the ledger, in the object's types.
 pub(crate) fn spec_of(attributes: &Attributes) -> MemberSpec {
     let Attributes {
         provider,
@@ -209,11 +215,11 @@ pub(crate) fn spec_of(attributes: &Attributes) -> MemberSpec {
         labels,
         cordoned,
     } = attributes.clone();
-    let told = |value: String| Some(value).filter(|value| !value.is_empty());
+    let given = |value: String| Some(value).filter(|value| !value.is_empty());
     MemberSpec {
-        provider: told(provider),
-        region: told(region),
-        jurisdiction: told(jurisdiction),
+        provider: given(provider),
+        region: given(region),
+        jurisdiction: given(jurisdiction),
         labels,
         scheduling: if cordoned {
             Scheduling::Cordoned
@@ -236,7 +242,7 @@ mod tests {
         }
     }
 
-    fn decided(own: Option<&str>, ledger: Option<&str>, told: Option<(&str, u64)>) -> Decision {
+    fn decided(own: Option<&str>, ledger: Option<&str>, last: Option<(&str, u64)>) -> Decision {
         let slice = ledger.map(|region| {
             let mut slice = slice("acme", "acme-1", 20);
             let row = slice.members.get_mut(&"acme-1".parse().unwrap()).unwrap();
@@ -248,13 +254,13 @@ mod tests {
             };
             slice
         });
-        let told = told.map(|(region, index)| (attributes(region), index));
+        let last = last.map(|(region, index)| (attributes(region), index));
         decide(
             &"acme-1".parse().unwrap(),
             own.map(attributes).as_ref(),
             slice.as_ref(),
             &attributes("first"),
-            told.as_ref(),
+            last.as_ref(),
         )
     }
 
@@ -267,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_row_says_goes_to_the_ledger_once() {
+    fn a_changed_description_is_proposed_once() {
         let describe = Decision::Describe(attributes("fsn1"));
         assert_eq!(decided(Some("fsn1"), Some("hel1"), None), describe);
         assert_eq!(decided(Some("fsn1"), Some("fsn1"), None), Decision::Nothing);
@@ -282,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_of_another_version_than_the_ledger_has_tells_its_own() {
+    fn an_operator_proposes_its_version_if_the_ledger_has_another() {
         let mut slice = slice("acme", "acme-1", 20);
         let name: MemberName = "acme-1".parse().unwrap();
         slice.members.get_mut(&name).unwrap().version = "0.0.1".into();
@@ -294,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_survives_the_way_into_an_object_and_back() {
+    fn a_description_converted_to_an_object_and_back_is_unchanged() {
         for attributes in [attributes("fsn1"), Attributes::default()] {
             assert_eq!(attributes_of(&spec_of(&attributes)), attributes);
         }

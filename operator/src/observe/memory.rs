@@ -1,4 +1,4 @@
-//! What the rounds of all workloads remember between two looks.
+//! The state that rounds keep between two runs, for all workloads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,34 +8,34 @@ use parking_lot::Mutex;
 use super::edit::Memory;
 use crate::cluster::watched::ObjectKey;
 
-/// What is remembered of one object; it ends with the object, except for what concerns its name.
+/// The memory of one object. It ends with the object, except for `decided`, which concerns the name.
 #[derive(Debug, Clone, Default)]
 struct Remembered {
     uid: Option<String>,
     memory: Memory,
 }
 
-/// What is remembered, by object.
+/// The memories, by object.
 #[derive(Debug, Default)]
 pub(super) struct Memories {
     objects: Mutex<BTreeMap<ObjectKey, Remembered>>,
-    /// Those that wait for any newer slice.
+    /// The objects that wait for a newer slice.
     waiting: Mutex<BTreeSet<ObjectKey>>,
 }
 
 impl Memories {
-    /// A round of this object waits for a newer slice.
+    /// Lets this object wait for a newer slice.
     pub(super) fn wait(&self, at: &ObjectKey) {
         self.waiting.lock().insert(at.clone());
     }
 
-    /// Those that wait; they wait no more.
+    /// Removes and returns the waiting objects.
     pub(super) fn take_waiting(&self) -> BTreeSet<ObjectKey> {
         std::mem::take(&mut *self.waiting.lock())
     }
 
-    /// What is remembered of this object. What was remembered of another object of that name is dropped, except for what
-    /// concerns the name.
+    /// The memory of this object. The memory of an earlier object of the same name is dropped, except for what concerns
+    /// the name.
     pub(super) fn recall(&self, at: &ObjectKey, object: Option<&FederatedWorkload>) -> Memory {
         let uid = object.and_then(|object| object.metadata.uid.clone());
         let mut memories = self.objects.lock();
@@ -53,7 +53,7 @@ impl Memories {
         remembered.memory.clone()
     }
 
-    /// Changes what is remembered of this object.
+    /// Changes the memory of this object.
     pub(super) fn remember(
         &self,
         at: &ObjectKey,

@@ -1,4 +1,4 @@
-//! What keeps an object from being what it asks for. `report` puts it into the object's status.
+//! Problems: an object, as it is written, is not what the ledger has. `report` writes them into the object's status.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,15 +7,15 @@ use tokio::sync::watch;
 /// Why an object, as it is written, is not what the ledger has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The `metadata.generation` it was found at.
+    /// The `metadata.generation` at which the problem was found.
     pub generation: Option<i64>,
     /// In CamelCase.
     pub reason: &'static str,
-    /// In words a person can act on.
+    /// A text for people, with what to do about the problem.
     pub message: String,
 }
 
-/// The problems of the objects of one kind, by what they are called in the ledger. Bounded by the number of objects.
+/// The problems of the objects of one kind, by their names in the ledger. Bounded by the number of objects.
 #[derive(Debug)]
 pub struct Problems<K>(Arc<watch::Sender<BTreeMap<K, Problem>>>);
 
@@ -37,7 +37,7 @@ impl<K: Ord + Clone> Problems<K> {
         self.0.borrow().get(key).cloned()
     }
 
-    /// Changes whenever any of them does.
+    /// Notified when any of the problems changes.
     pub(crate) fn changes(&self) -> watch::Receiver<BTreeMap<K, Problem>> {
         self.0.subscribe()
     }

@@ -49,7 +49,7 @@ async fn round(
     let Some(Ok(object)) = members.get(&key) else {
         return Next::Done;
     };
-    if !asks(&object) {
+    if !requests_revocation(&object) {
         return Next::Done;
     }
     let Some(slice) = uplink.slice().borrow().clone() else {
@@ -87,7 +87,7 @@ async fn round(
     }
 }
 
-fn asks(object: &Member) -> bool {
+fn requests_revocation(object: &Member) -> bool {
     object
         .annotations()
         .get(names::REVOKE_ANNOTATION)
@@ -95,13 +95,14 @@ fn asks(object: &Member) -> bool {
         == Some(names::TRUE)
 }
 
-/// Only a row that mirrors another cluster can ask for its own end, and only while the ledger still has it in.
+/// The member to revoke. Only a row that mirrors another cluster requests a revocation, and only until the ledger has
+/// revoked the member.
 fn to_revoke(object: &Member, slice: &Slice) -> Option<MemberName> {
     let name: MemberName = object.name_any().parse().ok()?;
     let mirrored = object.labels().contains_key(names::MIRRORED_LABEL);
     let row = slice.members.get(&name)?;
-    let still_in = !matches!(row.lease, Lease::Revoked { .. });
-    (mirrored && still_in).then_some(name)
+    let not_revoked = !matches!(row.lease, Lease::Revoked { .. });
+    (mirrored && not_revoked).then_some(name)
 }
 
 #[cfg(test)]
@@ -123,20 +124,20 @@ mod tests {
     }
 
     #[test]
-    fn only_a_mirrored_row_of_a_member_that_is_in_puts_it_out() {
-        let inside = slice("beta", "beta-1", 20);
-        let mut outside = inside.clone();
+    fn only_a_mirrored_row_of_a_member_that_is_not_revoked_revokes_it() {
+        let before = slice("beta", "beta-1", 20);
+        let mut after = before.clone();
         let name: MemberName = "beta-1".parse().unwrap();
-        outside.members.get_mut(&name).unwrap().lease = Lease::Revoked {
+        after.members.get_mut(&name).unwrap().lease = Lease::Revoked {
             epoch: Epoch(9),
             fenced: false,
         };
         assert_eq!(
             [
-                to_revoke(&row("beta-1", true), &inside),
-                to_revoke(&row("beta-1", false), &inside),
-                to_revoke(&row("beta-2", true), &inside),
-                to_revoke(&row("beta-1", true), &outside),
+                to_revoke(&row("beta-1", true), &before),
+                to_revoke(&row("beta-1", false), &before),
+                to_revoke(&row("beta-2", true), &before),
+                to_revoke(&row("beta-1", true), &after),
             ],
             [Some(name), None, None, None]
         );

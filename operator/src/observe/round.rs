@@ -1,4 +1,4 @@
-//! One decision about one `FederatedWorkload` being carried out: written into the object, or proposed to the ledger.
+//! Executes one decision about one `FederatedWorkload`: writes the object, or proposes to the ledger.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ use crate::{
     uplink::{Uplink, UplinkGone},
 };
 
-/// Why a round could not do what was decided.
+/// Why a round could not execute its decision.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RoundError {
     #[error("failed to write the workload: {0}")]
@@ -44,7 +44,7 @@ pub(super) enum RoundError {
     Propose(#[from] UplinkGone),
 }
 
-/// How a round goes on after a step.
+/// How a round continues after a step.
 pub(super) enum Step {
     Again,
     Finished(Next),
@@ -58,7 +58,7 @@ fn problem(generation: Option<i64>, reason: &'static str, message: String) -> Pr
     }
 }
 
-/// One decision being carried out.
+/// The execution of one decision.
 pub(super) struct Round<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) uplink: &'a Uplink,
@@ -68,7 +68,7 @@ pub(super) struct Round<'a> {
     pub(super) at: &'a ObjectKey,
     pub(super) key: &'a WorkloadKey,
     pub(super) federation: FederationId,
-    /// Of the slice it was decided on.
+    /// The index of the slice that the decision is based on.
     pub(super) index: u64,
     pub(super) owned: Option<&'a OwnedWorkload>,
     pub(super) object: Option<&'a FederatedWorkload>,
@@ -92,7 +92,7 @@ impl Round<'_> {
             (Decision::Follow, Some(object), Some(owned)) => self.follow(object, owned).await,
             (Decision::Overrule { base }, Some(object), Some(owned)) => {
                 let step = self.follow(object, owned).await?;
-                self.tell_loser(object, base, owned).await;
+                self.publish_edit_conflict(object, base, owned).await;
                 Ok(step)
             }
             (Decision::Remove, Some(object), _) => self.remove(object).await,
@@ -114,7 +114,7 @@ impl Round<'_> {
         }
     }
 
-    /// Puts the round off until the slice is another than the one it was decided on.
+    /// Postpones the round until there is a newer slice than the one the decision is based on.
     fn wait_for_newer(&self) -> Step {
         self.memories.wait(self.at);
         let slice = self.uplink.slice();
@@ -149,7 +149,7 @@ impl Round<'_> {
         Ok(Step::Finished(Next::Done))
     }
 
-    /// The whole list is replaced, so the object must still be the one it was read from.
+    /// Replaces the whole list of finalizers, so the object must still have the version that the list was read from.
     async fn patch_finalizers(
         &self,
         object: &FederatedWorkload,
@@ -165,7 +165,7 @@ impl Round<'_> {
     async fn patch(&self, patch: &serde_json::Value) -> Result<(), RoundError> {
         let (api, params, patch) = (self.api(), manager(), Patch::Merge(patch));
         let call = api.patch(self.key.name.as_str(), &params, &patch);
-        // An object that went meanwhile leaves nothing to write.
+        // If the object was deleted meanwhile, there is nothing to write.
         if let Some(answer) = optional(call).await? {
             self.objects.put(answer);
         }
@@ -186,20 +186,20 @@ impl Round<'_> {
         };
         match self.uplink.propose(command).await? {
             Outcome::Accepted { index } => {
-                tracing::info!(workload = %self.key, generation = index, "the ledger took the workload in");
+                tracing::info!(workload = %self.key, generation = index, "the ledger accepted the workload");
                 let generation = Generation(index);
                 self.note_synced(object, Synced { generation, digest })
                     .await?;
                 Ok(Step::Again)
             }
             Outcome::Rejected { rejection } => {
-                tracing::info!(workload = %self.key, %rejection, "the ledger refused the workload");
-                Ok(self.refused(object, digest, &rejection))
+                tracing::info!(workload = %self.key, %rejection, "the ledger rejected the workload");
+                Ok(self.rejected(object, digest, &rejection))
             }
         }
     }
 
-    fn refused(
+    fn rejected(
         &self,
         object: &FederatedWorkload,
         digest: hanse_core::id::Digest,
@@ -207,10 +207,10 @@ impl Round<'_> {
     ) -> Step {
         let generation = object.metadata.generation;
         match rejection {
-            // The slice will show who was faster, or that the old one is gone.
+            // A newer slice will show the edit that was accepted before, or that the old workload is removed.
             Rejection::Conflict { .. } | Rejection::BeingRemoved => Step::Finished(Next::Retry),
             Rejection::Invalid { reason } => {
-                self.remember(|memory| memory.refused = Some((digest, reason.clone())));
+                self.remember(|memory| memory.rejected = Some((digest, reason.clone())));
                 Step::Again
             }
             Rejection::Unverified { .. }
@@ -235,8 +235,8 @@ impl Round<'_> {
         self.memories.remember(self.at, self.object, change);
     }
 
-    /// Writes down which generation the object's spec is, whatever else has changed in the object meanwhile: an edit
-    /// made since is one of this generation.
+    /// Writes the generation of the object's spec into the annotation, even if the object has changed meanwhile: an
+    /// edit made since then is on top of this generation.
     async fn note_synced(
         &self,
         object: &FederatedWorkload,
@@ -261,7 +261,7 @@ impl Round<'_> {
         ])
     }
 
-    /// Writes what the ledger has into the object, provided that the object is still the one that was looked at.
+    /// Writes the ledger's specification into the object, if the object still has the version that was read.
     async fn follow(
         &self,
         object: &FederatedWorkload,
@@ -296,7 +296,7 @@ impl Round<'_> {
         self.settle(answer, owned).await
     }
 
-    /// The namespace of a workload exists in all clusters of its owner. It is the owner's from then on: never removed.
+    /// Creates the namespace of a workload, which exists in all clusters of its owner. The operator never removes it.
     async fn create_namespace(&self) -> Result<(), RoundError> {
         let api: Api<Namespace> = Api::all(self.cluster.client.clone());
         let namespace = Namespace {
@@ -326,9 +326,9 @@ impl Round<'_> {
         }
     }
 
-    /// Remembers what was written. Where the API server stored other words than it was given (it drops what its
-    /// version does not know), it is those that count as unedited; otherwise two clusters would correct each other for
-    /// ever.
+    /// Remembers what was written. If the API server stored another spec than it was sent (it drops fields that its CRD
+    /// version does not have), the stored spec counts as unedited. Otherwise two clusters would overwrite each other
+    /// for ever.
     async fn settle(
         &self,
         answer: FederatedWorkload,
@@ -350,7 +350,7 @@ impl Round<'_> {
         Ok(Step::Again)
     }
 
-    async fn tell_loser(
+    async fn publish_edit_conflict(
         &self,
         object: &FederatedWorkload,
         base: Generation,
@@ -372,7 +372,7 @@ impl Round<'_> {
         let reference = object.object_ref(&());
         let recorder = &self.cluster.recorder;
         if let Err(error) = bounded(recorder.publish(&event, &reference)).await {
-            tracing::warn!(workload = %self.key, %error, "cannot publish the event that an edit came too late");
+            tracing::warn!(workload = %self.key, %error, "cannot publish the Event about an edit that came too late");
         }
     }
 
@@ -381,7 +381,7 @@ impl Round<'_> {
         let command = Command::RemoveWorkload { key };
         match self.uplink.propose(command).await? {
             Outcome::Accepted { index } => {
-                tracing::info!(workload = %self.key, index, "the ledger took the removal in");
+                tracing::info!(workload = %self.key, index, "the ledger accepted the removal");
                 self.remember(|memory| memory.decided = index);
                 Ok(Step::Again)
             }
@@ -393,7 +393,8 @@ impl Round<'_> {
         }
     }
 
-    /// Deletes the copy of a workload that was removed in another cluster, and only the object that was looked at.
+    /// Deletes the copy of a workload that was removed in another cluster, if the object still has the version that was
+    /// read.
     async fn drop_copy(&self, object: &FederatedWorkload) -> Result<Step, RoundError> {
         tracing::info!(workload = %self.key, "the workload was removed in another cluster, deleting its copy");
         let exactly = Preconditions {
@@ -402,7 +403,7 @@ impl Round<'_> {
         };
         let (api, params) = (self.api(), DeleteParams::default().preconditions(exactly));
         optional(api.delete(self.key.name.as_str(), &params)).await?;
-        // The watch shows the deletion, and the finalizer goes in the next round.
+        // The watch will show the deletion; the next round removes the finalizer.
         Ok(Step::Finished(Next::Done))
     }
 }

@@ -1,30 +1,30 @@
-//! Under which terms this cluster hosts, by the word of its own API server.
+//! The terms under which this cluster hosts, read from its own API server.
 
 use std::sync::Arc;
 
 use hanse_core::{command::Attributes, grant::Grant};
 use tokio::sync::watch;
 
-/// What became of this cluster's grants in the ledger.
+/// Whether the ledger has this cluster's grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Publication {
-    /// The ledger does not know of the newest grants yet.
+    /// The ledger does not have the newest grants yet.
     #[default]
     Pending,
-    /// The ledger has exactly these.
+    /// The ledger has exactly these grants.
     Published(Arc<Vec<Grant>>),
-    /// The ledger rejected these, for this reason.
+    /// The ledger rejected these grants, for this reason.
     Rejected(Arc<Vec<Grant>>, String),
 }
 
-/// Under which terms this cluster hosts. `None` until its API server has been read.
+/// The terms under which this cluster hosts. `None` until its API server has been read.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// What other owners may run here.
     pub grants: watch::Receiver<Option<Arc<Vec<Grant>>>>,
-    /// What this cluster is: its jurisdiction above all.
+    /// The attributes of this cluster, in particular its jurisdiction.
     pub attributes: watch::Receiver<Option<Arc<Attributes>>>,
-    /// What became of the grants in the ledger.
+    /// Whether the ledger has the grants.
     pub publication: watch::Receiver<Publication>,
 }
 

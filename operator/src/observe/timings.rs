@@ -1,8 +1,9 @@
-//! Changing the federation's timings: the annotation `hanse.dev/timings: "8s/1s"` on the `Federation` object of any cluster of
-//! the owner that founded it.
+//! Changes the federation's timings: the annotation `hanse.dev/timings: "8s/1s"` on the `Federation` object of any
+//! cluster of the owner that founded it.
 //!
-//! The annotation is a request: it is removed once the ledger has taken the timings in, so that two clusters that ask for
-//! different ones do not take turns for ever. A rejected request stays, with the reason in the condition `Configured`.
+//! The annotation is a request: it is removed once the ledger has accepted the timings. Otherwise two clusters with
+//! different requests would change the timings in turn for ever. A rejected request stays, with the reason in the
+//! condition `Configured`.
 
 use hanse_core::{command::Command, state::Outcome, timings::Timings};
 use hanse_crds::{Federation, names};
@@ -55,7 +56,7 @@ pub(super) async fn run(
         .await;
 }
 
-/// What one look at the object needs.
+/// The inputs of one round.
 struct Round<'a> {
     cluster: &'a Cluster,
     uplink: &'a Uplink,
@@ -101,7 +102,7 @@ impl Round<'_> {
                 tracing::info!(
                     lease = ?timings.lease(),
                     heartbeat = ?timings.heartbeat(),
-                    "the ledger took the federation's new timings in"
+                    "the ledger accepted the federation's new timings"
                 );
                 self.problems.set(&(), None);
                 self.answered.add(&(), asked);
@@ -118,7 +119,7 @@ impl Round<'_> {
         }
     }
 
-    /// Removes the request that was carried out; one written meanwhile stays and is a request of its own.
+    /// Removes the accepted request. A request written meanwhile stays and is handled on its own.
     async fn remove_request(&self, name: &str, asked: &str) -> Next {
         let api: Api<Federation> = Api::all(self.cluster.client.clone());
         for _ in 0..REMOVALS {
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_two_durations_that_fit_one_another() {
+    fn a_request_is_two_durations_with_a_heartbeat_of_at_most_a_third_of_the_lease() {
         assert_eq!(
             parse("8s/1s"),
             Ok(Timings {

@@ -1,8 +1,8 @@
-//! Follows the decisions about all `FederatedWorkload`s of this owner.
+//! Decides about all `FederatedWorkload`s of this owner and executes the decisions.
 //!
-//! One round per workload: read the object and the slice, decide ([`edit::decide`](super::edit::decide)), carry it out
-//! ([`round`](super::round)), decide again until nothing is left. Rounds of one workload never overlap, so what a round
-//! wrote (kept in [`Memories`]) is known to the next one even before the watch shows it.
+//! One round per workload: read the object and the slice, decide ([`edit::decide`](super::edit::decide)), execute
+//! ([`round`](super::round)), decide again until nothing is left to do. Rounds of one workload never overlap, so the
+//! next round finds in [`Memories`] what a round wrote even before the watch shows it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,9 +28,10 @@ use crate::{
     uplink::{Uplink, UplinkGone},
 };
 
-/// Workloads worked on at once. Each waits for the API server or the ledger most of its time.
+/// Workloads processed at once. Each waits most of the time for the API server or the ledger.
 const ROUNDS_AT_ONCE: usize = 64;
-/// Steps of one round: guard, put, follow and a conflict in between make four. More is a loop that time must break.
+/// Steps of one round: guard, put, follow and a conflict in between make four. A round with more is in a loop; it ends
+/// and is retried later.
 const STEPS_PER_ROUND: usize = 8;
 
 /// Observes until `stop`.
@@ -73,7 +74,7 @@ fn changed(
     gone.chain(different).collect()
 }
 
-/// Where the ledger's workload lives in the local API server.
+/// The object of a workload in the local API server.
 pub(crate) fn object_key(workload: &WorkloadKey) -> ObjectKey {
     (workload.namespace.to_string(), workload.name.to_string())
 }
@@ -87,7 +88,7 @@ struct Observer<'a> {
 }
 
 impl Observer<'_> {
-    /// Marks the workloads whose rows differ from the slice before, and those that wait for a newer slice.
+    /// Marks the workloads whose rows differ from the slice before, and the workloads that wait for a newer slice.
     async fn mark_changes(&self, agenda: &Agenda<ObjectKey>, stop: &CancellationToken) {
         let mut slices = self.uplink.slice();
         let mut seen: Option<Arc<Slice>> = slices.borrow_and_update().clone();
@@ -124,7 +125,8 @@ impl Observer<'_> {
         Next::Retry
     }
 
-    /// The API server has checked the names already; one it lets through and we do not is not ours to place.
+    /// The workload of an object. The API server has checked the names; an object whose name the ledger does not allow
+    /// is not federated.
     fn workload_key(&self, (namespace, name): &ObjectKey) -> Option<WorkloadKey> {
         Some(WorkloadKey {
             owner: self.cluster.owner.clone(),

@@ -2,13 +2,13 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/healthz` | 200 while the process is alive. Says nothing about peers: a partition must not get an operator restarted |
-//! | `/readyz` | 200 when [`Readiness`] says so, else 503 with one reason per line |
+//! | `/healthz` | 200 while the process runs, whatever its peers do: a partition must not restart an operator |
+//! | `/readyz` | 200 if [`Readiness`] is ready, else 503 with one reason per line |
 //! | `/metrics` | the registry in the text format of Prometheus |
 //!
-//! Anyone who reaches the port can read all three; nothing here is secret and nothing changes anything.
+//! Everyone who reaches the port can read all three; none is secret and none changes anything.
 //!
-//! The listener is handed in, so that a test or a simulator provides the network.
+//! The listener is a parameter, so that a test or a simulator provides the network.
 
 use std::{
     io,
@@ -39,28 +39,28 @@ use crate::peer::network::{BoxedStream, Listener};
 /// Connections served at once; more wait in the listener's backlog. A kubelet and two Prometheus servers need three.
 const MAX_CONNECTIONS: usize = 32;
 
-/// How long a connection may stay: a scrape takes milliseconds, Prometheus gives up after 10 s by default. So a caller that
-/// says nothing does not keep its place.
+/// How long a connection may stay open: a scrape takes milliseconds, and the default timeout of Prometheus is 10 s. An
+/// idle connection is closed after this time and frees its permit.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A listener that fails, for instance because the process has no file descriptor left, is asked again after this.
+/// The pause after a failed accept, for instance because the process has no file descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// What the endpoint shows.
+/// The data that the endpoint serves.
 #[derive(Clone)]
 pub struct Admin {
     pub registry: Registry,
     pub readiness: watch::Receiver<Readiness>,
 }
 
-/// Answers whoever reaches `listener` until `shutdown`.
+/// Serves the connections of `listener` until `shutdown`.
 pub async fn serve(listener: Box<dyn Listener>, admin: Admin, shutdown: CancellationToken) {
     let bounded = Bounded {
         listener,
         seats: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
     };
     let serving = async { axum::serve(bounded, router(admin)).await };
-    // Dropped at the end, with what is still being served: an answer nobody waits for any more.
+    // At shutdown the open connections are dropped: no caller waits for their answers any more.
     if let Some(Err(error)) = shutdown.run_until_cancelled(serving).await {
         tracing::error!(%error, "the admin endpoint has stopped");
     }
@@ -95,7 +95,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
-/// A listener that lets so many connections in at once.
+/// A listener with a limit of simultaneous connections.
 struct Bounded {
     listener: Box<dyn Listener>,
     seats: Arc<Semaphore>,
@@ -107,7 +107,7 @@ impl axum::serve::Listener for Bounded {
 
     async fn accept(&mut self) -> (Seated, String) {
         loop {
-            // Closed by nobody, so the permit comes.
+            // The semaphore is never closed, so a permit is always returned.
             let Ok(seat) = self.seats.clone().acquire_owned().await else {
                 continue;
             };
@@ -136,7 +136,7 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-/// A connection that ends when its time is over, and gives its place back then.
+/// A connection that is closed after its timeout and then returns its permit.
 struct Seated {
     stream: BoxedStream,
     over: Pin<Box<Sleep>>,
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::ops::metrics::{self, Census};
 
-    /// What the listener returns, one after the other.
+    /// A listener that returns these results, one after the other.
     struct Scripted(mpsc::UnboundedReceiver<io::Result<DuplexStream>>);
 
     impl Listener for Scripted {
@@ -224,7 +224,8 @@ mod tests {
         }
     }
 
-    /// Writes `request` to the last of `connections` and returns everything that comes back until it is closed.
+    /// Writes `request` to a connection that is accepted after `failures` errors, and returns everything that is
+    /// received until it is closed.
     async fn ask(request: &str, failures: usize, admin: Admin) -> String {
         let (script, connections) = mpsc::unbounded_channel();
         for _ in 0..failures {
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_says_what_it_waits_for_until_it_is_ready() {
+    async fn readyz_lists_what_the_operator_waits_for_until_it_is_ready() {
         let waiting = Readiness {
             waiting_for: vec!["the quorum".into(), "the local API server".into()],
         };
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_metrics_are_those_of_the_moment() {
+    async fn the_metrics_are_the_current_ones() {
         let (status, body) = get("/metrics", admin(Readiness::default())).await;
         assert_eq!(status, "HTTP/1.1 200 OK");
         assert!(
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_listener_that_fails_once_is_asked_again() {
+    async fn a_failed_accept_is_retried() {
         let answer = ask(
             "GET /healthz HTTP/1.0\r\n\r\n",
             1,
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_says_nothing_is_hung_up_on() {
+    async fn an_idle_connection_is_closed() {
         assert_eq!(ask("", 0, admin(Readiness::default())).await, "");
     }
 }

@@ -1,15 +1,15 @@
-//! The numbers of the whole operator: sizes and states, the process, the build.
+//! The metrics of the whole operator: sizes and states, the process, the build.
 //!
 //! | family | kind | when |
 //! |---|---|---|
-//! | sizes and states (`metrics/census.rs`) | gauges | computed from a [`Census`] at each scrape, so they cannot go stale |
+//! | sizes and states (`metrics/census.rs`) | gauges | computed from a [`Census`] at each scrape, so never outdated |
 //! | `process_*` | gauges | read from `/proc` at each scrape |
 //! | commands, heartbeats | counter, histogram | as it happens, in `uplink` |
 //! | failovers | counter | as it happens, in `voter` |
 //! | realizing | histogram | as it happens, in `realize` |
 //!
-//! Every [`Registry`] is a value that is passed on; there is no global one, so several operators fit into one process.
-//! Labels are bounded: their values come from enums, never from names or error texts.
+//! Every [`Registry`] is passed as a value; there is no global one, so several operators can run in one process. Labels
+//! are bounded: their values come from enums, never from names or error texts.
 
 use prometheus::{IntGaugeVec, Opts, Registry};
 
@@ -17,7 +17,7 @@ mod census;
 
 pub use census::{Census, LeaseCounts, PlacementCounts};
 
-/// Declares the families of this room on `registry`. `census` is asked at each scrape and must not block.
+/// Declares the families of this module on `registry`. `census` is called at each scrape and must not block.
 pub fn register(
     registry: &Registry,
     census: impl Fn() -> Census + Send + Sync + 'static,

@@ -1,11 +1,11 @@
-//! Tells this owner about failovers that touch its workloads: Kubernetes Events, and a JSON event to `--notify-url`.
+//! Notifies this owner of failovers of its workloads: Kubernetes Events, and a JSON event to `--notify-url`.
 //!
-//! Comes in: the slice. A workload whose replicas appear on members because another was lost has failed over; the reason
-//! of the new rows says so. Told by one member of the owner: the home, or, while the home's lease is not held, the one with
-//! the lowest name among those that hold theirs. So an owner of many clusters is told once.
+//! The input is the slice. A workload has failed over if a new row of it has the reason that another member was lost.
+//! One member of the owner notifies: the home, or, while the home's lease is not held, the member with the lowest name
+//! among those of the owner that hold their leases. So an owner of many clusters is notified once.
 //!
-//! The webhook gets three tries per event with a timeout of five seconds each; at most 256 events wait, and beyond that
-//! the oldest is dropped with a line in the log. The URL may hold a secret and is never logged.
+//! Each event is sent to the webhook at most three times, with a timeout of five seconds each. At most 256 events wait;
+//! beyond that the oldest is dropped with a line in the log. The URL may contain a secret and is never logged.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -37,7 +37,7 @@ const TRIES: u32 = 3;
 /// The longest one try may take.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
 
-/// One failover, as the webhook gets it.
+/// One failover, as it is sent to the webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Failover {
@@ -46,7 +46,7 @@ struct Failover {
     epoch: Epoch,
     #[serde(serialize_with = "as_text")]
     reason: Reason,
-    /// What each member runs since.
+    /// The replicas of each member since the failover.
     placements: Vec<(String, u32)>,
 }
 
@@ -54,7 +54,7 @@ fn as_text<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Er
     serializer.collect_str(reason)
 }
 
-/// Tells until `stop`.
+/// Notifies until `stop`.
 pub async fn run(
     cluster: &Cluster,
     uplink: &Uplink,
@@ -62,7 +62,7 @@ pub async fn run(
     url: Option<String>,
     stop: &CancellationToken,
 ) {
-    // The client of the webhook makes it large.
+    // Boxed because the webhook's client makes this future large.
     let following = Box::pin(follow(cluster, uplink, local, url));
     stop.run_until_cancelled(following).await;
 }
@@ -112,9 +112,9 @@ async fn follow(cluster: &Cluster, uplink: &Uplink, local: &Local, url: Option<S
     }
 }
 
-/// The failovers between two slices that are `own`'s to tell.
+/// The failovers between two slices of which member `own` notifies.
 fn failovers(before: &Slice, after: &Slice, own: &MemberName, owner: &OwnerName) -> Vec<Failover> {
-    let teller = |workload: &OwnedWorkload| {
+    let is_notifier = |workload: &OwnedWorkload| {
         let holds = |name: &MemberName| {
             let row = after.members.get(name);
             row.is_some_and(|row| row.owner == *owner && row.lease.is_held())
@@ -147,7 +147,7 @@ fn failovers(before: &Slice, after: &Slice, own: &MemberName, owner: &OwnerName)
     };
     let workloads = after.workloads.iter();
     workloads
-        .filter(|(_, workload)| teller(workload))
+        .filter(|(_, workload)| is_notifier(workload))
         .filter_map(moved)
         .collect()
 }
@@ -173,7 +173,7 @@ async fn publish(cluster: &Cluster, local: &Local, failover: &Failover) {
             places.collect::<Vec<_>>().join(", ")
         )),
         action: "FailOver".into(),
-        // Two losses are two Events: without it the second would only count up the first.
+        // Two losses are two Events. Without the lost member the second would only raise the count of the first.
         secondary: lost.map(|member| ObjectReference {
             api_version: Some(names::API_VERSION.into()),
             kind: Some("Member".into()),
@@ -189,7 +189,7 @@ async fn publish(cluster: &Cluster, local: &Local, failover: &Failover) {
     info!(workload = %failover.workload, reason = %failover.reason, "failed over");
 }
 
-/// The object an Event is about. With its UID, by which `kubectl describe` looks Events up.
+/// The object of an Event, with its UID, because `kubectl describe` finds Events by UID.
 fn reference(local: &Local, workload: &WorkloadKey) -> ObjectReference {
     let object = local
         .workloads
@@ -214,8 +214,8 @@ async fn send(http: &reqwest::Client, url: &str, failover: &Failover) {
             .await
             .and_then(reqwest::Response::error_for_status);
         let Err(error) = answer else { return };
-        // Without the URL, which may hold a token.
-        warn!(attempt, error = %error.without_url(), "the receiver at --notify-url did not take an event");
+        // Without the URL, which may contain a token.
+        warn!(attempt, error = %error.without_url(), "the receiver at --notify-url did not accept an event");
         sleep(Duration::from_secs(1) * attempt).await;
     }
 }

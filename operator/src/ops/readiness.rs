@@ -1,8 +1,8 @@
-//! When the operator is ready, and what it waits for otherwise.
+//! Whether the operator is ready, and what it waits for otherwise.
 //!
-//! It is ready while it does its work: it is a member, the federation has told it its part, a leader with a quorum has
-//! answered it within a lease, and so has its own API server. That it is not ready restarts nothing and moves nothing; it
-//! tells whoever rolls out an upgrade or looks at the pod.
+//! It is ready while all of this holds: it is a member, it has received a slice, and a leader with a quorum and its own
+//! API server have answered it within a lease. An operator that is not ready is not restarted, and no workload is moved
+//! because of it. Readiness is for rolling upgrades and for people who inspect the pod.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use tracing::{info, warn};
 
 use crate::{cluster::Answers, uplink::Uplink};
 
-/// How often it looks: a fifth of the shortest lease that is worth having, and quick enough for a probe.
+/// How often readiness is computed: a fifth of the shortest useful lease, and fast enough for a probe.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The API server is asked once per second, so with a shorter lease three answers must be missing.
+/// The API server is called once per second. With a shorter lease, three answers must be missing.
 const API_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Whether the operator does its work.
+/// Whether the operator is ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// What it waits for, one phrase each. Empty: nothing, it is ready.
+    /// What it waits for, one phrase each. Empty if it is ready.
     pub waiting_for: Vec<String>,
 }
 
 impl Readiness {
-    /// Something is missing.
+    /// Not ready, for one reason.
     #[must_use]
     pub fn waiting_for(reason: impl Into<String>) -> Self {
         Self {
@@ -38,21 +38,21 @@ impl Readiness {
         }
     }
 
-    /// Nothing is missing.
+    /// Whether it waits for nothing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.waiting_for.is_empty()
     }
 }
 
-/// What readiness follows from.
+/// The inputs of readiness.
 #[derive(Debug, Clone, Copy)]
 struct Facts {
-    /// The federation's timings, once it has told this member its part.
+    /// The federation's timings; `None` before the first slice.
     timings: Option<Timings>,
-    /// How long ago the own lease ended; `None` while it runs.
+    /// How long ago this member's lease ended; `None` while it is held.
     lease_over: Option<Duration>,
-    /// How long ago the own API server answered; `None` where there is none to ask.
+    /// How long ago this cluster's API server answered; `None` if there is no API server.
     api_answered: Option<Duration>,
 }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_it_waits_for_and_for_how_long() {
+    fn it_lists_what_it_waits_for_and_for_how_long() {
         let facts = Facts {
             timings: Some(Timings::default()),
             lease_over: seconds(3),

@@ -1,7 +1,7 @@
-//! Logs: what is written to standard error, and how much of it.
+//! Logs: which events are written to standard error, and in which format.
 //!
-//! Standard output is never written to, so that `hanse-operator crds` can be piped. [`init`] is called once, by `main`;
-//! everything else takes no notice of where its events go.
+//! Logs never go to standard output, so that `hanse-operator crds` can be piped. [`init`] is called once, by `main`; no
+//! other module depends on where its events are written.
 
 use std::{
     env,
@@ -16,7 +16,7 @@ use tracing_subscriber::{
 
 use crate::settings::LogFormat;
 
-/// Our own steps, and of the consensus engine only what needs attention: at `info` it tells every heartbeat.
+/// All events of the operator from `info`, and of the consensus engine from `warn`: at `info` it logs every heartbeat.
 const DEFAULT_FILTER: &str = "info,openraft=warn";
 
 /// Why logging could not be started.
@@ -44,7 +44,7 @@ pub fn init(format: LogFormat) -> Result<(), InitTelemetryError> {
         .map_err(InitTelemetryError::Install)
 }
 
-/// What turns events into lines. An empty `filter` means the default one.
+/// The subscriber that formats events as lines. An empty `filter` selects the default filter.
 fn subscriber<W>(
     format: LogFormat,
     filter: &str,
@@ -105,18 +105,18 @@ mod tests {
     }
 
     #[test]
-    fn the_consensus_engine_is_heard_only_when_something_is_wrong() {
+    fn the_consensus_engine_is_logged_from_the_level_warn() {
         let lines = log(LogFormat::Text, "", || {
             tracing::info!(target: "hanse_operator", "joined");
             tracing::debug!(target: "hanse_operator", "detail");
             tracing::info!(target: "openraft::core", "heartbeat");
             tracing::warn!(target: "openraft::core", "unreachable");
         });
-        let told: Vec<&str> = lines
+        let messages: Vec<&str> = lines
             .lines()
             .filter_map(|line| line.rsplit(": ").next())
             .collect();
-        assert_eq!(told, ["joined", "unreachable"]);
+        assert_eq!(messages, ["joined", "unreachable"]);
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_makes_no_sense_is_quoted() {
+    fn an_invalid_filter_is_quoted_in_the_error() {
         let error = subscriber(LogFormat::Text, "info,a=b=c", false, io::sink)
             .err()
             .unwrap();

@@ -1,7 +1,7 @@
-//! The fourth and fifth step: apply what was built, then prune what an earlier specification left behind.
+//! The fourth and fifth step: apply the built objects, then prune the objects of an earlier specification.
 //!
-//! The inventory is written before the first object and trimmed after the last, so that at any moment it names at least
-//! everything that may exist.
+//! The inventory is written before the first object is applied and trimmed after the last is pruned, so that at any
+//! moment it names at least every object that may exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::cluster::{CallError, Cluster};
 
-/// What was applied, and how the API server wrote it down.
+/// The applied objects, and what the API server stored for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) epoch: Epoch,
@@ -46,7 +46,7 @@ impl Record {
         }
     }
 
-    /// Whether this was applied for the same placement in the same way.
+    /// Whether this record is of the same placement, stopped or running alike.
     pub(super) fn is_for(&self, wanted: &Self) -> bool {
         let of = |record: &Self| {
             (
@@ -68,7 +68,7 @@ impl Record {
     }
 }
 
-/// Everything was applied; what an earlier specification left behind is still there.
+/// All objects are applied; those of an earlier specification still exist.
 pub(super) struct Applied<'a> {
     key: &'a WorkloadKey,
     record: Record,
@@ -76,17 +76,17 @@ pub(super) struct Applied<'a> {
     left_behind: BTreeSet<ObjectId>,
 }
 
-/// Everything is as decided, and nothing else is there.
+/// All objects are applied, and those of an earlier specification are pruned.
 pub(super) struct Pruned {
     pub(super) record: Record,
     pub(super) inventory: Inventory,
 }
 
-/// Why a placement was not applied or pruned, and what may exist all the same.
+/// Why a placement was not applied or pruned, and which objects may exist nevertheless.
 pub(super) struct ApplyError {
     pub(super) transient: bool,
     pub(super) message: String,
-    /// Absent where nothing was changed.
+    /// `None` if nothing was changed.
     pub(super) inventory: Option<Inventory>,
 }
 
@@ -142,7 +142,7 @@ pub(super) async fn apply<'a>(
     })
 }
 
-/// Writes the inventory, then makes the namespace, so that a namespace made for a guest is never forgotten.
+/// Writes the inventory, then makes the namespace, so that the inventory always names a namespace made for a guest.
 async fn prepare_namespace(
     cluster: &Cluster,
     verified: &Verified<'_>,
@@ -164,7 +164,7 @@ async fn prepare_namespace(
         .map_err(|error| ApplyError::new(&subject, &error).leaving(inventory))
 }
 
-/// Deletes what the inventory names and the placement no longer does.
+/// Deletes the objects that the inventory names and the placement no longer contains.
 pub(super) async fn prune(
     cluster: &Cluster,
     objects: &Objects,
@@ -188,7 +188,7 @@ pub(super) async fn prune(
     Ok(Pruned { record, inventory })
 }
 
-/// Gives each object its id, and takes the namespace away from those of the whole cluster.
+/// Gives each object its id, and removes the namespace from cluster-scoped objects.
 async fn resolve(
     objects: &Objects,
     built: Vec<Value>,
@@ -202,7 +202,7 @@ async fn resolve(
             .await
             .map_err(|error| ApplyError::new(&id, &error))?;
         if !namespaced && verified.is_guest() {
-            let message = "an object of the whole cluster is not for a guest to place".to_owned();
+            let message = "a guest must not place a cluster-scoped object".to_owned();
             let error = CallError::Refused { code: 403, message };
             return Err(ApplyError::new(&id, &error));
         }
@@ -217,7 +217,7 @@ async fn resolve(
     Ok(resolved)
 }
 
-/// Refuses to take over an object that somebody else made: what is there already and not marked is not ours.
+/// Refuses to take over an existing object that does not carry this workload's marks: somebody else made it.
 async fn none_is_foreign(
     objects: &Objects,
     key: &WorkloadKey,
@@ -227,7 +227,7 @@ async fn none_is_foreign(
         let found = objects.get(id).await;
         let found = found.map_err(|error| ApplyError::new(id, &error))?;
         if found.is_some_and(|it| workload_of(&it.metadata).as_ref() != Some(key)) {
-            let message = "an object of this name is there already and was not made for this workload; delete it or \
+            let message = "an object of this name exists already and was not made for this workload; delete it or \
                 choose another name"
                 .to_owned();
             let error = CallError::Refused { code: 409, message };
@@ -237,7 +237,8 @@ async fn none_is_foreign(
     Ok(())
 }
 
-/// What of an object somebody may have changed by hand: all of it but its status and what the API server counts.
+/// The digest of an object, for detecting changes by hand: without its status and the metadata that the API server
+/// sets.
 pub(super) fn fingerprint(object: &Value) -> Digest {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {

@@ -1,4 +1,4 @@
-//! The objects of a placement as they should be in this cluster. Pure. The third of five steps.
+//! Builds the objects of a placement for this cluster. Pure. The third of five steps.
 
 use hanse_core::workload::Manifest;
 use serde_json::{Map, Value, json};
@@ -8,12 +8,13 @@ use super::{marks::Marks, verify::Verified};
 /// A verified placement and its objects.
 pub(super) struct Built<'a> {
     pub(super) verified: Verified<'a>,
-    /// Whether it is stopped here, although its objects stay.
+    /// Whether the workload is stopped here. Its objects stay.
     pub(super) stopped: bool,
     pub(super) objects: Vec<Value>,
 }
 
-/// The manifests with this host's namespace, Hanse's marks and the replicas placed here; none where it is stopped.
+/// The manifests with this host's namespace, Hanse's marks and the replicas placed here; zero replicas if it is
+/// stopped.
 pub(super) fn build(verified: Verified<'_>, stopped: bool) -> Built<'_> {
     let placement = verified.placement();
     let replicas = if stopped { 0 } else { placement.replicas };
@@ -46,7 +47,7 @@ fn object(manifest: &Manifest, replicas: u32, namespace: &str, marks: &Marks) ->
         set(labels, name, value);
     }
     if let Some(fields) = object.as_object_mut() {
-        // Status is the host's to write.
+        // Only the host's controllers write status.
         fields.remove("status");
     }
     object
@@ -56,7 +57,7 @@ fn entry<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
     if !object[field].is_object() {
         object[field] = json!({});
     }
-    // Made an object on the line above.
+    // The lines above make this field an object.
     match &mut object[field] {
         Value::Object(map) => map,
         _ => unreachable!("just made an object"),

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{inventory::Inventory, verify::Dereferenced};
 
-/// Everything [`Dereferenced`] borrows.
+/// The values that [`Dereferenced`] borrows.
 pub(super) struct Case {
     pub(super) slice: Slice,
     pub(super) key: WorkloadKey,
@@ -35,7 +35,7 @@ pub(super) fn sign(federation: &FederationId, command: &Command) -> Arc<SignedCo
 }
 
 impl Case {
-    /// Workload `acme/shop/web` with this manifest: three replicas at epoch 12, and the host grants all of it.
+    /// Workload `acme/shop/web` with this manifest: three replicas at epoch 12. The host's grants allow it.
     pub(super) fn of(manifest: Value) -> Self {
         let slice = crate::observe::fixture::slice("acme", "acme-1", 20);
         let key: WorkloadKey = "acme/shop/web".parse().unwrap();
@@ -72,7 +72,7 @@ impl Case {
         }
     }
 
-    /// The same with another specification, signed again by its author.
+    /// The same case with a changed specification, signed again by its author.
     pub(super) fn with_spec(mut self, change: impl FnOnce(&mut WorkloadSpec)) -> Self {
         change(&mut self.spec);
         let federation = self.slice.federation.id;
@@ -93,7 +93,7 @@ impl Case {
     }
 }
 
-/// The command that asks for a workload.
+/// The command that puts a workload into the ledger.
 pub(super) fn put(key: &WorkloadKey, spec: &WorkloadSpec) -> Command {
     Command::PutWorkload {
         key: key.clone(),

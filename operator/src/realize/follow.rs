@@ -1,4 +1,4 @@
-//! What marks a workload for a round: the slice, this cluster's terms, its lease.
+//! Marks workloads for a round when the slice, this cluster's terms or its lease change.
 
 use std::sync::Arc;
 
@@ -23,7 +23,8 @@ use crate::{
     uplink::Uplink,
 };
 
-/// Workloads worked on at once: enough to hide the latency of an API server, few enough not to be its only client.
+/// Workloads processed at once: enough to hide the latency of an API server, few enough to leave it capacity for its
+/// other clients.
 const ROUNDS: usize = 16;
 
 /// Realizes until `stop`.
@@ -65,9 +66,9 @@ pub async fn run(
 }
 
 impl Host {
-    /// Waits for everything without which nothing may be changed.
+    /// Waits for the slice, the terms and the inventories. Without them nothing may be changed.
     async fn begin(&self) {
-        // The senders live as long as this process: the waits end by their values.
+        // The senders live as long as this process, so the waits end only with a value.
         let _ = self.uplink.slice().wait_for(Option::is_some).await;
         let (mut grants, mut attributes) =
             (self.terms.grants.clone(), self.terms.attributes.clone());
@@ -89,7 +90,7 @@ impl Host {
         }
     }
 
-    /// Marks what is new in the slice.
+    /// Marks the workloads whose placement or removal is new in the slice.
     async fn follow_slice(&self, agenda: &Agenda<WorkloadKey>) {
         let mut slices = self.uplink.slice();
         slices.mark_changed();
@@ -116,7 +117,7 @@ impl Host {
         }
     }
 
-    /// Marks everything when the terms of this cluster change.
+    /// Marks all placements when the terms of this cluster change.
     async fn follow_terms(&self, agenda: &Agenda<WorkloadKey>) {
         let (mut grants, mut attributes) =
             (self.terms.grants.clone(), self.terms.attributes.clone());
@@ -137,7 +138,7 @@ impl Host {
         }
     }
 
-    /// Marks `Single` workloads before all others when the own lease ends, and when it begins again.
+    /// Marks `Single` workloads before all others when this member's lease ends, and when it is held again.
     async fn follow_lease(&self, agenda: &Agenda<WorkloadKey>) {
         let mut standing = self.uplink.standing();
         let mut held = false;

@@ -1,4 +1,4 @@
-//! The rounds of a host: one placement realized or removed, and reported.
+//! The rounds of a host. A round realizes or removes one placement and reports it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -28,25 +28,25 @@ use crate::{
     uplink::Uplink,
 };
 
-/// How soon a removal looks again whether its objects are gone, where no watch says so.
+/// How soon a removal checks again whether its objects are gone, without an event of a watch.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// How soon a placement that was refused by the API server is applied again, though nothing is known to have changed.
+/// How soon a placement that the API server refused is applied again, without a known change.
 const APPLY_AGAIN: Duration = Duration::from_secs(30);
 
-/// How long a round waits for the ledger to take a confirmation before it gives its place to another.
+/// How long a round waits for the ledger's answer to a confirmation before another workload gets its turn.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
-/// What all rounds share.
+/// The state that all rounds share.
 pub(super) struct Host {
     pub(super) cluster: Cluster,
     pub(super) uplink: Uplink,
     pub(super) terms: Terms,
     pub(super) objects: Objects,
     pub(super) live: Live,
-    /// What was applied here, by this process or an earlier one.
+    /// The inventories of what this process or an earlier one applied here.
     pub(super) inventories: Mutex<BTreeMap<WorkloadKey, Inventory>>,
-    /// What this process applied last, so that an unchanged workload costs no call.
+    /// What this process applied last, so that an unchanged workload needs no call.
     pub(super) applied: Arc<Mutex<BTreeMap<WorkloadKey, Record>>>,
     pub(super) reports: Mutex<Reports>,
     pub(super) metrics: RealizeMetrics,
@@ -59,8 +59,8 @@ impl Host {
         self.uplink.slice().borrow().clone()
     }
 
-    /// Whether `Single` workloads may run. A process that has just started has not had the time to hear: for one lease
-    /// what runs keeps running, or every restart of an operator would stop it.
+    /// Whether `Single` workloads may run. A process that has just started has no acknowledged heartbeat yet. For one
+    /// lease it lets running workloads run; otherwise every restart of an operator would stop them.
     fn holds_lease(&self, slice: &Slice) -> bool {
         let ends = self.uplink.standing().borrow().lease_ends;
         ends.map_or_else(
@@ -76,12 +76,12 @@ impl Host {
         match (slice.placements.get(&key), slice.removals.get(&key)) {
             (Some(placement), _) => self.realize(&slice, &key, placement).await,
             (None, Some(epoch)) => self.remove(&key, *epoch).await,
-            // No longer in view is not deleted.
+            // A workload without a row in the slice is not deleted.
             (None, None) => Next::Done,
         }
     }
 
-    /// One placement, in five steps.
+    /// Realizes one placement in five steps.
     async fn realize(
         &self,
         slice: &Slice,
@@ -108,16 +108,16 @@ impl Host {
             return self.not_applied(key, placement, error);
         }
         self.report(key, self.assess(key, placement, stopped));
-        let unheard = self.uplink.standing().borrow().lease_ends.is_none();
-        if unheard && single {
+        let unacknowledged = self.uplink.standing().borrow().lease_ends.is_none();
+        if unacknowledged && single {
             Next::After(LOOK_AGAIN)
         } else {
             Next::Done
         }
     }
 
-    /// What must be known of a placement before it is looked at. Only the terms can be missing, and only for a moment:
-    /// everything else was read when this process started.
+    /// The inputs for verifying a placement. Only the terms can be missing, and only for a moment: everything else was
+    /// read when this process started.
     fn dereference<'a>(
         &'a self,
         slice: &'a Slice,
@@ -171,7 +171,7 @@ impl Host {
         }
     }
 
-    /// How the objects of a placement are doing.
+    /// The report about the objects of a placement.
     fn assess(
         &self,
         key: &WorkloadKey,
@@ -193,12 +193,12 @@ impl Host {
         let mut report = health::report(placement.epoch, placement.generation, &objects);
         if stopped {
             report.phase = PlacementPhase::Stopped;
-            "stopped: this member's lease is over".clone_into(&mut report.message);
+            "stopped: this member's lease ended".clone_into(&mut report.message);
         }
         report
     }
 
-    /// Removes what the inventory says was applied here, then tells the ledger.
+    /// Removes the objects that the inventory names, then confirms the removal to the ledger.
     async fn remove(&self, key: &WorkloadKey, epoch: Epoch) -> Next {
         let inventory = self.inventories.lock().get(key).cloned();
         if let Some(inventory) = inventory {
@@ -218,7 +218,7 @@ impl Host {
             self.applied.lock().remove(key);
             info!(workload = %key, "removed");
         }
-        // A proposal waits in a queue until it is taken; while nobody takes any, one more would only pile up.
+        // A detached uplink sends no proposals. Each retry would add one more to its queue.
         if !self.uplink.standing().borrow().attached {
             return Next::After(LOOK_AGAIN);
         }
@@ -238,7 +238,7 @@ impl Host {
         self.uplink.report(reports.clone());
     }
 
-    /// Drops the reports of what is neither placed nor to be removed here.
+    /// Drops the reports of workloads that are neither placed here nor pending removal here.
     pub(super) fn forget_reports(&self, slice: &Slice) {
         let mut reports = self.reports.lock();
         let before = reports.placements.len();

@@ -1,8 +1,8 @@
-//! What was applied in this cluster for a workload: the memory that outlives this process and its volume.
+//! The record of what was applied in this cluster for a workload. It outlives this process and its volume.
 //!
-//! One `ConfigMap` per placement in the operator's namespace. It is written *before* objects are applied, with the union
-//! of old and new, and trimmed after what is no longer wanted is gone: at any moment it names at least everything that
-//! may exist. The epoch in it is the fence against an older plan.
+//! One `ConfigMap` per placement in the operator's namespace. It is written *before* objects are applied, with the
+//! union of old and new, and trimmed after the objects that are no longer wanted are gone: at any moment it names at
+//! least every object that may exist. The epoch in it is the fence against an older plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,9 +24,9 @@ use crate::cluster::{CallError, Cluster, bounded, optional};
 pub(super) struct Inventory {
     /// The last epoch applied.
     pub(super) epoch: Epoch,
-    /// Everything that may exist.
+    /// Every object that may exist.
     pub(super) objects: BTreeSet<ObjectId>,
-    /// The namespace that Hanse made for a guest, if it did.
+    /// The namespace that Hanse made for a guest, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) made_namespace: Option<String>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Inventory {
 const WORKLOAD: &str = "workload";
 const INVENTORY: &str = "inventory";
 
-/// Every inventory in this cluster. One that cannot be read is an error: what it names would be forgotten.
+/// Every inventory in this cluster. An unreadable one is an error, because its objects would never be removed.
 pub(super) async fn list(cluster: &Cluster) -> Result<BTreeMap<WorkloadKey, Inventory>, CallError> {
     let selector = format!("{}={}", names::INVENTORY_LABEL, names::TRUE);
     let found = bounded(api(cluster).list(&ListParams::default().labels(&selector))).await?;
@@ -54,7 +54,7 @@ pub(super) async fn list(cluster: &Cluster) -> Result<BTreeMap<WorkloadKey, Inve
     found.items.into_iter().map(read).collect()
 }
 
-/// Writes the inventory of `key`. It is in the API server when this returns.
+/// Writes the inventory of `key`. The API server has stored it when this returns.
 pub(super) async fn write(
     cluster: &Cluster,
     key: &WorkloadKey,
@@ -93,7 +93,7 @@ fn api(cluster: &Cluster) -> Api<ConfigMap> {
     Api::namespaced(cluster.client.clone(), &cluster.namespace)
 }
 
-/// A key can be longer than a name, so the name is its id.
+/// The name contains the id of the key, because a key can be longer than a name.
 fn name(key: &WorkloadKey) -> String {
     format!("hanse-{}", key.id())
 }

@@ -1,7 +1,7 @@
-//! The objects that carry Hanse's marks, as this cluster's API server has them: one watch per kind, begun on demand.
+//! The objects that carry Hanse's marks, as this cluster's API server has them: one watch per kind, started on demand.
 //!
-//! A change marks its workload; a deletion also forgets what was applied for it, so that the next round applies again.
-//! While the API server cannot be reached the last known objects stay.
+//! A change marks the workload of the object. A deletion also drops the record of what was applied for the workload, so
+//! that the next round applies it again. While the API server cannot be reached the last known objects stay.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,7 @@ use crate::cluster::{
     bounded,
 };
 
-/// Cheap to clone; all clones are the same.
+/// Cheap to clone; all clones share one state.
 #[derive(Clone)]
 pub(super) struct Live {
     client: Client,
@@ -68,7 +68,7 @@ impl Live {
             .map(|(_, object)| object.clone())
     }
 
-    /// Whether what is wanted was applied by this process and nobody has touched it since, as far as the watches know.
+    /// Whether this process applied `wanted` and the watches show no change of its objects since.
     pub(super) fn is_as_applied(
         &self,
         key: &WorkloadKey,
@@ -80,14 +80,14 @@ impl Live {
             return false;
         };
         let untouched = applied.objects.iter().all(|(id, applied)| {
-            // Not seen yet is not touched; a deletion forgets the whole entry.
+            // An object that the watch has not shown yet counts as unchanged. A deletion drops the whole record.
             self.get(id)
                 .is_none_or(|object| fingerprint(&object) == *applied)
         });
         applied.is_for(wanted) && applied.objects.len() == objects.len() && untouched
     }
 
-    /// Begins to watch the kinds that are not watched yet.
+    /// Starts a watch for each kind that is not watched yet.
     pub(super) fn watch(&self, kinds: BTreeSet<(String, String)>) {
         for kind in kinds {
             if self.watched.lock().insert(kind.clone()) {

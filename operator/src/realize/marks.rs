@@ -1,7 +1,7 @@
-//! How an object in this cluster is known to be applied for a workload. Pure.
+//! The marks that show for which workload an object in this cluster was applied. Pure.
 //!
-//! The annotation carries the whole key and decides whose the object is; the label carries a short id, because a label's
-//! value holds 63 characters and a name may have 253.
+//! The annotation carries the whole key and identifies the workload of the object. The label carries a short id,
+//! because a label's value holds 63 characters and a name may have 253.
 
 use hanse_core::id::{Epoch, WorkloadKey};
 use hanse_crds::names;
@@ -25,7 +25,7 @@ impl Marks {
     }
 }
 
-/// The workload an object was applied for; `None` where Hanse did not apply it.
+/// The workload an object was applied for; `None` if Hanse did not apply it.
 pub(super) fn workload_of(metadata: &ObjectMeta) -> Option<WorkloadKey> {
     let key: WorkloadKey = metadata
         .annotations
@@ -33,7 +33,8 @@ pub(super) fn workload_of(metadata: &ObjectMeta) -> Option<WorkloadKey> {
         .get(names::WORKLOAD_ANNOTATION)?
         .parse()
         .ok()?;
-    // A copy of the object under another name keeps its annotations; one without the label was taken out of our hands.
+    // The annotation alone is no proof: a copy of the object under another name keeps its annotations. An object
+    // without the label is no longer managed by Hanse.
     let label = metadata.labels.as_ref()?.get(names::WORKLOAD_LABEL)?;
     (*label == key.id()).then_some(key)
 }

@@ -1,19 +1,19 @@
-//! What realizing measures.
+//! The metrics of realizing.
 
 use prometheus::{HistogramOpts, HistogramVec, Registry};
 use tokio::time::Instant;
 
-/// Realizing is a handful of requests to the local API server, 5 ms each when it is idle; each is given up after 10 s.
+/// Realizing takes a few requests to the local API server, 5 ms each when it is idle. Each times out after 10 s.
 const REALIZE_BUCKETS_SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-/// How a placement came out of being realized.
+/// The result of realizing a placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RealizeOutcome {
-    /// Its objects are as decided.
+    /// Its objects are applied as decided.
     Applied,
-    /// An object was refused or could not be written, or the work was abandoned half way.
+    /// An object was refused or could not be written, or the round was cancelled.
     Failed,
 }
 
@@ -35,7 +35,7 @@ pub struct RealizeMetrics {
 }
 
 impl RealizeMetrics {
-    /// Declares the families of this room on `registry`, each series at zero.
+    /// Declares the families of this module on `registry`, each series at zero.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let realize = HistogramVec::new(
             HistogramOpts::new(
@@ -71,7 +71,7 @@ pub struct RealizeTimer {
 }
 
 impl RealizeTimer {
-    /// The objects are as decided.
+    /// Ends the measurement as applied.
     pub fn applied(mut self) {
         self.outcome = RealizeOutcome::Applied;
     }

@@ -1,4 +1,4 @@
-//! The namespace that a workload's objects go to: made for a guest, and deleted when the last of its workloads has gone.
+//! The namespace of a workload's objects: made for a guest, and deleted when the last of its workloads is removed.
 
 use hanse_core::id::OwnerName;
 use hanse_crds::names;
@@ -12,14 +12,15 @@ use serde_json::json;
 use super::{inventory, verify::Verified};
 use crate::cluster::{CallError, Cluster, bounded, optional};
 
-/// Whether a namespace is not there yet, or was made by Hanse.
+/// Whether a namespace does not exist yet or was made by Hanse.
 pub(super) async fn is_ours(client: &Client, name: &str) -> Result<bool, CallError> {
     let found = optional(api(client).get(name)).await?;
     Ok(found.is_none_or(|found| is_marked(&found)))
 }
 
-/// Makes the namespace of a placement. That of the same owner only has to exist; that of a guest is labelled with the level
-/// its grant says, where it is `ours`. One that somebody else made keeps its labels.
+/// Makes the namespace of a placement. The namespace of the host's own owner only has to exist. The namespace of a
+/// guest, if it is `ours`, is labelled with the pod security level of its grant. A namespace that somebody else made
+/// keeps its labels.
 pub(super) async fn make(
     client: &Client,
     owner: &OwnerName,
@@ -41,7 +42,7 @@ pub(super) async fn make(
         .map(drop)
 }
 
-/// Deletes a namespace made for a guest once no inventory names it any more.
+/// Deletes a namespace made for a guest if no inventory names it any more.
 pub(super) async fn remove_unused(cluster: &Cluster, name: &str) -> Result<(), CallError> {
     let others = inventory::list(cluster).await?;
     let named = |other: &inventory::Inventory| other.made_namespace.as_deref() == Some(name);

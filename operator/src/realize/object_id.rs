@@ -1,4 +1,4 @@
-//! Which object of this cluster.
+//! The identity of an object of this cluster.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 pub(super) struct ObjectId {
     pub(super) api_version: String,
     pub(super) kind: String,
-    /// Empty for objects of the whole cluster.
+    /// Empty for cluster-scoped objects.
     pub(super) namespace: String,
     pub(super) name: String,
 }

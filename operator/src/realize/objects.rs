@@ -1,4 +1,4 @@
-//! How objects of any kind are reached in this cluster: which kinds it serves, and the calls that read, write and delete.
+//! Access to objects of any kind in this cluster: the kinds it serves, and the calls that read, write and delete.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ struct Kind {
 /// The objects of this cluster, of any kind.
 pub(super) struct Objects {
     pub(super) client: Client,
-    /// Found so far, by `apiVersion` and `kind`.
+    /// The kinds found so far, by `apiVersion` and `kind`.
     kinds: Mutex<BTreeMap<(String, String), Kind>>,
 }
 
@@ -38,7 +38,7 @@ impl Objects {
         }
     }
 
-    /// Whether objects of this kind are in a namespace.
+    /// Whether this kind is namespaced.
     pub(super) async fn is_namespaced(
         &self,
         api_version: &str,
@@ -57,7 +57,7 @@ impl Objects {
         let (resource, capabilities) =
             match bounded(discovery::pinned_kind(&self.client, &wanted)).await {
                 Ok(found) => found,
-                // Unknown kinds are looked up again each time: a CRD may be installed at any moment.
+                // Unknown kinds are looked up each time, because a CRD may be installed at any moment.
                 Err(CallError::NotFound { .. }) => {
                     let message = format!("this cluster does not serve {api_version} {kind}");
                     return Err(CallError::Refused { code: 404, message });
@@ -81,12 +81,12 @@ impl Objects {
         })
     }
 
-    /// The object, if it is there.
+    /// The object, if it exists.
     pub(super) async fn get(&self, id: &ObjectId) -> Result<Option<DynamicObject>, CallError> {
         optional(self.api(id).await?.get(&id.name)).await
     }
 
-    /// Server-side apply. Returns the object as the API server wrote it down.
+    /// Server-side apply. Returns the object as the API server stored it.
     pub(super) async fn apply(&self, id: &ObjectId, object: &Value) -> Result<Value, CallError> {
         let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
         let api = self.api(id).await?;
@@ -94,8 +94,8 @@ impl Objects {
         Ok(serde_json::to_value(answer).unwrap_or_default())
     }
 
-    /// Deletes the object, if it was applied for `key`, with everything that belongs to it. Whether it is gone, or is
-    /// somebody else's.
+    /// Deletes the object and its dependents, if it was applied for `key`. Returns whether it is gone or was not
+    /// applied for `key`.
     pub(super) async fn delete(&self, key: &WorkloadKey, id: &ObjectId) -> Result<bool, CallError> {
         let object = match self.get(id).await {
             Ok(object) => object,
@@ -108,7 +108,7 @@ impl Objects {
             return Ok(true);
         };
         if object.metadata.deletion_timestamp.is_none() {
-            // In the foreground: it is gone only when its pods are, which is what a removal promises.
+            // Foreground deletion: the object is gone only after its pods are, as a removal guarantees.
             let parameters = DeleteParams {
                 propagation_policy: Some(PropagationPolicy::Foreground),
                 ..DeleteParams::default()

@@ -1,4 +1,4 @@
-//! Removing a placement: everything that the inventory names, then the inventory, then the namespace made for a guest.
+//! Removes a placement: the objects that the inventory names, then the inventory, then the namespace made for a guest.
 
 use hanse_core::id::WorkloadKey;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::cluster::{CallError, Cluster};
 
-/// Deletes everything in the inventory that is there. Whether nothing is left; otherwise look again.
+/// Deletes the objects of the inventory. Returns whether none is left; otherwise the caller must call again.
 pub(super) async fn remove(
     cluster: &Cluster,
     objects: &Objects,
@@ -17,7 +17,7 @@ pub(super) async fn remove(
     inventory: &Inventory,
 ) -> Result<bool, CallError> {
     let mut gone = true;
-    // The last applied is the first to go: what others depend on stays until they have stopped.
+    // In reverse order of applying: an object stays until the objects that depend on it are deleted.
     for id in inventory.objects.iter().rev() {
         gone &= objects.delete(key, id).await?;
     }

@@ -1,4 +1,5 @@
-//! Whether this host runs what it was given. Pure, on what the ledger says of others and this cluster says of itself.
+//! Verifies whether this host may run a placement. Pure, from the ledger's rows of other members and this cluster's own
+//! terms.
 
 use std::sync::Arc;
 
@@ -12,21 +13,21 @@ use hanse_core::{
 
 use super::inventory::Inventory;
 
-/// A placement with everything that must be known before it is looked at. The first of five steps.
+/// A placement with all inputs of its verification. The first of five steps.
 pub(super) struct Dereferenced<'a> {
     pub(super) slice: &'a Slice,
     pub(super) key: &'a WorkloadKey,
     pub(super) placement: &'a AssignedPlacement,
     /// This host's owner.
     pub(super) owner: &'a OwnerName,
-    /// What was applied here for it before.
+    /// The inventory of what was applied here for it before.
     pub(super) inventory: Option<Inventory>,
     /// This cluster's own terms.
     pub(super) grants: Arc<Vec<Grant>>,
     pub(super) attributes: Arc<Attributes>,
 }
 
-/// A placement this host agrees to: the second step. Made by [`verify`] alone.
+/// A placement that this host does not refuse. The second step; only [`verify`] makes it.
 pub(super) struct Verified<'a> {
     key: &'a WorkloadKey,
     placement: &'a AssignedPlacement,
@@ -49,7 +50,7 @@ impl<'a> Verified<'a> {
         &self.spec
     }
 
-    /// This host's terms for it.
+    /// This host's terms for the workload.
     pub(super) fn consent(&self) -> &Consent {
         &self.consent
     }
@@ -63,7 +64,7 @@ impl<'a> Verified<'a> {
         self.spec.placement.mode == Mode::Single
     }
 
-    /// What was applied here for it before; nothing if this is the first time.
+    /// The inventory of what was applied here for it before; empty if nothing was.
     pub(super) fn take_inventory(&mut self) -> Inventory {
         self.inventory.take().unwrap_or_default()
     }
@@ -82,21 +83,21 @@ pub(super) enum Refusal {
     },
     #[error("it was signed by another key than that of '{0}'")]
     ForeignKey(MemberName),
-    #[error("the signature of its author does not hold: {0}")]
+    #[error("its author's signature is not valid: {0}")]
     Unverified(#[from] VerifyError),
-    #[error("what its author signed is not this workload")]
+    #[error("its author signed something else than this workload")]
     ForeignProof,
     #[error("its specification breaks a rule: {0}")]
     Invalid(#[from] SpecError),
-    #[error("this host does not consent: {0}")]
+    #[error("this host's policies do not allow it: {0}")]
     NotGranted(#[from] grant::Refusal),
     #[error("this host is in '{0}', outside the workload's domicile")]
     OutsideDomicile(String),
-    #[error("epoch {given} is older than {applied}, which was applied here already")]
+    #[error("epoch {given} is older than epoch {applied}, which was applied here already")]
     Stale { given: Epoch, applied: Epoch },
 }
 
-/// Every check a host makes for itself, whatever a plan says.
+/// Every check that a host makes by itself, independently of the plan.
 pub(super) fn verify(asked: Dereferenced<'_>) -> Result<Verified<'_>, Refusal> {
     let spec = proven_spec(&asked)?;
     let Dereferenced {
@@ -128,7 +129,7 @@ pub(super) fn verify(asked: Dereferenced<'_>) -> Result<Verified<'_>, Refusal> {
     })
 }
 
-/// The specification, if a member of the workload's owner really signed it.
+/// The specification, if a member of the workload's owner signed it.
 fn proven_spec(asked: &Dereferenced<'_>) -> Result<WorkloadSpec, Refusal> {
     let Dereferenced {
         slice,

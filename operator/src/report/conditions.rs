@@ -1,4 +1,4 @@
-//! The conditions of a `FederatedWorkload`: is it safe, where is it, why. Pure.
+//! The conditions of a `FederatedWorkload`: whether it is ready and survives a loss, where it is placed, and why. Pure.
 
 use hanse_core::{
     schedule::{Diagnosis, Survives},
@@ -12,10 +12,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::observe::Problem;
 
-/// Members named with their reasons in one message; the rest is in `status.excluded`.
+/// Excluded members named with their reasons in one message; all are in `status.excluded`.
 const NAMED_EXCLUSIONS: usize = 5;
 
-/// One condition, without its times.
+/// One condition, without its timestamps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) kind: &'static str,
@@ -44,8 +44,8 @@ impl Finding {
         Condition::new(kind, holds, &reason, message, now.clone()).observed_at(generation)
     }
 
-    /// The finding where the object cannot be taken in as it is written: it is not ready and does not progress by itself,
-    /// whatever runs meanwhile.
+    /// The finding if the object has a problem: it is not ready and does not progress by itself, even while an earlier
+    /// specification runs.
     pub(super) fn with_problem(self, problem: Option<&Problem>) -> Self {
         let holds = match (problem, self.kind) {
             (Some(_), READY | PROGRESSING) => false,
@@ -59,16 +59,16 @@ impl Finding {
     }
 }
 
-/// What the conditions are found from.
+/// The inputs of the conditions.
 pub(super) struct Facts<'a> {
     pub(super) owned: &'a OwnedWorkload,
-    /// Where it is, those it is being removed from left out.
+    /// Its placements, without those that are being removed.
     pub(super) placed: Vec<&'a PlacementStatus>,
     pub(super) desired: i32,
     pub(super) ready: i32,
 }
 
-/// What holds, in the order in which it is shown.
+/// The conditions, in the order in which they are shown.
 pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     let Facts {
         owned,
@@ -160,7 +160,7 @@ fn stall(failed: Option<String>, no_member: bool) -> Finding {
     }
 }
 
-/// Why nobody runs it, member by member.
+/// Why no member runs it, member by member.
 fn why_unplaced(diagnosis: &Diagnosis) -> String {
     let why = diagnosis.unplaced.as_deref().unwrap_or("not decided yet");
     let members = diagnosis
@@ -176,7 +176,7 @@ fn why_unplaced(diagnosis: &Diagnosis) -> String {
     }
 }
 
-/// What is said of every kind where nobody can tell.
+/// Every condition with the status `Unknown`.
 pub(super) fn unknown(reason: &str, message: &str) -> Vec<Finding> {
     [READY, PLACED, SURVIVABLE, COMPLIANT, PROGRESSING, STALLED]
         .map(|kind| Finding {

@@ -15,20 +15,20 @@ use crate::{observe::Problem, settings::AskedTimings};
 
 const QUORUM_LOST: &str = "no leader with a quorum answers this member: everything keeps running as last decided, nothing is moved or deleted";
 
-/// What the status depends on.
+/// The inputs of the status.
 pub(super) struct Question<'a> {
     pub(super) slice: Option<&'a Slice>,
     /// This member.
     pub(super) own: &'a MemberName,
     pub(super) standing: Standing,
     pub(super) generation: Option<i64>,
-    /// The timings that this operator's flags ask for.
+    /// The timings in this operator's flags.
     pub(super) asked: AskedTimings,
-    /// Why a request to change the timings was not carried out.
+    /// Why a request to change the timings was rejected.
     pub(super) problem: Option<Problem>,
 }
 
-/// What it says after `before`, so that conditions keep the times of their last change.
+/// The new status. `before` is the old one, from which conditions keep the times of their last change.
 pub(super) fn status(
     before: &FederationStatus,
     question: &Question<'_>,
@@ -82,7 +82,7 @@ fn configured(question: &Question<'_>, now: &Time) -> Condition {
         (None, None) => (
             true,
             "AsTheFederation",
-            "this operator's flags say the same as the federation".to_owned(),
+            "this operator's flags equal the federation's timings".to_owned(),
         ),
     };
     Condition::new(CONFIGURED, holds, reason, message, now.clone())
@@ -94,17 +94,17 @@ fn conditions(known: bool, attached: bool, quorate: bool, now: &Time) -> [Condit
         Condition::new(kind, holds, reason, message, now.clone())
     };
     let attachment = if attached {
-        ("StreamStands", "this member's stream to the leader stands")
+        ("StreamStands", "this member's stream to the leader is open")
     } else {
         (
             "NoStream",
-            "no voter takes this member's stream; the operator tries them one after the other",
+            "no voter accepts this member's stream; the operator tries them one after the other",
         )
     };
     let quorum = if quorate {
         (
             "QuorumAnswers",
-            "a leader that hears a majority of voters answered this member within its lease",
+            "a leader with a majority of voters answered this member within its lease",
         )
     } else {
         ("QuorumLost", QUORUM_LOST)
@@ -118,7 +118,7 @@ fn conditions(known: bool, attached: bool, quorate: bool, now: &Time) -> [Condit
         (_, false, true) => attachment,
         (false, true, true) => (
             "Joining",
-            "the federation has not told this member its part yet",
+            "this member has not received its slice of the ledger yet",
         ),
     };
     let is_ready = known && attached && quorate;
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::observe::fixture::slice;
 
-    fn told(slice: Option<&Slice>, attached: bool, quorate: bool) -> FederationStatus {
+    fn status_of(slice: Option<&Slice>, attached: bool, quorate: bool) -> FederationStatus {
         let question = Question {
             slice,
             own: &"acme-1".parse().unwrap(),
@@ -162,7 +162,7 @@ mod tests {
         status(&FederationStatus::default(), &question, &now)
     }
 
-    fn said(status: &FederationStatus, kind: &str) -> (bool, String) {
+    fn condition_of(status: &FederationStatus, kind: &str) -> (bool, String) {
         let mut conditions = status.conditions.iter();
         let condition = conditions.find(|it| it.type_ == kind).unwrap();
         (
@@ -172,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn attached_quorate_and_ready_are_three_facts() {
+    fn attached_quorate_and_ready_are_three_conditions() {
         let slice = slice("acme", "acme-1", 20);
         let row = |attached, quorate| {
-            let status = told(Some(&slice), attached, quorate);
-            [ATTACHED, QUORATE, READY].map(|kind| said(&status, kind).1)
+            let status = status_of(Some(&slice), attached, quorate);
+            [ATTACHED, QUORATE, READY].map(|kind| condition_of(&status, kind).1)
         };
         assert_eq!(
             [
@@ -193,17 +193,17 @@ mod tests {
             ]
         );
         assert_eq!(
-            said(&told(None, true, true), READY),
+            condition_of(&status_of(None, true, true), READY),
             (false, "Joining".into())
         );
     }
 
     #[test]
-    fn a_member_that_hears_no_quorum_names_no_leader_it_is_not_attached_to() {
+    fn a_member_that_is_not_attached_names_no_leader() {
         let slice = slice("acme", "acme-1", 20);
         let (healthy, lost) = (
-            told(Some(&slice), true, true),
-            told(Some(&slice), false, false),
+            status_of(Some(&slice), true, true),
+            status_of(Some(&slice), false, false),
         );
         assert_eq!(
             (healthy.leader.as_deref(), healthy.role, healthy.quorum),
@@ -220,9 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_differ_from_the_federation_and_rejected_requests_are_said() {
+    fn flags_that_differ_from_the_federation_and_rejected_requests_are_reported() {
         let slice = slice("acme", "acme-1", 20);
-        let told = |asked, problem| {
+        let configured_text = |asked, problem| {
             let question = Question {
                 slice: Some(&slice),
                 own: &"acme-1".parse().unwrap(),
@@ -252,12 +252,12 @@ mod tests {
         };
         assert_eq!(
             [
-                told(AskedTimings::default(), None),
-                told(longer, None),
-                told(longer, Some(problem))
+                configured_text(AskedTimings::default(), None),
+                configured_text(longer, None),
+                configured_text(longer, Some(problem))
             ],
             [
-                "True AsTheFederation: this operator's flags say the same as the federation",
+                "True AsTheFederation: this operator's flags equal the federation's timings",
                 "False FlagsDiffer: --lease is 8s, the federation uses 5s",
                 "False TimingsRejected: not permitted"
             ]

@@ -1,4 +1,4 @@
-//! A `Member` row. Pure.
+//! The status of a `Member` object. Pure.
 
 use hanse_core::{
     id::MemberName,
@@ -14,20 +14,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::number::{count, length};
 use crate::observe::{Problem, member::attributes_of};
 
-/// What the status depends on.
+/// The inputs of the status.
 pub(super) struct Question<'a> {
     pub(super) slice: &'a Slice,
     pub(super) name: &'a MemberName,
     /// The member's row in the slice.
     pub(super) row: &'a MemberView,
-    /// What the object says.
+    /// The description in the object.
     pub(super) spec: &'a MemberSpec,
     pub(super) generation: Option<i64>,
-    /// What the ledger rejected of what was asked here.
+    /// The description or revocation that was proposed here and that the ledger rejected.
     pub(super) problem: Option<&'a Problem>,
 }
 
-/// The status of a row after `before`.
+/// The new status of a row. `before` is the old one, from which conditions keep the times of their last change.
 pub(super) fn status(before: &MemberStatus, question: &Question<'_>, now: &Time) -> MemberStatus {
     let Question {
         slice,
@@ -71,16 +71,16 @@ fn given(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Whether the row says the same as the ledger, and what the ledger rejected otherwise.
+/// Whether the row equals the ledger's description, or else what the ledger rejected.
 fn synced(question: &Question<'_>, now: &Time) -> Condition {
     let same = attributes_of(question.spec) == question.row.attributes;
     let (holds, reason, message) = match (question.problem, same) {
         (Some(problem), _) => (false, problem.reason, &*problem.message),
-        (None, true) => (true, "InLedger", "this row says the same as the ledger"),
+        (None, true) => (true, "InLedger", "this row equals the ledger's description"),
         (None, false) => (
             false,
             "Replicating",
-            "the ledger has not taken in this description yet",
+            "the ledger does not have this description yet",
         ),
     };
     Condition::new(SYNCED, holds, reason, message, now.clone())
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
     use crate::observe::fixture::slice;
 
-    fn told(spec: &MemberSpec, problem: Option<&Problem>) -> MemberStatus {
+    fn status_of(spec: &MemberSpec, problem: Option<&Problem>) -> MemberStatus {
         let mut slice = slice("acme", "acme-1", 20);
         let name: MemberName = "acme-1".parse().unwrap();
         slice.members.get_mut(&name).unwrap().version = "1.2.3".into();
@@ -122,7 +122,7 @@ mod tests {
         status(&MemberStatus::default(), &question, &now)
     }
 
-    fn said(status: &MemberStatus, kind: &str) -> String {
+    fn condition_of(status: &MemberStatus, kind: &str) -> String {
         let mut conditions = status.conditions.iter();
         let condition = conditions.find(|it| it.type_ == kind).unwrap();
         format!(
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_row_shows_what_the_ledger_has_of_the_member() {
-        let status = told(&MemberSpec::default(), None);
+        let status = status_of(&MemberSpec::default(), None);
         assert_eq!(
             (
                 status.lease,
@@ -149,13 +149,13 @@ mod tests {
             )
         );
         assert_eq!(
-            said(&status, READY),
+            condition_of(&status, READY),
             "True LeaseHeld: its heartbeats arrive"
         );
     }
 
     #[test]
-    fn a_row_is_synced_once_the_ledger_has_it_and_says_what_was_rejected() {
+    fn a_row_is_synced_once_the_ledger_has_it_and_reports_what_was_rejected() {
         let edited = MemberSpec {
             region: Some("fsn1".into()),
             ..MemberSpec::default()
@@ -167,14 +167,14 @@ mod tests {
         };
         assert_eq!(
             [
-                told(&MemberSpec::default(), None),
-                told(&edited, None),
-                told(&edited, Some(&problem))
+                status_of(&MemberSpec::default(), None),
+                status_of(&edited, None),
+                status_of(&edited, Some(&problem))
             ]
-            .map(|status| said(&status, SYNCED)),
+            .map(|status| condition_of(&status, SYNCED)),
             [
-                "True InLedger: this row says the same as the ledger",
-                "False Replicating: the ledger has not taken in this description yet",
+                "True InLedger: this row equals the ledger's description",
+                "False Replicating: the ledger does not have this description yet",
                 "False DescriptionRejected: too long"
             ]
         );

@@ -1,5 +1,5 @@
-//! Numbers of the ledger as the API has them: signed, because Kubernetes' conventions have no unsigned ones. One that did
-//! not fit would show as the largest.
+//! Numbers of the ledger in the API's types: signed, because Kubernetes' conventions have no unsigned ones. A number
+//! that does not fit becomes the largest.
 
 /// An index, epoch, generation or term.
 pub(super) fn count(number: u64) -> i64 {
@@ -11,7 +11,7 @@ pub(super) fn small(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// How many there are.
+/// The length of a list.
 pub(super) fn length(length: usize) -> i32 {
     i32::try_from(length).unwrap_or(i32::MAX)
 }

@@ -1,4 +1,4 @@
-//! The status of a `HostingPolicy`: whether the federation plans with it, and who uses which grant. Pure.
+//! The status of a `HostingPolicy`: whether the federation plans with it, and which workloads use which grant. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::number::length;
 
-/// Workloads named for one grant, by the CRD; more are counted.
+/// Workloads named for one grant; a limit of the CRD. All are counted.
 const NAMED_WORKLOADS: usize = 32;
 
-/// Whether the ledger has what this cluster grants.
+/// Whether the ledger has the grants of this cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Published {
-    /// It has exactly this.
+    /// It has exactly these grants.
     Yes,
-    /// It has not taken in the newest grants yet.
+    /// It does not have the newest grants yet.
     NotYet,
     /// It rejected them, for this reason.
     Rejected(String),
@@ -27,7 +27,7 @@ pub(super) enum Published {
     Unreadable(String),
 }
 
-/// What the status depends on.
+/// The inputs of the status.
 pub(super) struct Question<'a> {
     pub(super) generation: Option<i64>,
     pub(super) published: &'a Published,
@@ -35,7 +35,7 @@ pub(super) struct Question<'a> {
     pub(super) uses: &'a BTreeMap<String, BTreeSet<WorkloadKey>>,
 }
 
-/// What the status says after `before`.
+/// The new status. `before` is the old one, from which conditions keep the times of their last change.
 pub(super) fn status(
     before: &HostingPolicyStatus,
     question: &Question<'_>,
@@ -56,7 +56,7 @@ pub(super) fn status(
                 .collect(),
         })
         .collect();
-    let (holds, reason, message) = said(question.published);
+    let (holds, reason, message) = publication(question.published);
     let condition = Condition::new(PUBLISHED, holds, reason, message, now.clone());
     set_condition(
         &mut status.conditions,
@@ -65,7 +65,7 @@ pub(super) fn status(
     status
 }
 
-fn said(published: &Published) -> (ConditionStatus, &'static str, String) {
+fn publication(published: &Published) -> (ConditionStatus, &'static str, String) {
     match published {
         Published::Yes => (
             ConditionStatus::True,
@@ -75,7 +75,7 @@ fn said(published: &Published) -> (ConditionStatus, &'static str, String) {
         Published::NotYet => (
             ConditionStatus::Unknown,
             "Replicating",
-            "the ledger has not taken in the newest grants yet; they are enforced here already"
+            "the ledger does not have the newest grants yet; they are enforced here already"
                 .to_owned(),
         ),
         Published::Rejected(reason) => (
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    fn told(published: &Published, uses: &[(&str, &[&str])]) -> HostingPolicyStatus {
+    fn status_of(published: &Published, uses: &[(&str, &[&str])]) -> HostingPolicyStatus {
         let uses = uses.iter().map(|(name, workloads)| {
             let workloads = workloads.iter().map(|key| key.parse().unwrap());
             ((*name).to_owned(), workloads.collect())
@@ -112,8 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn it_says_who_uses_which_grant() {
-        let status = told(
+    fn the_status_lists_which_workloads_use_which_grant() {
+        let status = status_of(
             &Published::Yes,
             &[
                 ("north", &["north/shop/web", "north/shop/api"]),
@@ -138,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn it_says_whether_the_federation_plans_with_it() {
-        let said = |published| {
-            let condition = told(&published, &[]).conditions.remove(0);
+    fn the_status_reports_whether_the_federation_plans_with_the_policy() {
+        let condition_text = |published| {
+            let condition = status_of(&published, &[]).conditions.remove(0);
             format!(
                 "{:?} {}: {}",
                 condition.status, condition.reason, condition.message
@@ -148,14 +148,14 @@ mod tests {
         };
         assert_eq!(
             [
-                said(Published::Yes),
-                said(Published::NotYet),
-                said(Published::Rejected("too many".into())),
-                said(Published::Unreadable("no such owner".into()))
+                condition_text(Published::Yes),
+                condition_text(Published::NotYet),
+                condition_text(Published::Rejected("too many".into())),
+                condition_text(Published::Unreadable("no such owner".into()))
             ],
             [
                 "True InLedger: the federation plans with these grants",
-                "Unknown Replicating: the ledger has not taken in the newest grants yet; they are enforced here already",
+                "Unknown Replicating: the ledger does not have the newest grants yet; they are enforced here already",
                 "False Rejected: the ledger rejected the grants of this cluster: too many",
                 "False Unreadable: this policy grants nothing, because it cannot be read: no such owner"
             ]
@@ -166,7 +166,7 @@ mod tests {
     fn the_first_thirty_two_workloads_are_named_and_all_are_counted() {
         let keys: Vec<String> = (10..50).map(|n| format!("north/shop/w{n}")).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let status = told(&Published::Yes, &[("north", &keys)]);
+        let status = status_of(&Published::Yes, &[("north", &keys)]);
         assert_eq!(
             (status.grants[0].hosting, status.grants[0].workloads.len()),
             (40, 32)

@@ -1,4 +1,4 @@
-//! When the status of everything is looked at, and the writes.
+//! The loop that computes the status of all objects and writes it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,24 +43,24 @@ use crate::{
     uplink::Uplink,
 };
 
-/// Status writes under way at once.
+/// Concurrent status writes.
 const WRITES: usize = 16;
 
-/// The pause between two looks. Many changes within it make one write; a person does not notice it.
+/// The pause between two rounds. Many changes within it make one write; a person does not notice it.
 const PACE: Duration = Duration::from_millis(50);
 
-/// The pause after an API server could not be reached.
+/// The pause after a failed call of the API server.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// What is reported about, besides the slice.
+/// The inputs of the reporter, besides the slice.
 pub struct Reported<'a> {
-    /// What the API server has.
+    /// The objects of the local API server.
     pub local: &'a Local,
-    /// What is wrong with it.
+    /// The problems of those objects.
     pub problems: &'a AllProblems,
-    /// What became of this cluster's grants.
+    /// Whether the ledger has this cluster's grants.
     pub terms: &'a Terms,
-    /// The timings that this operator's flags ask for.
+    /// The timings in this operator's flags.
     pub asked: AskedTimings,
 }
 
@@ -83,7 +83,7 @@ pub async fn run(
     stop.run_until_cancelled(reporter.keep()).await;
 }
 
-/// By the name of a grant, the workloads that run under it.
+/// The workloads that run under each grant, by the grant's name.
 type Uses = BTreeMap<String, BTreeSet<WorkloadKey>>;
 
 struct Reporter<'a> {
@@ -93,7 +93,7 @@ struct Reporter<'a> {
     problems: &'a AllProblems,
     terms: &'a Terms,
     asked: AskedTimings,
-    /// The kinds of guests' workloads, so that a specification is read once per generation.
+    /// The kinds in guests' workloads. With this cache a specification is parsed once per generation.
     kinds: Mutex<BTreeMap<WorkloadKey, (Generation, BTreeSet<GroupKind>)>>,
 }
 
@@ -172,7 +172,7 @@ impl Reporter<'_> {
         let key = (String::new(), names::FEDERATION_NAME.to_owned());
         let existing = match self.local.federations.get(&key) {
             Some(Ok(existing)) => existing,
-            // An object that cannot be read is somebody's to repair, not to overwrite.
+            // An unreadable object must be repaired by its owner; the operator does not overwrite it.
             Some(Err(_)) => return Ok(()),
             None => {
                 let new = Federation::new(names::FEDERATION_NAME, hanse_crds::FederationSpec {});
@@ -218,7 +218,7 @@ impl Reporter<'_> {
         let existing = match self.local.members.get(&(String::new(), name.to_string())) {
             Some(Ok(existing)) => existing,
             None if !own => Arc::new(mirror(&api, name, spec.clone()).await?),
-            // The own row is written by its owner; one that cannot be read is not overwritten.
+            // The owner of this cluster writes this member's own row. An unreadable row is not overwritten.
             Some(Err(_)) | None => return Ok(()),
         };
         if !own && existing.spec != spec {
@@ -247,7 +247,7 @@ impl Reporter<'_> {
         let all = named_grants(&self.local.policies);
         let mut uses = self.uses(slice, &all);
         for ((_, name), policy) in self.local.policies.all() {
-            // One of another version than this operator reads has no status that it could write.
+            // A policy of a version that this operator cannot read gets no status.
             let Ok(policy) = policy else { continue };
             let before = policy.status.clone().unwrap_or_default();
             let question = policy::Question {
@@ -263,7 +263,7 @@ impl Reporter<'_> {
         Ok(())
     }
 
-    /// Whether the ledger has what this cluster grants, as a line in this policy's status.
+    /// Whether the ledger has the grants of this cluster, for this policy's status.
     fn published(&self, policy: &HostingPolicy, all: &[NamedGrant]) -> Published {
         if let Err(error) = grants_of(policy) {
             return Published::Unreadable(error.to_string());
@@ -278,7 +278,7 @@ impl Reporter<'_> {
         }
     }
 
-    /// By policy and grant, the guests' workloads that run under it.
+    /// The guests' workloads that run under each grant, by policy and grant.
     fn uses(&self, slice: &Slice, all: &[NamedGrant]) -> BTreeMap<String, Uses> {
         let mut uses: BTreeMap<String, Uses> = BTreeMap::new();
         for NamedGrant { policy, name, .. } in all {
@@ -368,7 +368,7 @@ impl Reporter<'_> {
         self.write(&api, object, &after).await
     }
 
-    /// Writes the status of `object`. Gone meanwhile is no failure.
+    /// Writes the status of `object`. An object that was deleted meanwhile is not an error.
     async fn write<K, S>(&self, api: &Api<K>, object: &K, status: &S) -> Result<(), CallError>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
@@ -393,7 +393,7 @@ impl Reporter<'_> {
     }
 }
 
-/// Makes the row of another cluster's member.
+/// Creates the row of another cluster's member.
 async fn mirror(
     api: &Api<Member>,
     name: &MemberName,

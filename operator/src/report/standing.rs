@@ -1,4 +1,4 @@
-//! How this member stands with the federation, as its status tells it.
+//! This member's attachment and lease, for its status.
 
 use tokio::{
     sync::watch,
@@ -10,9 +10,9 @@ use crate::uplink::UplinkStanding;
 /// The two facts that are not in the slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Standing {
-    /// This member's stream to the leader stands.
+    /// This member's stream to the leader is open.
     pub(super) attached: bool,
-    /// A leader that hears a quorum acknowledged a heartbeat within the lease.
+    /// A leader with a quorum acknowledged a heartbeat within the lease.
     pub(super) quorate: bool,
 }
 
@@ -26,7 +26,7 @@ impl Standing {
     }
 }
 
-/// Waits until the standing is another than `seen`. `false` when the uplink has ended.
+/// Waits until the standing differs from `seen`. Returns `false` when the uplink has ended.
 pub(super) async fn differs(
     standing: &mut watch::Receiver<UplinkStanding>,
     seen: Standing,
@@ -36,7 +36,7 @@ pub(super) async fn differs(
         if Standing::of(&now) != seen {
             return true;
         }
-        // The lease moves with every heartbeat; only its end is news.
+        // Every heartbeat extends the lease; only its end changes the standing.
         let over = async {
             match now.lease_ends.filter(|_| seen.quorate) {
                 Some(ends) => sleep_until(ends).await,

@@ -18,17 +18,17 @@ use super::{
 };
 use crate::observe::Problem;
 
-/// The members named in the column; more are counted.
+/// The members named in the column; the others are counted.
 const NAMED_HOSTS: usize = 3;
 
-/// The longest message of a placement and of an exclusion, in characters, by the CRD.
+/// The longest message of a placement and of an exclusion, in characters; a limit of the CRD.
 const MAX_PLACEMENT_MESSAGE: usize = 1_024;
 const MAX_EXCLUSION_MESSAGE: usize = 512;
 
-/// What the status depends on.
+/// The inputs of the status.
 pub(super) struct Question<'a> {
     pub(super) slice: &'a Slice,
-    /// The workload in the ledger; `None` until it is there.
+    /// The workload in the ledger; `None` until the ledger has it.
     pub(super) owned: Option<&'a OwnedWorkload>,
     /// Why the object, as it is written, is not what the ledger has.
     pub(super) problem: Option<&'a Problem>,
@@ -37,7 +37,7 @@ pub(super) struct Question<'a> {
     pub(super) quorate: bool,
 }
 
-/// What the status says after `before`.
+/// The new status. `before` is the old one, from which conditions keep the times of their last change.
 pub(super) fn status(
     before: &FederatedWorkloadStatus,
     question: &Question<'_>,
@@ -100,7 +100,7 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
         .collect();
 }
 
-/// Those it is not being removed from.
+/// The placements that are not being removed.
 fn placed(placements: &[PlacementStatus]) -> impl Iterator<Item = &PlacementStatus> {
     let placed = |it: &&PlacementStatus| it.state != PlacementState::Removing;
     placements.iter().filter(placed)
@@ -128,13 +128,13 @@ fn placement(
         },
     };
     let message = match (state, current, &standing.reason) {
-        (PlacementState::Lost, ..) => "its lease ended: it has not been heard from".to_owned(),
+        (PlacementState::Lost, ..) => "its lease ended: no heartbeat arrived in time".to_owned(),
         (PlacementState::Removing, ..) => "waiting until the member has removed it".to_owned(),
         (_, Some(report), _) if !report.message.is_empty() => report.message.clone(),
         (_, _, Some(reason)) => reason.to_string(),
         (_, _, None) => String::new(),
     };
-    // What ran before an update still runs while the update rolls through.
+    // The replicas of the former generation run on while an update is rolled out.
     let ready = standing
         .report
         .as_ref()
@@ -174,7 +174,8 @@ fn findings(
     if !quorate {
         return conditions::unknown(
             "QuorumLost",
-            "this member hears no leader with a quorum: everything keeps running as last decided, nothing is moved or deleted",
+            "no leader with a quorum answers this member: everything keeps running as last decided, nothing is moved or \
+             deleted",
         );
     }
     conditions::find(&Facts {
@@ -185,14 +186,14 @@ fn findings(
     })
 }
 
-/// What is said before the ledger has the workload.
+/// The conditions before the ledger has the workload.
 fn pending(quorate: bool) -> Vec<Finding> {
     if quorate {
-        conditions::unknown("Replicating", "the federation has not taken it in yet")
+        conditions::unknown("Replicating", "the ledger does not have it yet")
     } else {
         conditions::unknown(
             "QuorumLost",
-            "no leader with a quorum answers this member; it will be taken in when one does",
+            "no leader with a quorum answers this member; the workload is proposed when one does",
         )
     }
 }

@@ -25,33 +25,33 @@ use crate::peer::{
     proto::federation::{Down, Hello, Up, Welcome, down, federation_client::FederationClient, up},
 };
 
-/// Messages on their way up a stream. A full buffer means the voter does not read; the heartbeat then times out.
+/// Messages buffered for a voter. A full buffer shows that the voter does not read its stream.
 const BUFFER: usize = 64;
 
-/// What comes down a stream.
+/// The messages from the voter to the member.
 pub(super) type DownStream = BoxStream<'static, Result<Down, Status>>;
 
-/// Where a stream to a leader may start inside this very process: the own voter, if this member votes.
+/// The voter of this process, if this member votes. A stream to it needs no network.
 pub trait LocalVoter: Send + Sync {
-    /// The same as the remote procedure call `Attach`, without a socket.
+    /// Like the remote procedure call `Attach`, without a socket.
     fn attach(&self, up: ReceiverStream<Up>) -> BoxStream<'static, Result<Down, Status>>;
 }
 
-/// What the uplink needs to know and to have.
+/// The inputs of the uplink.
 pub struct UplinkSettings {
     /// The federation this member belongs to.
     pub federation: FederationId,
-    /// Its key.
+    /// This member's key.
     pub key: PrivateKey,
-    /// The federation's timings as this member last knew them; the voter it attaches to tells it the newest.
+    /// The federation's timings that this member last received. The voter it attaches to sends the newest.
     pub timings: Timings,
-    /// How to reach other members.
+    /// Connections to other members.
     pub peers: Arc<Peers>,
-    /// The own voter, once there is one.
+    /// This member's own voter; `None` until it runs.
     pub local: watch::Receiver<Option<Arc<dyn LocalVoter>>>,
-    /// Voters to try before the first slice has told better ones.
+    /// Voters to try until the first slice names the current ones.
     pub voters: Vec<Peer>,
-    /// What is counted.
+    /// The metrics of the uplink.
     pub metrics: UplinkMetrics,
 }
 
@@ -62,7 +62,7 @@ pub(super) enum StreamEnd {
     Closed(String),
     #[error("no answer within {0:?}")]
     Silent(std::time::Duration),
-    #[error("the voter sent what this version cannot read: {0}")]
+    #[error("the voter sent a message that this version cannot read: {0}")]
     Unreadable(String),
     #[error(transparent)]
     Slice(#[from] FeedError),
@@ -71,12 +71,12 @@ pub(super) enum StreamEnd {
 }
 
 impl StreamEnd {
-    /// The end that a voter's status means.
+    /// The end of a stream that a voter closed with `status`.
     pub(super) fn of(status: &Status) -> Self {
         if status.code() == tonic::Code::PermissionDenied {
             warn!(
                 reason = status.message(),
-                "refused by a voter of the federation"
+                "a voter of the federation refused the stream"
             );
         }
         Self::Closed(format!("{}: {}", status.code(), status.message()))
@@ -87,23 +87,23 @@ impl StreamEnd {
 pub(super) struct UpStream(mpsc::Sender<Up>);
 
 impl UpStream {
-    /// Sends without waiting: a voter that does not read is as good as gone.
+    /// Sends without waiting. A full buffer ends the stream: the voter does not read it, so the member attaches again.
     pub(super) fn send(&self, message: up::Message) -> Result<(), StreamEnd> {
         let sent = self.0.try_send(Up {
             message: Some(message),
         });
-        sent.map_err(|_| StreamEnd::Closed("it no longer takes messages".into()))
+        sent.map_err(|_| StreamEnd::Closed("it does not read its messages".into()))
     }
 }
 
-/// A stream that a voter has welcomed.
+/// An open stream on which the voter sent Welcome.
 pub(super) struct Attached {
     pub(super) up: UpStream,
     pub(super) down: DownStream,
     pub(super) welcome: Welcome,
 }
 
-/// Opens a stream to one voter: in the first of `turn`s the own one, then the others one after the other.
+/// Opens a stream to one voter. The first `turn` tries this member's own voter, the following ones the others in order.
 pub(super) async fn attach(
     settings: &UplinkSettings,
     newest: Option<&Slice>,
@@ -158,7 +158,7 @@ async fn connect(
     Ok(response.into_inner().boxed())
 }
 
-/// The other voters, from the newest slice or, before the first, as remembered.
+/// The other voters: from the newest slice or, before the first slice, from the settings.
 fn voters(settings: &UplinkSettings, newest: Option<&Slice>) -> Vec<Peer> {
     let own = settings.key.public();
     match newest {

@@ -1,7 +1,7 @@
 //! The member's commands: numbered, signed and sent one after the other.
 //!
-//! The ledger takes a member's numbers in order and answers a repetition with the first outcome. So one command is in
-//! flight at a time, and one whose outcome is unknown is sent again, byte for byte, on the next stream.
+//! The ledger accepts a member's numbers in order only and answers a repetition with the first outcome. So one command
+//! is in flight at a time, and one whose outcome is unknown is sent again, byte for byte, on the next stream.
 
 use hanse_core::{
     command::{Command, SignedCommand},
@@ -29,13 +29,13 @@ struct InFlight {
     sent: Instant,
 }
 
-/// What is to be sent, and what was sent and not answered yet.
+/// The commands that wait to be sent, and the one that was sent and is not answered yet.
 pub(super) struct Commands {
     federation: FederationId,
     key: PrivateKey,
     pending: mpsc::Receiver<Pending>,
     in_flight: Option<InFlight>,
-    /// This member's last number in the ledger: as the voter said, then counted here.
+    /// This member's last number in the ledger: received from the voter in Welcome, then counted up here.
     sequence: u64,
     metrics: UplinkMetrics,
 }
@@ -57,7 +57,7 @@ impl Commands {
         }
     }
 
-    /// The next command to send, once none is in flight. Loses nothing when dropped unfinished.
+    /// The next command to send, once none is in flight. Safe to cancel: no command is lost.
     pub(super) async fn next(&mut self) -> Pending {
         if self.in_flight.is_none()
             && let Some(pending) = self.pending.recv().await
@@ -79,8 +79,8 @@ impl Commands {
         self.send_in_flight(up)
     }
 
-    /// A stream begins, and the ledger is at `sequence`. It has either seen what was in flight (it is the last number, and
-    /// the same bytes get the same answer) or not (the number is still the next).
+    /// Begins a stream to a ledger at `sequence` and repeats the command in flight. Either the ledger has that command
+    /// (its number is the last, and the same bytes get the same answer) or it has not (its number is the next).
     pub(super) fn resume(&mut self, up: &UpStream, sequence: u64) -> Result<(), StreamEnd> {
         self.sequence = sequence;
         let Some(mut in_flight) = self.in_flight.take() else {
@@ -103,7 +103,7 @@ impl Commands {
             .map_err(|error| StreamEnd::Unreadable(error.to_string()))?;
         let in_flight = match self.in_flight.take() {
             Some(in_flight) if in_flight.signed.sequence == outcome.ticket => in_flight,
-            // The answer to an earlier sending of something already answered.
+            // This outcome answers a repetition of a command that was answered before.
             other => {
                 self.in_flight = other;
                 return Ok(());
@@ -113,7 +113,7 @@ impl Commands {
             rejection: Rejection::OutOfSequence { last, .. },
         } = answer
         {
-            // Another process of this member counted on. The command itself was not looked at.
+            // Another process of this member used this number. The ledger did not evaluate the command itself.
             self.sequence = last;
             let InFlight {
                 command, answer, ..
@@ -126,7 +126,7 @@ impl Commands {
         });
         self.metrics.observe_command(in_flight.sent.elapsed());
         self.sequence = outcome.ticket;
-        // Whoever asked may have stopped waiting.
+        // The caller of `propose` may have stopped waiting.
         let _ = in_flight.answer.send(answer);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The newest slice, put together from the whole one and the differences that a stream sends.
+//! The newest slice, assembled from the whole slice and the differences that a stream sends.
 
 use std::sync::Arc;
 
@@ -10,19 +10,19 @@ use tokio::sync::watch;
 
 use crate::peer::Peer;
 
-/// Why an update of the slice was not taken.
+/// Why an update of the slice was discarded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FeedError {
     #[error("the voter sent a slice that this version cannot read: {0}")]
     Unreadable(String),
-    #[error("the voter's ledger is older ({theirs}) than what this member has seen ({ours})")]
+    #[error("the voter's ledger is older ({theirs}) than the newest slice of this member ({ours})")]
     Outdated { theirs: u64, ours: u64 },
 }
 
-/// Where slices are published, and the slice of the stream that is open.
+/// Publishes slices and keeps the slice of the open stream.
 pub(super) struct Feed {
     newest: watch::Sender<Option<Arc<Slice>>>,
-    /// Differences refer to it, not to the slice of an older stream.
+    /// Differences apply to this slice, not to the slice of an older stream.
     of_stream: Option<Arc<Slice>>,
 }
 
@@ -39,7 +39,7 @@ impl Feed {
         self.newest.borrow().clone()
     }
 
-    /// A new stream: its first update is a whole slice.
+    /// Begins a new stream. Its first update is a whole slice.
     pub(super) fn begin_stream(&mut self) {
         self.of_stream = None;
     }
@@ -49,7 +49,7 @@ impl Feed {
         self.of_stream.is_some()
     }
 
-    /// Takes in what the stream has sent and publishes the slice it makes.
+    /// Applies an update that the stream sent and publishes the resulting slice.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), FeedError> {
         let update: SliceUpdate = serde_json::from_slice(bytes)
             .map_err(|error| FeedError::Unreadable(error.to_string()))?;
@@ -67,7 +67,7 @@ impl Feed {
     }
 }
 
-/// The voters of `slice` that can be dialled, without the member with key `own`.
+/// The voters of `slice` that have an address, without the member with key `own`.
 #[must_use]
 pub fn voters_of(slice: &Slice, own: &PublicKey) -> Vec<Peer> {
     let rows = slice

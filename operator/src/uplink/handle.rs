@@ -1,4 +1,4 @@
-//! What the rest of the operator holds of the uplink.
+//! The handle through which the rest of the operator uses the uplink.
 
 use std::sync::Arc;
 
@@ -12,26 +12,26 @@ use tokio::{
     time::Instant,
 };
 
-/// Commands waiting to be sent. More than this and `propose` waits: the observers slow down, nothing is dropped.
+/// Commands waiting to be sent. When the queue is full, `propose` waits: the observers slow down, nothing is dropped.
 const QUEUE: usize = 1_024;
 
-/// The operator is stopping and nobody will answer.
+/// The operator is stopping, so the command gets no answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the operator is stopping")]
 pub struct UplinkGone;
 
-/// How this member stands with the federation, as far as it knows by itself.
+/// This member's attachment and lease, measured by this member's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UplinkStanding {
-    /// Whether a leader that hears a quorum answered the last heartbeat in time.
+    /// Whether a leader with a quorum acknowledged the last heartbeat in time.
     pub attached: bool,
-    /// When the own lease ends on this machine's clock; `None` before the first acknowledged heartbeat.
+    /// When this member's lease ends on this machine's clock; `None` before the first acknowledged heartbeat.
     pub lease_ends: Option<Instant>,
     /// Since when `attached` has its value.
     pub since: Option<Instant>,
 }
 
-/// The member's way to the federation. Clones share one stream.
+/// The member's connection to the federation. Clones share one stream.
 #[derive(Clone)]
 pub struct Uplink {
     proposals: mpsc::Sender<Pending>,
@@ -46,7 +46,7 @@ pub(super) struct Pending {
     pub(super) answer: oneshot::Sender<Outcome>,
 }
 
-/// The other ends of an [`Uplink`]'s channels, for the task that serves it.
+/// The other ends of an [`Uplink`]'s channels, for its task.
 pub(super) struct Ends {
     pub(super) pending: mpsc::Receiver<Pending>,
     pub(super) reports: watch::Receiver<Reports>,
@@ -55,7 +55,7 @@ pub(super) struct Ends {
 }
 
 impl Uplink {
-    /// An uplink and what its task needs to serve it.
+    /// An uplink and the channel ends for its task.
     pub(super) fn new() -> (Self, Ends) {
         let (proposals, pending) = mpsc::channel(QUEUE);
         let (reports, reports_rx) = watch::channel(Reports::default());
@@ -76,7 +76,8 @@ impl Uplink {
         (uplink, ends)
     }
 
-    /// Asks the ledger and waits for its answer, for as long as it takes: a command once taken is never given up.
+    /// Proposes a command and waits for the ledger's outcome without a time limit. A queued command is sent until the
+    /// ledger answers.
     pub async fn propose(&self, command: Command) -> Result<Outcome, UplinkGone> {
         let (answer, outcome) = oneshot::channel();
         self.proposals
@@ -92,19 +93,19 @@ impl Uplink {
         self.slice.clone()
     }
 
-    /// How this member stands with the federation.
+    /// This member's attachment and lease.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<UplinkStanding> {
         self.standing.clone()
     }
 
-    /// What this member last said of its placements.
+    /// The last reports of this member's placements.
     #[must_use]
     pub fn reports(&self) -> Reports {
         self.reports.borrow().clone()
     }
 
-    /// Replaces what this member says of its placements.
+    /// Replaces the reports of this member's placements.
     pub fn report(&self, reports: Reports) {
         self.reports.send_if_modified(|current| {
             let changed = *current != reports;

@@ -1,10 +1,11 @@
-//! What the uplink counts and measures.
+//! The metrics of the uplink.
 
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
 
-/// Heartbeats take 0.2 ms in a rack, 300 ms around the world, and are given up after a lease (5 s by default).
+/// A heartbeat takes 0.2 ms in a rack and 300 ms around the world. The stream ends after a lease (5 s by default)
+/// without an answer.
 const HEARTBEAT_BUCKETS_SECONDS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
@@ -15,7 +16,7 @@ const COMMAND_BUCKETS_SECONDS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// What came of a command this member proposed.
+/// The result of a command that this member proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandOutcome {
     /// It is in the ledger and in force.
@@ -47,8 +48,8 @@ pub struct UplinkMetrics {
 }
 
 impl UplinkMetrics {
-    /// Declares the families of the uplink on `registry`, each series at zero: one that appears only with its first event
-    /// hides that event from `rate()`.
+    /// Declares the families of the uplink on `registry`, each series at zero: `rate()` does not count the first event
+    /// of a series that appears only with that event.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
             commands: IntCounterVec::new(
@@ -82,17 +83,17 @@ impl UplinkMetrics {
         Ok(metrics)
     }
 
-    /// A command of this member has come to an end, or to nothing.
+    /// Counts a command of this member that was answered, or whose stream ended before the answer.
     pub fn count_command(&self, outcome: CommandOutcome) {
         self.commands.with_label_values(&[outcome.label()]).inc();
     }
 
-    /// The outcome of a command arrived this long after it was first sent.
+    /// Records how long after its first sending a command's outcome arrived.
     pub fn observe_command(&self, took: Duration) {
         self.command.observe(took.as_secs_f64());
     }
 
-    /// A heartbeat was acknowledged this long after it was sent.
+    /// Records how long after its sending a heartbeat was acknowledged.
     pub fn observe_heartbeat(&self, round_trip: Duration) {
         self.heartbeat.observe(round_trip.as_secs_f64());
     }

@@ -1,4 +1,4 @@
-//! The one task that keeps a stream to a voter: attach, converse until the stream ends, attach again.
+//! The one task that keeps a stream to a voter: attach, send and receive until the stream ends, attach again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::peer::proto::federation::{Acknowledgement, Down, Heartbeat, down, up};
 
-/// Starts the task that keeps a stream until `stop`, and returns the handle to it.
+/// Starts the task that keeps a stream open until `stop`, and returns its handle.
 #[must_use]
 pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, JoinHandle<()>) {
     let (uplink, ends) = Uplink::new();
@@ -59,26 +59,26 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
 
 struct Task {
     settings: UplinkSettings,
-    /// The federation's, as last heard.
+    /// The federation's timings, as last received.
     timings: Timings,
     commands: Commands,
     reports: watch::Receiver<Reports>,
     feed: Feed,
     standing: watch::Sender<UplinkStanding>,
     lease: OwnLease,
-    /// The zero of this member's monotonic clock.
+    /// The origin of this member's monotonic clock.
     started: Instant,
     next_beat: u64,
     next_voter: usize,
 }
 
-/// What belongs to the stream that is open.
+/// The state of the open stream.
 struct Conversation {
     up: UpStream,
     beat: Interval,
-    /// What this stream has been told of the reports.
+    /// The reports that were sent on this stream.
     reported: BTreeMap<WorkloadKey, PlacementReport>,
-    /// When a heartbeat was last acknowledged, to notice a leader that has gone silent.
+    /// When a heartbeat was last acknowledged, to detect a leader that no longer answers.
     last_answer: Instant,
 }
 
@@ -143,7 +143,7 @@ impl Task {
         }
     }
 
-    /// The next thing that happens on the open stream.
+    /// Handles the next event of the open stream.
     async fn step(
         &mut self,
         open: &mut Conversation,
@@ -228,7 +228,8 @@ impl Task {
             self.settings.peers.follow(timings);
             self.timings = timings;
         }
-        // Whoever stopped something for want of a lease starts it again by the newest slice, not by the one from before.
+        // A host starts again, once the lease is held, what it stopped when the lease was lost. It must do so by a
+        // slice of this stream, not by one from before, so the lease is not published earlier.
         if self.feed.has_slice_of_stream() {
             self.publish_lease();
         }
@@ -259,7 +260,7 @@ impl Task {
     }
 }
 
-/// Ticks at once and then with every heartbeat; late ones are not made up for.
+/// Ticks at once and then at every heartbeat interval; missed ticks are not repeated.
 fn beat(timings: Timings) -> Interval {
     let mut beat = interval(timings.heartbeat());
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,12 +1,13 @@
-//! The leader's loop: who is alive, what should run where. One decision after the other, each a command.
+//! The leader's loop: decides which leases are held and what runs where. Each decision is a command, proposed after the
+//! one before it is answered.
 //!
 //! ```text
-//!  state changed │ lease due │ lost member heard ──► expire ──► renew ──► fence ──► schedule ──► Assign ──► (again)
+//!  state changed │ lease due │ lost member's heartbeat ─► expire ─► renew ─► fence ─► schedule ─► Assign ─► (again)
 //! ```
 //!
-//! Every step reads the state afresh, asks a pure function of hanse-core what follows from it, and proposes the answer
-//! fenced to this term: what a deposed leader decided cannot commit later. Planning happens here and never in `apply`,
-//! so that two versions in a rolling upgrade cannot compute different states from one log.
+//! Every step reads the current state, computes a decision from it with a pure function of hanse-core, and proposes the
+//! decision fenced to this term: a decision of a deposed leader cannot commit later. Planning happens here and never in
+//! `apply`, so that two versions in a rolling upgrade cannot compute different states from one log.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -24,19 +25,19 @@ use tracing::{info, warn};
 use super::{leader_state::LeaderState, metrics::VoterMetrics};
 use crate::replicate::{ledger::Ledger, propose::ProposeError};
 
-/// What the leader's loop works with.
+/// The inputs of the leader's loop.
 pub(super) struct Leader {
     /// Leases and standings, shared with the sessions.
     pub(super) state: Arc<LeaderState>,
     /// Signs decisions.
     pub(super) key: PrivateKey,
-    /// How much longer than a lease a new leader waits before it expires anyone: the time an election may have taken.
+    /// How much longer than a lease a new leader waits before it expires a lease: the time an election may have taken.
     pub(super) grace: Duration,
-    /// What is counted.
+    /// The metrics of the voter.
     pub(super) metrics: VoterMetrics,
 }
 
-/// Leads whenever this node is the leader, until `stop`.
+/// Runs the loop whenever this node is the leader, until `stop`.
 pub(super) async fn run(leader: Leader, stop: CancellationToken) {
     let mut leadership = leader.ledger().leadership();
     loop {
@@ -55,7 +56,7 @@ pub(super) async fn run(leader: Leader, stop: CancellationToken) {
         };
         info!(term, reason = end, "no longer leading");
         leader.state.lessor(Lessor::follow);
-        // What members said is as old as the term: the next leader hears it afresh.
+        // Members' reports end with the term: members send them again to the next leader.
         leader
             .state
             .change_standing(|standing| *standing = hanse_core::slice::Standing::default());
@@ -71,9 +72,9 @@ impl Leader {
         self.ledger().read(|state| state.timings.look_every())
     }
 
-    /// One term. Returns only when it can no longer decide.
+    /// Leads for one term. Returns only when this node can no longer decide.
     async fn lead(&self, term: u64) -> ProposeError {
-        // Everything of earlier terms must be applied before anything is decided on the state.
+        // All entries of earlier terms must be applied before anything is decided on the state.
         while let Err(error) = self.ledger().confirm_leadership().await {
             warn!(%error, "waiting to be confirmed as the leader");
             sleep(self.look_every()).await;
@@ -97,7 +98,8 @@ impl Leader {
                 },
                 () = self.state.heard_from_lost.notified() => {}
                 () = sleep_until(look) => {
-                    // Woken late, this process stood still and heard nobody: that is no member's fault.
+                    // A late wake-up shows that this process was suspended and received no heartbeats. The lessor
+                    // extends the deadlines, so that no member loses its lease because of the leader's pause.
                     self.state.lessor(|lessor| lessor.woke(look.elapsed()));
                 }
             }
@@ -110,10 +112,10 @@ struct Term<'a> {
     leader: &'a Leader,
     number: u64,
     federation: FederationId,
-    /// This issuer's last number in the leader's lane.
+    /// The last number of this issuer in the leader's lane.
     sequence: u64,
-    /// The rows last proposed. A plan of the very same rows, with the very same generations, has been refused by the
-    /// rules already; proposing it again would only make the log grow.
+    /// The rows last proposed. The ledger has rejected a plan of the same rows with the same generations already;
+    /// proposing it again would only make the log grow.
     proposed: Vec<PlacementChange>,
 }
 
@@ -130,11 +132,12 @@ impl<'a> Term<'a> {
         }
     }
 
-    /// Decides until there is nothing left to decide.
+    /// Makes every decision that is due.
     async fn decide(&mut self) -> Result<(), ProposeError> {
         self.expire().await?;
         self.renew().await?;
         self.fence().await?;
+        self.settle().await?;
         self.plan().await
     }
 
@@ -147,7 +150,7 @@ impl<'a> Term<'a> {
         if due.is_empty() {
             return Ok(());
         }
-        // A leader that is none any more must not take anybody's lease, and finds out here.
+        // A deposed leader must not expire a lease; this call fails on it.
         self.leader.ledger().confirm_leadership().await?;
         for (member, _) in &due {
             warn!(member = %member, "lost: its lease ended");
@@ -186,6 +189,19 @@ impl<'a> Term<'a> {
         }
     }
 
+    /// Proposes `SettleTimings` once no lease of the former, longer duration can still be held. From then on the
+    /// federation computes with the shorter lease.
+    async fn settle(&mut self) -> Result<(), ProposeError> {
+        let now = self.leader.state.now();
+        match self.leader.state.lessor(|lessor| lessor.settled(now)) {
+            Some(since) => self
+                .propose(Command::SettleTimings { since })
+                .await
+                .map(drop),
+            None => Ok(()),
+        }
+    }
+
     async fn plan(&mut self) -> Result<(), ProposeError> {
         let plan = self.leader.ledger().read(schedule);
         let changed = self.leader.state.standing().diagnoses != plan.diagnoses;
@@ -215,7 +231,7 @@ impl<'a> Term<'a> {
         Ok(())
     }
 
-    /// Whether the ledger accepted the decision.
+    /// Proposes a decision. Returns whether the ledger accepted it.
     async fn propose(&mut self, command: Command) -> Result<bool, ProposeError> {
         let key = &self.leader.key;
         let signed = SignedCommand::sign(&self.federation, key, self.sequence + 1, &command);
@@ -226,7 +242,7 @@ impl<'a> Term<'a> {
                 Ok(true)
             }
             Outcome::Rejected { rejection } => {
-                // Rejected by the rules, so the number is used; rejected for its number, so it is not.
+                // A command rejected by a rule has used its number; one rejected for its number has not.
                 warn!(reason = %rejection, "the ledger rejected a decision of the leader");
                 self.sequence = ledger.read(|state| last_sequence(state, &key.public()));
                 Ok(false)

@@ -1,4 +1,4 @@
-//! What the leader's loop and the sessions share: soft state that ends with a term.
+//! The state that the leader's loop and the sessions share: soft state that ends with a term.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use tokio::{
 
 use crate::replicate::ledger::Ledger;
 
-/// The deadlines, and what members report and the planner found, while this node leads.
+/// The deadlines, the members' reports and the planner's findings, while this node leads.
 pub(super) struct LeaderState {
     /// This voter's own member name.
     pub(super) name: MemberName,
     /// The replica of this voter.
     pub(super) ledger: Ledger,
-    /// Rung when a member is heard from whose lease is not held.
+    /// Notified when a heartbeat of a member arrives whose lease is lost.
     pub(super) heard_from_lost: Notify,
-    /// The zero of this voter's monotonic clock.
+    /// The origin of this voter's monotonic clock.
     started: Instant,
-    /// Members' deadlines. No await is ever held under this lock, nor under the next.
+    /// Members' deadlines. Neither this lock nor the next is held across an await.
     lessor: Mutex<Lessor>,
     standing: RwLock<Standing>,
-    /// Counts changes of `standing`, so that sessions look again.
+    /// Counts changes of `standing`, so that sessions read it again.
     standing_changed: watch::Sender<u64>,
 }
 
@@ -46,23 +46,23 @@ impl LeaderState {
         self.started.elapsed()
     }
 
-    /// Looks at the deadlines, or changes them.
+    /// Reads or changes the deadlines.
     pub(super) fn lessor<T>(&self, action: impl FnOnce(&mut Lessor) -> T) -> T {
         action(&mut self.lessor.lock())
     }
 
-    /// What members report and the planner found.
+    /// The members' reports and the planner's findings.
     pub(super) fn standing(&self) -> RwLockReadGuard<'_, Standing> {
         self.standing.read()
     }
 
-    /// Changes what is known of members' placements and lets every session look again.
+    /// Changes the members' reports or the planner's findings and notifies every session.
     pub(super) fn change_standing(&self, change: impl FnOnce(&mut Standing)) {
         change(&mut self.standing.write());
         self.standing_changed.send_modify(|count| *count += 1);
     }
 
-    /// Changes whenever `standing` does.
+    /// Notified of every change of `standing`.
     pub(super) fn standing_changes(&self) -> watch::Receiver<u64> {
         self.standing_changed.subscribe()
     }

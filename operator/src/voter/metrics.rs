@@ -1,4 +1,4 @@
-//! What a voter counts.
+//! The metrics of a voter.
 
 use prometheus::{IntCounter, Registry};
 
@@ -19,7 +19,7 @@ impl VoterMetrics {
         Ok(Self { failovers })
     }
 
-    /// This operator leads and has moved `placements` away from members that were lost.
+    /// Counts `placements` that this operator, as leader, moved away from lost members.
     pub(crate) fn count_failovers(&self, placements: u64) {
         self.failovers.inc_by(placements);
     }

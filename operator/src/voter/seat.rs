@@ -1,8 +1,8 @@
 //! This member's seat in the quorum, if it has an address at which others reach it.
 //!
 //! A seat is a number that belongs to one volume for ever: the log index of the `Volunteer` command that asked for it.
-//! Its replica is created right after the answer and nowhere else. A member whose replica is gone therefore asks for a
-//! new seat instead of coming back empty under an old number, which could elect a second leader (docs/adr/0003).
+//! The replica of a seat is created right after the answer and nowhere else. A member whose replica is gone therefore
+//! asks for a new seat. An empty replica under an old number could elect a second leader (docs/adr/0003).
 
 use std::{
     collections::BTreeSet,
@@ -44,7 +44,7 @@ use crate::{
     uplink::{LocalVoter, Uplink},
 };
 
-/// What a seat needs to know and to have.
+/// The inputs of a seat.
 pub struct SeatKeeper {
     pub settings: Settings,
     pub environment: Environment,
@@ -52,16 +52,16 @@ pub struct SeatKeeper {
     pub membership: Membership,
     pub peers: Arc<Peers>,
     pub uplink: Uplink,
-    /// What is counted.
+    /// The metrics of the voter.
     pub metrics: VoterMetrics,
-    /// Where the own member's stream finds its own voter.
+    /// Publishes this voter for the stream of its own member.
     pub local: watch::Sender<Option<Arc<dyn LocalVoter>>>,
-    /// For whoever wants to look at the ledger of this process.
+    /// Publishes the ledger of this process.
     pub ledger: watch::Sender<Option<Ledger>>,
 }
 
 impl SeatKeeper {
-    /// Takes the seat this volume has, or asks for one, and keeps it until `stop`.
+    /// Opens the seat that this volume has, or asks for a seat, and serves it until `stop`.
     pub async fn keep(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let node = match self.stored_node()? {
             Some(node) => node,
@@ -81,7 +81,7 @@ impl SeatKeeper {
         if self.membership.founding {
             self.found(&ledger).await?;
         }
-        self.tell_address(node, &ledger).await;
+        self.propose_address(node, &ledger).await;
         tokio::select! {
             () = stop.cancelled() => {}
             Some(ended) = tasks.join_next() => {
@@ -165,7 +165,7 @@ impl SeatKeeper {
         Ok(tasks)
     }
 
-    /// Takes calls of other operators: members' streams and the other voters.
+    /// Serves calls of other operators: members' streams and the other voters.
     async fn listen(
         &self,
         ledger: &Ledger,
@@ -197,7 +197,7 @@ impl SeatKeeper {
         Ok(())
     }
 
-    /// The seat whose replica this volume holds: the newest, should an older one have been left behind.
+    /// The seat whose replica this volume holds. If it holds several, the newest.
     fn stored_node(&self) -> anyhow::Result<Option<NodeId>> {
         let path = ledger_directory(&self.settings.data_dir);
         let directory = self.environment.disk.directory(path.clone());
@@ -208,7 +208,7 @@ impl SeatKeeper {
         Ok(numbers.max().map(NodeId))
     }
 
-    /// The first entries of a federation. Each step may have been taken before a crash, so each looks first.
+    /// Writes the first entries of a federation. A step may have been done before a crash, so each step checks first.
     async fn found(&mut self, ledger: &Ledger) -> anyhow::Result<()> {
         let address = self.settings.peer_address.clone().unwrap_or_default();
         if ledger.is_pristine().await? {
@@ -245,8 +245,8 @@ impl SeatKeeper {
         Ok(())
     }
 
-    /// A founder sits before it has told where.
-    async fn tell_address(&self, node: NodeId, ledger: &Ledger) {
+    /// Proposes the address of a founder: its seat exists before its address is in the ledger.
+    async fn propose_address(&self, node: NodeId, ledger: &Ledger) {
         let Some(address) = self
             .settings
             .peer_address
@@ -263,13 +263,13 @@ impl SeatKeeper {
             seat.is_none_or(|seat| !seat.address.is_empty())
         });
         if !told {
-            // A stop meanwhile is no failure: the next start looks again.
+            // If the operator stops meanwhile, the next start checks again.
             let _ = self.uplink.propose(Command::Volunteer { address }).await;
         }
     }
 }
 
-/// Voters dial one another like everyone else: by address, pinned to a key.
+/// Voters dial one another as members dial voters: by address, pinned to a key.
 struct PinnedDialer(Arc<Peers>);
 
 impl Dialer for PinnedDialer {
@@ -281,8 +281,8 @@ impl Dialer for PinnedDialer {
     }
 }
 
-/// Keeps the keys that may stay connected those of the ledger. A replica that is still empty goes by the voters it was
-/// told of when it entered.
+/// Keeps the set of keys that may stay connected equal to the members in the ledger. While the replica is empty, the
+/// set holds the voters that the member was given when it joined.
 async fn follow_members(
     ledger: Ledger,
     known: BTreeSet<PublicKey>,
@@ -304,7 +304,7 @@ async fn follow_members(
     }
 }
 
-/// Asks for a seat until the ledger answers.
+/// Proposes `Volunteer` and waits until the ledger answers.
 async fn volunteer(uplink: &Uplink, address: String) -> anyhow::Result<NodeId> {
     match uplink
         .propose(Command::Volunteer {
@@ -315,13 +315,14 @@ async fn volunteer(uplink: &Uplink, address: String) -> anyhow::Result<NodeId> {
         Outcome::Accepted { index } => Ok(NodeId(index)),
         Outcome::Rejected { rejection } => {
             anyhow::bail!(
-                "the federation refused '{address}' as this member's --peer-address: {rejection}"
+                "the ledger rejected '{address}' as this member's --peer-address: {rejection}"
             )
         }
     }
 }
 
-/// Where the replicas of this volume are, each in a directory named by its seat: a seat belongs to one volume for ever.
+/// The directory of this volume's replicas. Each replica has a directory named after its seat, because a seat belongs
+/// to one volume for ever.
 fn ledger_directory(data_dir: &Path) -> PathBuf {
     data_dir.join("ledger")
 }

@@ -22,13 +22,13 @@ use crate::{
     replicate::propose::ProposeError,
 };
 
-/// Messages on their way down a stream. When it is full the session waits: slices coalesce meanwhile.
+/// Messages buffered for a member. When the buffer is full the session waits; meanwhile several slices become one.
 pub(super) const BUFFER: usize = 64;
 
-/// What goes down a stream.
+/// The messages from the voter to the member.
 pub(super) type DownStream = BoxStream<'static, Result<Down, Status>>;
 
-/// Commands of one member waiting for the ledger. A member has one in flight, so a full queue is a broken client.
+/// Commands of one member waiting for the ledger. A member has one in flight, so a full queue shows a broken client.
 const COMMANDS: usize = 8;
 
 struct Session {
@@ -41,7 +41,7 @@ struct Session {
     down: mpsc::Sender<Result<Down, Status>>,
 }
 
-/// Starts the session of the member with `key` and returns what it sends down.
+/// Starts the session of the member with `key` and returns the stream of its messages to the member.
 pub(super) fn start(
     leader: Arc<LeaderState>,
     quorum_within: Duration,
@@ -52,7 +52,7 @@ pub(super) fn start(
     let (down, receiver) = mpsc::channel(BUFFER);
     tokio::spawn(async move {
         let end = run(leader, quorum_within, key, term, up, down.clone()).await;
-        // The member may have gone already, which is how most sessions end.
+        // The member may have closed the stream already; most sessions end that way.
         let _ = down.send(Err(end)).await;
     });
     down_stream(receiver)
@@ -66,7 +66,7 @@ async fn run(
     up: ReceiverStream<Up>,
     down: mpsc::Sender<Result<Down, Status>>,
 ) -> Status {
-    // Everything committed before this term must be in the state before a member is told what the state is.
+    // Everything committed before this term must be applied before a member receives a slice of the state.
     if let Err(error) = leader.ledger.confirm_leadership().await {
         return unavailable(&error);
     }
@@ -92,7 +92,7 @@ async fn run(
         .await
         .is_err()
     {
-        return Status::cancelled("the member went away");
+        return Status::cancelled("the member closed its stream");
     }
     debug!(member = %name, "attached");
     let session = Session {
@@ -122,10 +122,11 @@ impl Session {
                 message: Some(message),
             }))
             .await;
-        sent.map_err(|_| Status::cancelled("the member went away"))
+        sent.map_err(|_| Status::cancelled("the member closed its stream"))
     }
 
-    /// Heartbeats and reports. Commands go to a task of their own, so that a slow ledger does not delay a heartbeat.
+    /// Handles heartbeats and reports. Commands go to a task of their own, so that a slow ledger does not delay a
+    /// heartbeat.
     async fn listen(&self, mut up: ReceiverStream<Up>, commands: mpsc::Sender<Proposal>) -> Status {
         self.leader.change_standing(|standing| {
             standing.reports.remove(&self.name);
@@ -166,7 +167,8 @@ impl Session {
         let Some(granted) = granted else {
             return Ok(());
         };
-        // A leader that no quorum hears may have been replaced: its word would keep a lease alive that others ended.
+        // Without an answer of a quorum this leader may have been replaced. Its acknowledgement would then prolong a
+        // lease that the new leader ended.
         if !self.leader.ledger.hears_quorum(self.quorum_within) {
             return Ok(());
         }
@@ -195,7 +197,7 @@ impl Session {
         Ok(())
     }
 
-    /// One command after the other: a member's numbers must reach the log in order.
+    /// Proposes one command after the other: a member's numbers must reach the log in order.
     async fn execute(&self, mut commands: mpsc::Receiver<Proposal>) -> Status {
         while let Some(Proposal { ticket, command }) = commands.recv().await {
             let signed: SignedCommand = match serde_json::from_slice(&command) {
@@ -211,7 +213,7 @@ impl Session {
             }
             let outcome = match self.leader.ledger.propose(signed).await {
                 Ok(outcome) => serde_json::to_vec(&outcome).unwrap_or_default(),
-                // Whether it was committed is unknown; the member asks again with the same number.
+                // Whether the command was committed is unknown. The member sends it again with the same number.
                 Err(error) => return unavailable(&error),
             };
             if let Err(status) = self
@@ -224,7 +226,7 @@ impl Session {
         std::future::pending().await
     }
 
-    /// The slice whole, then what is new, as often as the stream takes it.
+    /// Sends the whole slice, then differences, as fast as the member reads them.
     async fn push_slices(&self) -> Status {
         let mut applied = self.leader.ledger.applied();
         let mut standing = self.leader.standing_changes();
@@ -308,7 +310,7 @@ pub(super) fn admitted(state: &State, key: &PublicKey) -> Result<(), Status> {
     }
 }
 
-/// The status that tells a caller to try again.
+/// The status that makes a caller try again.
 pub(super) fn unavailable(error: &ProposeError) -> Status {
     Status::unavailable(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! The voter's side of members' streams: heartbeats and commands in, acknowledgements, outcomes and slices out.
+//! The voter's side of members' streams: receives heartbeats and commands, sends acknowledgements, outcomes and slices.
 //!
 //! ```text
 //!  Attach ──► is this node the leader? ──yes──► session: three tasks around one stream
@@ -8,9 +8,9 @@
 //!                  relay to the leader
 //! ```
 //!
-//! Guarantees: a heartbeat is acknowledged only while this node leads and hears a quorum itself. A session ends when
-//! the term does or when its member is revoked. A relay adds nothing and decides nothing: commands are signed by the
-//! member, and only voters may relay.
+//! Guarantees: a heartbeat is acknowledged only while this node leads and a quorum answers it. A session ends when the
+//! term ends or when its member is revoked. A relay changes nothing and decides nothing: commands are signed by the
+//! member. Only voters may relay.
 
 use std::{sync::Arc, time::Duration};
 
@@ -41,16 +41,16 @@ use crate::{
     uplink::LocalVoter,
 };
 
-/// How long a member may take to say Hello after it opened a stream.
+/// How long a member may take to send Hello after it opened a stream.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 
 /// The streams of the members that are attached to this voter.
 pub(super) struct Sessions {
-    /// What they share with the leader's loop.
+    /// The state shared with the leader's loop.
     pub(super) leader: Arc<LeaderState>,
     /// This voter's own key.
     pub(super) key: PublicKey,
-    /// How to reach the leader.
+    /// Connections to the leader.
     pub(super) peers: Arc<Peers>,
     /// How recent a quorum's answer must be for a heartbeat to be acknowledged.
     pub(super) quorum_within: Duration,
@@ -61,7 +61,7 @@ impl Sessions {
         &self.leader.ledger
     }
 
-    /// One member's stream, whichever way it came.
+    /// Serves one member's stream, direct or relayed.
     async fn attach(
         self: Arc<Self>,
         caller: PublicKey,
@@ -94,7 +94,8 @@ impl Sessions {
         self.relay(member, up).await
     }
 
-    /// Whose stream it is: the caller's own, or, from a voter, that of the member it speaks for.
+    /// The member whose stream this is: the caller, or, if the caller is a relaying voter, the member named in Hello.
+    /// Also whether the stream is relayed.
     fn identify(&self, caller: PublicKey, hello: &Hello) -> Result<(PublicKey, bool), Status> {
         if hello.federation != self.ledger().federation().0 {
             return Err(Status::permission_denied(
@@ -114,7 +115,8 @@ impl Sessions {
         } else {
             caller
         };
-        // A replica that lags behind may not know the newest member yet, but the leader does: a relay lets it decide.
+        // A replica that lags behind may not have the newest member yet, so only the leader checks; a relay leaves the
+        // check to it.
         if self.ledger().leadership().borrow().is_self {
             self.ledger()
                 .read(|state| admitted(state, &member))
@@ -143,7 +145,7 @@ impl Sessions {
         let mut client = self.client(&leader);
         let answer = timeout(self.answer_within(), client.attach(first.chain(up))).await;
         let response = answer.map_err(|_| Status::unavailable("the leader does not answer"))??;
-        // The relay ends with the leadership it was made for, so that the member looks for the new leader at once.
+        // The relay ends when the leader changes, so that the member looks for the new leader at once.
         let mut leadership = self.ledger().leadership();
         let leader_node = leadership.borrow_and_update().leader;
         let changed = async move {
@@ -157,7 +159,7 @@ impl Sessions {
         self.ledger().read(|state| state.timings.answer_within())
     }
 
-    /// Where the leader is, when it is another node.
+    /// The leader's address and key, if the leader is another node.
     fn leader(&self) -> Option<Peer> {
         let node = self.ledger().leadership().borrow().leader?;
         self.ledger().read(|state| {
@@ -174,14 +176,14 @@ impl Sessions {
         FederationClient::new(self.peers.channel(peer)).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// A stranger's admission, on the leader.
+    /// Decides about a newcomer's admission, on the leader.
     async fn admit(&self, signed: SignedCommand) -> Result<Outcome, Status> {
         let refused = self
             .ledger()
             .read(|state| precheck(state, &self.ledger().federation(), &signed))
             .err();
         if let Some(rejection) = refused {
-            warn!(key = signed.issuer.short(), reason = %rejection, "refused a newcomer");
+            warn!(key = signed.issuer.short(), reason = %rejection, "rejected a newcomer");
             return Ok(Outcome::Rejected { rejection });
         }
         let key = signed.issuer.short();
@@ -193,7 +195,7 @@ impl Sessions {
         match &outcome {
             Outcome::Accepted { .. } => info!(key, "admitted a newcomer"),
             Outcome::Rejected { rejection } => {
-                warn!(key, reason = %rejection, "refused a newcomer");
+                warn!(key, reason = %rejection, "rejected a newcomer");
             }
         }
         Ok(outcome)
@@ -217,7 +219,7 @@ impl Sessions {
     }
 }
 
-/// Only voters relay: any other member could keep a lost member's lease alive.
+/// Only voters may relay: any other member could prolong the lease of a lost member.
 fn may_relay(state: &State, caller: &PublicKey) -> Result<(), Status> {
     let seat = state
         .member_of(caller)
@@ -228,7 +230,8 @@ fn may_relay(state: &State, caller: &PublicKey) -> Result<(), Status> {
     Err(Status::permission_denied("only voters may relay"))
 }
 
-/// Refuses a stranger before anything reaches the log. One that is in already may ask again: its first answer was lost.
+/// Rejects a newcomer before anything reaches the log. A member that is admitted already may ask again, because its
+/// first answer may have been lost.
 fn precheck(
     state: &State,
     federation: &FederationId,
@@ -291,7 +294,7 @@ impl Federation for FederationService {
     }
 }
 
-/// The way of a voter's own member to its own voter.
+/// Connects a voter's own member to the voter, inside the process.
 pub(super) struct OwnVoter(pub Arc<Sessions>);
 
 impl LocalVoter for OwnVoter {
@@ -307,7 +310,7 @@ impl LocalVoter for OwnVoter {
     }
 }
 
-/// A member's messages as they arrive. A broken stream just ends: the member opens another.
+/// A member's messages as they arrive. A broken stream ends without an error: the member opens another.
 fn received(mut stream: Streaming<Up>) -> ReceiverStream<Up> {
     let (sender, receiver) = mpsc::channel(BUFFER);
     tokio::spawn(async move {

@@ -1,56 +1,56 @@
-//! What the demo reports while it runs: who reports sends it here, who shows it receives it.
+//! The events of the demo: `story` and `main` send them, `screen` receives and shows them.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-/// One thing to show.
+/// One event.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// What happens next.
+    /// The next step.
     Step(String),
-    /// What has happened, and how long it took.
+    /// An effect, and how long after its cause it was seen.
     Measured {
         name: &'static str,
         took: Duration,
         text: String,
     },
-    /// How to reach what goes on running: the name of each member and its kubeconfig.
+    /// The members that are left running: the name and the kubeconfig of each.
     Kept(Vec<(String, String)>),
-    /// The last one.
+    /// The last event.
     Summary(Summary),
 }
 
-/// How long it took, each from the moment its cause was complete.
+/// The measured times.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Summary {
-    /// From the kill until a surviving cluster says that the member is lost.
+    /// From the kill until a surviving cluster shows the member's lease as `Lost`.
     pub(crate) detected: Duration,
-    /// From the kill until the surviving clusters have been asked for all replicas.
+    /// From the kill until the Deployments in the surviving clusters request all replicas.
     pub(crate) replaced: Duration,
-    /// From the kill until all of them are ready there.
+    /// From the kill until all of these replicas are ready.
     pub(crate) ready: Duration,
-    /// From the restart until the member holds its lease again and every cluster runs what it was given, nothing else.
+    /// From the restart until the member holds its lease again and every cluster runs exactly what is placed there.
     pub(crate) healed: Duration,
 }
 
-/// Where events are sent. When it is dropped, the receiver ends after the last event.
+/// The sender of events. When it is dropped, the receiver ends after the last event.
 #[derive(Debug)]
 pub(crate) struct Events(UnboundedSender<Event>);
 
 impl Events {
-    /// Both ends. There are a few dozen events in all, so that nothing need bound them.
+    /// Both ends. The channel is unbounded, because there are only a few dozen events in all.
     pub(crate) fn channel() -> (Self, UnboundedReceiver<Event>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self(sender), receiver)
     }
 
-    /// Says what happens next.
+    /// Reports the next step.
     pub(crate) fn say(&self, text: &str) {
         self.send(Event::Step(text.to_owned()));
     }
 
-    /// An event. It is lost if nobody receives any more: the receiver knows why it ended.
+    /// Sends an event. It is dropped if the receiver has ended: that error is returned by `Screen::close`.
     pub(crate) fn send(&self, event: Event) {
         let _ = self.0.send(event);
     }

@@ -1,7 +1,7 @@
-//! A federation of three clusters on this machine: it runs a workload, loses the cluster that leads it, and heals.
+//! A federation of three clusters on this machine. It runs a workload, the leader's cluster is killed, and it recovers.
 //!
-//! `story` does it and measures, `stage` is what can be seen of it, `event` is what is reported of it, and `screen`
-//! shows both. `story` and `screen` do not know each other:
+//! `story` runs the steps and measures them, `stage` reads the state of the clusters, `event` is what `story` reports,
+//! and `screen` shows state and events. `story` and `screen` do not import each other:
 //!
 //! ```text
 //!         main
@@ -33,18 +33,18 @@ use self::{
 /// Name of the fleet, and of its directory.
 const FLEET: &str = "demo";
 
-/// Three clusters of three owners form a federation and run a workload. The cluster that leads is killed, the others
-/// take over, and it heals when it comes back.
+/// Three clusters of three owners form a federation and run a workload. The leader's cluster is killed, and the other
+/// clusters run its replicas. Then it is started again and rejoins.
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo", bin_name = "cargo demo")]
 struct Arguments {
     /// Print one JSON object per line; the last one is the summary.
     #[arg(long)]
     json: bool,
-    /// Leave everything running at the end, and print how to reach it.
+    /// Leave everything running at the end, and print the kubeconfigs.
     #[arg(long, conflicts_with = "stop")]
     keep: bool,
-    /// End what an earlier --keep has left running, and do nothing else.
+    /// End what an earlier run with --keep has left running, and do nothing else.
     #[arg(long)]
     stop: bool,
 }
@@ -118,7 +118,7 @@ fn kubeconfigs(fleet: &Fleet) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// What a shell expects of a program that was interrupted.
+/// The exit code by convention after SIGINT: 128 + 2.
 fn interrupted() -> ExitCode {
     ExitCode::from(130)
 }

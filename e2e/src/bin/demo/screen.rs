@@ -1,9 +1,9 @@
-//! Shows events and scenes: a table that is redrawn on a terminal, a line per event elsewhere, or JSON.
+//! Shows events and scenes: on a terminal as a table that is redrawn, elsewhere as one line per event, or as JSON.
 //!
 //! ```text
 //! Events ── Event ──►┐
 //!                    ├─► task ──► standard output
-//! Stage ─── Scene ──►┘   (alone writes to it)
+//! Stage ─── Scene ──►┘   (the only writer)
 //! ```
 
 mod table;
@@ -29,10 +29,10 @@ use crate::{
     stage::{Scene, Stage},
 };
 
-/// Fast enough to be seen as it happens.
+/// Short enough that a change is shown without visible delay.
 const REFRESH: Duration = Duration::from_millis(100);
 
-/// How it is shown.
+/// The form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     /// A table that is redrawn in place, in colour unless `NO_COLOR` is set.
@@ -74,7 +74,7 @@ impl Screen {
         Self { task }
     }
 
-    /// Waits until everything is written. Does not end before the sender of the events is dropped.
+    /// Waits until everything is written. Returns only after the sender of the events is dropped.
     pub(crate) async fn close(self) -> Result<()> {
         self.task
             .await?
@@ -137,8 +137,8 @@ impl Writer {
             )?;
         }
         self.write(
-            &json!({"event": "step", "text": "cargo demo --stop ends it"}),
-            "cargo demo --stop ends it",
+            &json!({"event": "step", "text": "to end all of it: cargo demo --stop"}),
+            "to end all of it: cargo demo --stop",
         )
     }
 
@@ -157,7 +157,7 @@ impl Writer {
             "healed_s": seconds(healed),
         });
         let text = format!(
-            "after the kill: seen {:.2} s, moved {:.2} s, ready {:.2} s; after the restart: healed {:.2} s",
+            "after the kill: detected {:.2} s, replaced {:.2} s, ready {:.2} s; after the restart: healed {:.2} s",
             detected.as_secs_f64(),
             replaced.as_secs_f64(),
             ready.as_secs_f64(),
@@ -169,7 +169,7 @@ impl Writer {
         self.write(&json, &text)
     }
 
-    /// Shows what is seen, if it is not what was shown last.
+    /// Shows a scene if it differs from the last one.
     fn show(&mut self, scene: &Scene) -> io::Result<()> {
         match self.look {
             Look::Table(paint) => self.redraw(scene, paint)?,
@@ -195,7 +195,7 @@ impl Writer {
             }
             Look::Lines => write_line(&format!("{at:7.2} s  {text}")),
             Look::Table(paint) => {
-                // Above the table, which moves down by a line.
+                // The line is written above the table, so the table moves down by one.
                 self.erase()?;
                 write_line(&format!("{at:7.2} s  {}", paint.bold(text)))?;
                 let scene = self.shown.clone();
@@ -220,14 +220,13 @@ impl Writer {
     }
 }
 
-/// What is new in a scene, as JSON and as a line.
+/// The changes from one scene to the next, each as JSON and as a line.
 fn changes(before: &Scene, now: &Scene) -> Vec<(Value, String)> {
     let mut changes = Vec::new();
     if before.leader != now.leader {
-        let leader = now.leader.as_deref().unwrap_or("nobody");
         changes.push((
             json!({"event": "leader", "leader": now.leader}),
-            format!("{leader} leads"),
+            table::leader(now),
         ));
     }
     if before.quorum != now.quorum || before.voters != now.voters {
@@ -266,7 +265,7 @@ fn changes(before: &Scene, now: &Scene) -> Vec<(Value, String)> {
     changes
 }
 
-/// Milliseconds are as exact as what is measured by looking every 50 ms deserves.
+/// Rounded to milliseconds: the conditions are checked every 50 ms, so further digits would mean nothing.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

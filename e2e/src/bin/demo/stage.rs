@@ -1,4 +1,4 @@
-//! What can be seen of the federation at one moment, read from Kubernetes objects and from nothing else.
+//! The state of the federation at one moment, read from Kubernetes objects only.
 
 use std::{
     collections::BTreeMap,
@@ -12,14 +12,14 @@ use serde::Serialize;
 /// The workload of the demo.
 pub(crate) const WORKLOAD: &str = "web";
 
-/// Views of the clusters that run. What a dead cluster said last is not looked at.
+/// Views of the clusters that run. The last state of a killed cluster is not used.
 #[derive(Default)]
 pub(crate) struct Stage {
     views: Mutex<BTreeMap<String, View>>,
 }
 
 impl Stage {
-    /// Opens a view of a cluster that runs, afresh if there was one.
+    /// Opens a view of a running cluster. It replaces an earlier one.
     pub(crate) fn enter(&self, fleet: &Fleet, member: &str) -> anyhow::Result<()> {
         let view = View::of(&fleet.client(member)?);
         self.views().insert(member.to_owned(), view);
@@ -31,7 +31,7 @@ impl Stage {
         self.views().remove(member);
     }
 
-    /// Everything as it is now.
+    /// The current state.
     pub(crate) fn look(&self) -> Scene {
         Scene::of(&self.views())
     }
@@ -44,9 +44,9 @@ impl Stage {
 /// The federation at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Scene {
-    /// As most clusters that run see it.
+    /// The leader that most running clusters report.
     pub(crate) leader: Option<String>,
-    /// As the cluster says that has seen most of the ledger.
+    /// From the cluster that reports the greatest height of the ledger.
     pub(crate) quorum: Option<String>,
     pub(crate) voters: usize,
     pub(crate) height: i64,
@@ -62,11 +62,11 @@ pub(crate) struct MemberScene {
     pub(crate) place: String,
     pub(crate) lease: Option<Lease>,
     pub(crate) role: Option<MemberRole>,
-    /// What the federation has decided that it runs; `None` if nothing.
+    /// Its placement of the workload; `None` if it has none.
     pub(crate) placement: Option<PlacementScene>,
-    /// Its deployment as its own API server has it; `None` if there is none or the cluster does not run.
+    /// The Deployment in its own API server; `None` if there is none or the cluster does not run.
     pub(crate) deployment: Option<DeploymentScene>,
-    /// Whether it runs and all that it says is here.
+    /// Whether its cluster runs and the view of it is complete.
     pub(crate) is_seen: bool,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct DeploymentScene {
     pub(crate) ready: i32,
 }
 
-/// The workload as its home says.
+/// The workload in its home.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct WorkloadScene {
     pub(crate) desired: i32,
@@ -106,7 +106,7 @@ impl Scene {
             .cloned()
             .unwrap_or_default();
         let workload = views.values().find_map(WorkloadScene::of);
-        // The leader's cluster knows first; without it, any that runs.
+        // The leader's cluster has changes first. If it does not run, any running cluster is used.
         let witness = leader
             .as_ref()
             .and_then(|leader| views.get(leader))
@@ -128,19 +128,19 @@ impl Scene {
         }
     }
 
-    /// What a member is seen to be.
+    /// One member of the scene.
     pub(crate) fn member(&self, name: &str) -> Option<&MemberScene> {
         self.members.iter().find(|member| member.name == name)
     }
 
-    /// Replicas that deployments in running clusters ask for.
+    /// Sum of `spec.replicas` of the Deployments in running clusters.
     pub(crate) fn deployed(&self) -> i32 {
         self.deployments()
             .map(|deployment| deployment.replicas)
             .sum()
     }
 
-    /// Replicas of them that are ready.
+    /// Sum of their ready replicas.
     pub(crate) fn ready(&self) -> i32 {
         self.deployments().map(|deployment| deployment.ready).sum()
     }
@@ -183,7 +183,7 @@ impl MemberScene {
         }
     }
 
-    /// Whether what it runs is exactly what it was given.
+    /// Whether its Deployment has exactly the replicas of its placement.
     pub(crate) fn runs_what_it_was_given(&self) -> bool {
         let given = self.placement.as_ref().map(|placement| placement.replicas);
         let runs = self

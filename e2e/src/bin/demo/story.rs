@@ -1,4 +1,4 @@
-//! What the demo does, and how long each effect takes.
+//! Runs the steps of the demo and measures how long each effect takes.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const REPLICAS: i32 = 6;
 /// Several times what each step takes on two cores.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Three owners, three providers, three regions: whichever is lost, the others are not.
+/// Three owners, three providers, three regions: the loss of one of any kind affects one member.
 pub(crate) fn plans() -> [MemberPlan; 3] {
     [
         MemberPlan::new("lubeck")
@@ -41,19 +41,19 @@ pub(crate) async fn run(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Re
 
     let victim = fleet.leader().await?;
     events.say(&format!(
-        "killing {victim}, which leads: its operator, API server, etcd, everything, with SIGKILL"
+        "killing all processes of {victim}, the leader, with SIGKILL: operator, API server, etcd and the rest"
     ));
     let killed = Stopwatch::start(stage, events);
     fleet.kill(&victim).await?;
     stage.leave(&victim);
-    let lost = format!("{victim} is lost, say the others");
+    let lost = format!("the others show the lease of {victim} as Lost");
     let detected = killed
         .until("detected", &lost, |scene| is_lost(scene, &victim))
         .await?;
     let replaced = killed
         .until(
             "replaced",
-            "the others have been asked for its share",
+            "the Deployments of the others request all replicas",
             has_moved,
         )
         .await?;
@@ -62,11 +62,11 @@ pub(crate) async fn run(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Re
         .await?;
 
     events.say(&format!(
-        "starting {victim} again, with what it has on disk"
+        "starting {victim} again with the data on its disk"
     ));
     stage.enter(fleet, &victim)?;
     let restarted = Stopwatch::start(stage, events);
-    let back = format!("{victim} is back and runs nothing that is not its own");
+    let back = format!("{victim} holds its lease, and each member runs what is placed there");
     let has_healed = restarted.until("healed", &back, |scene| has_healed(scene, &victim));
     let (healed, ()) = try_join(has_healed, fleet.restart(&victim)).await?;
     Ok(Summary {
@@ -78,13 +78,13 @@ pub(crate) async fn run(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Re
 }
 
 async fn federate(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Result<()> {
-    events.say("federating them: the first founds, invites the others, and they join");
+    events.say("forming a federation: the first member founds it and invites the others");
     fleet.federate().await?;
     fleet
         .members()
         .try_for_each(|member| stage.enter(fleet, member))?;
 
-    events.say("every owner lets the others in: kubectl apply -f examples/hosting-policy.yaml");
+    events.say("each owner permits the others to run workloads: kubectl apply -f examples/hosting-policy.yaml");
     for member in fleet.members() {
         fleet.apply_example(member, "hosting-policy.yaml").await?;
     }
@@ -93,7 +93,7 @@ async fn federate(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Result<(
 
 async fn start_workload(fleet: &Fleet, stage: &Stage, events: &Events) -> Result<()> {
     let leader = fleet.leader().await?;
-    // The status of the workload is in its owner's cluster only, and must be readable while the leader's does not run.
+    // Only the owner's cluster has the workload's status. It must be readable while the leader's cluster does not run.
     let home = fleet
         .members()
         .find(|member| *member != leader)
@@ -111,7 +111,7 @@ async fn start_workload(fleet: &Fleet, stage: &Stage, events: &Events) -> Result
         .map(drop)
 }
 
-/// Measures from one cause to its effects.
+/// Measures the time from one cause to its effects.
 struct Stopwatch<'a> {
     started: Instant,
     stage: &'a Stage,
@@ -127,7 +127,7 @@ impl<'a> Stopwatch<'a> {
         }
     }
 
-    /// Waits until `is_so` of what is seen, reports it as `name`, and returns how long after the cause that was.
+    /// Waits until `is_so` returns `Ok`, reports this as `name`, and returns the time since the cause.
     async fn until(
         &self,
         name: &'static str,
@@ -148,7 +148,7 @@ impl<'a> Stopwatch<'a> {
 fn is_lost(scene: &Scene, victim: &str) -> Result<()> {
     let lease = scene
         .member(victim)
-        .context("the member is not seen")?
+        .context("no cluster shows the member")?
         .lease;
     ensure!(lease == Some(Lease::Lost), "its lease is {lease:?}");
     Ok(())
@@ -157,7 +157,7 @@ fn is_lost(scene: &Scene, victim: &str) -> Result<()> {
 fn has_moved(scene: &Scene) -> Result<()> {
     ensure!(
         scene.deployed() == REPLICAS,
-        "deployments ask for {} of {REPLICAS} replicas",
+        "the Deployments request {} of {REPLICAS} replicas",
         scene.deployed()
     );
     Ok(())
@@ -174,7 +174,9 @@ fn all_ready(scene: &Scene) -> Result<()> {
 }
 
 fn has_healed(scene: &Scene, victim: &str) -> Result<()> {
-    let member = scene.member(victim).context("the member is not seen")?;
+    let member = scene
+        .member(victim)
+        .context("no cluster shows the member")?;
     ensure!(
         member.lease == Some(Lease::Held),
         "its lease is {:?}",
@@ -183,7 +185,7 @@ fn has_healed(scene: &Scene, victim: &str) -> Result<()> {
     for member in &scene.members {
         ensure!(
             member.runs_what_it_was_given(),
-            "{} was given {:?} and runs {:?}",
+            "{} has the placement {:?} and runs {:?}",
             member.name,
             member.placement,
             member.deployment

@@ -63,7 +63,7 @@ fn lease_held(question: &Question<'_>) -> Option<Exclusion> {
     }
     Some(Exclusion::new(
         "LeaseNotHeld",
-        "its lease ended: it has not been heard from",
+        "its lease ended: no heartbeat arrived in time",
     ))
 }
 

@@ -294,7 +294,7 @@ fn every_member_ruled_out_has_the_first_reason_against_it() {
     assert_eq!(
         reasons,
         [
-            "acme-1 LeaseNotHeld: its lease ended: it has not been heard from",
+            "acme-1 LeaseNotHeld: its lease ended: no heartbeat arrived in time",
             "beta-1 NotGranted: no HostingPolicy there grants owner 'acme' namespace 'shop'",
             "delta-1 OutsideDomicile: it names no jurisdiction, and the workload must stay in CH, EU",
             "eta-1 OutsideDomicile: it is in US, and the workload must stay in CH, EU",

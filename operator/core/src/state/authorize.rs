@@ -54,7 +54,8 @@ impl State {
                 "a change of the federation's timings".to_owned(),
                 "members of the owner that founded it".to_owned(),
             ),
-            Command::ExpireLeases { .. }
+            Command::SettleTimings { .. }
+            | Command::ExpireLeases { .. }
             | Command::RenewLeases { .. }
             | Command::Fence { .. }
             | Command::Assign { .. } => {

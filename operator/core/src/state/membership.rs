@@ -33,18 +33,28 @@ impl State {
             return Err(Rejection::AlreadyFounded);
         }
         own_key(signed, &founder)?;
-        self.set_timings(timings)?;
+        self.set_timings(index, timings)?;
         self.federation = Some(federation);
         self.enter(index, founder, None);
         Ok(())
     }
 
-    pub(super) fn set_timings(&mut self, timings: Timings) -> Result<(), Rejection> {
+    pub(super) fn set_timings(&mut self, index: u64, timings: Timings) -> Result<(), Rejection> {
         timings.check().map_err(|error| Rejection::Invalid {
             reason: error.to_string(),
         })?;
-        self.timings = timings;
         self.longest_lease_ms = self.longest_lease_ms.max(timings.lease_ms);
+        if self.timings != timings || self.timings_since == Epoch(0) {
+            self.timings = timings;
+            self.timings_since = Epoch(index);
+        }
+        Ok(())
+    }
+
+    pub(super) fn settle_timings(&mut self, since: Epoch) -> Result<(), Rejection> {
+        if self.timings_since == since {
+            self.longest_lease_ms = self.timings.lease_ms;
+        }
         Ok(())
     }
 

@@ -27,13 +27,13 @@ fn synced(generation: u64, replicas: u32) -> Synced {
     }
 }
 
-/// An object with a finalizer that asks for so many replicas.
+/// An object with a finalizer and this number of replicas.
 fn object(replicas: u32, synced: Option<Synced>) -> Written {
     Written {
         deleting: false,
         guarded: true,
         synced,
-        told: Generation(0),
+        status_generation: Generation(0),
         spec: Ok(spec(replicas)),
     }
 }
@@ -88,15 +88,15 @@ fn a_new_object_is_guarded_then_proposed() {
 }
 
 #[test]
-fn an_edit_is_proposed_on_what_it_was_made_on() {
+fn an_edit_is_proposed_on_top_of_the_generation_it_was_made_on() {
     let edited = object(2, Some(synced(5, 1)));
     assert_eq!(decided(Some(&edited), Some(&owned(5, 1)), 20), put(5, 2));
 }
 
 #[test]
-fn an_edit_that_lost_its_annotation_counts_on_what_the_status_tells() {
+fn an_edit_without_the_annotation_is_based_on_the_generation_in_the_status() {
     let replaced = Written {
-        told: Generation(5),
+        status_generation: Generation(5),
         ..object(2, None)
     };
     assert_eq!(decided(Some(&replaced), Some(&owned(5, 1)), 20), put(5, 2));
@@ -113,12 +113,12 @@ fn an_edit_made_on_an_older_generation_is_overruled() {
 }
 
 #[test]
-fn an_object_nobody_edited_follows_the_ledger() {
+fn an_unedited_object_follows_the_ledger() {
     let at_5 = object(1, Some(synced(5, 1)));
     let decisions = [
         decided(Some(&at_5), Some(&owned(5, 1)), 20),
         decided(Some(&at_5), Some(&owned(7, 3)), 20),
-        // The same words by another author: only the annotation is behind.
+        // Another author's edit made the same spec: only the annotation is outdated.
         decided(Some(&object(3, Some(synced(5, 1)))), Some(&owned(7, 3)), 20),
         decided(Some(&object(3, None)), Some(&owned(7, 3)), 20),
     ];
@@ -134,17 +134,17 @@ fn an_object_nobody_edited_follows_the_ledger() {
 }
 
 #[test]
-fn a_slice_older_than_what_was_committed_from_here_decides_nothing() {
+fn a_slice_older_than_what_this_cluster_committed_decides_nothing() {
     let at_9 = object(1, Some(synced(9, 1)));
     assert_eq!(decided(Some(&at_9), None, 8), Decision::Wait);
     assert_eq!(decided(Some(&at_9), Some(&owned(5, 2)), 8), Decision::Wait);
-    // A further edit need not wait: it is one of generation 9.
+    // A further edit does not wait: it is made on top of generation 9.
     let edited = object(2, Some(synced(9, 1)));
     assert_eq!(decided(Some(&edited), Some(&owned(5, 3)), 8), put(9, 2));
 }
 
 #[test]
-fn what_this_process_wrote_counts_before_the_watch_has_shown_it() {
+fn what_this_process_wrote_is_used_before_the_watch_shows_it() {
     let memory = Memory {
         synced: Some(synced(9, 2)),
         ..Memory::default()
@@ -166,19 +166,19 @@ fn a_workload_of_another_cluster_is_mirrored() {
 }
 
 #[test]
-fn a_copy_goes_only_when_the_ledger_provably_had_it() {
+fn a_copy_is_deleted_only_if_the_ledger_provably_had_the_workload() {
     let copy = object(1, Some(synced(9, 1)));
     let decisions = [
         decided(Some(&copy), None, 9),
         decided(Some(&copy), Some(&removing(true)), 20),
-        // Never committed: a new object, whatever is absent.
+        // It was never committed: a new object, although the slice has no row for it.
         decided(Some(&object(1, None)), None, 9),
     ];
     assert_eq!(decisions, [Decision::Drop, Decision::Drop, put(0, 1)]);
 }
 
 #[test]
-fn a_new_object_waits_while_its_namesake_is_removed() {
+fn a_new_object_waits_while_a_workload_of_its_name_is_removed() {
     let new = object(1, None);
     assert_eq!(
         decided(Some(&new), Some(&removing(true)), 20),
@@ -187,7 +187,7 @@ fn a_new_object_waits_while_its_namesake_is_removed() {
 }
 
 #[test]
-fn a_deletion_is_proposed_and_let_go_when_no_live_host_has_anything_left() {
+fn a_deletion_is_proposed_and_released_when_no_host_with_a_lease_has_the_workload() {
     let deleting = Written {
         deleting: true,
         ..object(1, Some(synced(5, 1)))
@@ -197,7 +197,7 @@ fn a_deletion_is_proposed_and_let_go_when_no_live_host_has_anything_left() {
         decided(Some(&deleting), Some(&removing(true)), 20),
         decided(Some(&deleting), Some(&removing(false)), 20),
         decided(Some(&deleting), None, 20),
-        // A slice that does not know of the workload yet does not keep its deletion from being asked for.
+        // A slice that does not have the workload yet does not prevent the proposal of its removal.
         decided(Some(&deleting), None, 4),
     ];
     assert_eq!(
@@ -213,7 +213,7 @@ fn a_deletion_is_proposed_and_let_go_when_no_live_host_has_anything_left() {
 }
 
 #[test]
-fn after_a_removal_was_accepted_an_older_slice_brings_nothing_back() {
+fn after_a_removal_was_accepted_an_older_slice_does_not_restore_the_workload() {
     let memory = Memory {
         decided: 12,
         ..Memory::default()
@@ -231,7 +231,7 @@ fn after_a_removal_was_accepted_an_older_slice_brings_nothing_back() {
 }
 
 #[test]
-fn what_is_wrong_with_an_object_is_said_and_not_proposed() {
+fn an_invalid_object_is_reported_and_not_proposed() {
     let nameless = json!({"apiVersion": "v1", "kind": "ConfigMap"});
     let rules = spec(1).placement;
     let error = WorkloadSpec::new(vec![nameless], rules, &"shop".parse().unwrap()).unwrap_err();
@@ -239,8 +239,8 @@ fn what_is_wrong_with_an_object_is_said_and_not_proposed() {
         spec: Err(error),
         ..object(1, None)
     };
-    let refused = Memory {
-        refused: Some((spec(1).digest(), "no".into())),
+    let rejected = Memory {
+        rejected: Some((spec(1).digest(), "no".into())),
         ..Memory::default()
     };
     let view = View {
@@ -250,7 +250,7 @@ fn what_is_wrong_with_an_object_is_said_and_not_proposed() {
     assert_eq!(
         [
             decided(Some(&invalid), None, 20),
-            decide(Some(&object(1, None)), &refused, view)
+            decide(Some(&object(1, None)), &rejected, view)
         ],
         [
             Decision::Invalid {
@@ -264,13 +264,13 @@ fn what_is_wrong_with_an_object_is_said_and_not_proposed() {
 }
 
 #[test]
-fn a_spec_survives_the_way_into_an_object_and_back() {
+fn a_spec_converted_to_an_object_and_back_is_unchanged() {
     let back = spec_of(&object_of(&spec(3)), &"shop".parse().unwrap());
     assert_eq!(back, Ok(spec(3)));
 }
 
 #[test]
-fn the_annotation_reads_back_and_counts_in_its_own_federation_only() {
+fn the_annotation_is_read_back_in_its_own_federation_only() {
     let federation = FederationId([1; 16]);
     let mut object = FederatedWorkload::new("web", object_of(&spec(1)));
     let annotations = object.annotations_mut();

@@ -1,4 +1,4 @@
-//! The sizes and states of the federation as this member sees them, counted at the moment of a scrape.
+//! The sizes and states of the federation, counted from this member's slice at each scrape.
 
 use hanse_core::{
     id::MemberName,
@@ -11,24 +11,24 @@ use prometheus::{
     proto::MetricFamily,
 };
 
-/// What a scrape shows. Before the member has heard from its federation all of it is zero.
+/// The values that a scrape shows. All are zero before the member has received its first slice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Whether this member's stream to the quorum stands and the quorum has answered within a lease.
+    /// Whether this member's stream is open and a leader with a quorum has answered within a lease.
     pub attached: bool,
     /// Whether this operator leads.
     pub leads: bool,
-    /// The index of the newest ledger entry seen applied.
+    /// The index of the newest ledger entry that this member has seen applied.
     pub height: u64,
     /// The Raft term.
     pub term: u64,
-    /// How many members vote.
+    /// The number of voters.
     pub voters: u64,
     /// Members by the state of their lease.
     pub members: LeaseCounts,
-    /// Placements of this member by how far they are.
+    /// Placements of this member, by phase.
     pub placements: PlacementCounts,
-    /// Workloads of this member's owner that have too few places.
+    /// Workloads of this member's owner with fewer placements than they need.
     pub unplaced: u64,
 }
 
@@ -40,21 +40,21 @@ pub struct LeaseCounts {
     pub revoked: u64,
 }
 
-/// Placements of one member by how far they are.
+/// Placements of one member, by phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlacementCounts {
-    /// Decided, and nothing reported yet.
+    /// Decided, but not reported yet.
     pub pending: u64,
     pub applied: u64,
     pub ready: u64,
     pub failed: u64,
     pub stopped: u64,
-    /// Taken away and not yet confirmed as removed.
+    /// Pending removal: moved away, but not confirmed as removed.
     pub removing: u64,
 }
 
 impl Census {
-    /// Counts what `member` sees in its slice, with what it itself reports of its placements.
+    /// Counts from the slice of `member` and its own reports of its placements.
     #[must_use]
     pub fn of(member: &MemberName, attached: bool, slice: &Slice, reports: &Reports) -> Self {
         let unplaced = slice
@@ -96,7 +96,7 @@ impl PlacementCounts {
             ..Self::default()
         };
         for (key, placement) in &slice.placements {
-            // A report about an older epoch says nothing about what was decided since.
+            // A report about an older epoch does not apply to the current placement.
             let report = reports.placements.get(key);
             let report = report.filter(|report| report.epoch == placement.epoch);
             let count = match report.map(|report| report.phase) {
@@ -112,7 +112,7 @@ impl PlacementCounts {
     }
 }
 
-/// Takes a census when asked, and shows it as gauges.
+/// Takes a census at each scrape and exports it as gauges.
 pub(super) struct Collector {
     census: Box<dyn Fn() -> Census + Send + Sync>,
     attached: IntGauge,
@@ -248,7 +248,7 @@ impl PlacementCounts {
     }
 }
 
-/// Counts and indexes stay far below the bound; one that did not would show as the largest number, not as a small one.
+/// Converts a count or an index. Both stay far below the bound; a larger one would show as the largest number.
 fn gauge(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,7 @@ use crate::{
     voter::VoterMetrics,
 };
 
-/// What every room declares, on one registry.
+/// The metrics of all modules, on one registry.
 struct All {
     uplink: UplinkMetrics,
     voter: VoterMetrics,
@@ -36,7 +36,7 @@ fn samples(registry: &Registry, family: &str) -> Vec<String> {
     text.lines().filter(mine).map(str::to_owned).collect()
 }
 
-/// The version changes with every release; that it is told does not.
+/// The name of a label, with its value. The value of `version` is left out, because it changes with every release.
 fn label_text(label: &prometheus::proto::LabelPair) -> String {
     match label.name() {
         "version" => "version".to_owned(),
@@ -98,7 +98,7 @@ fn a_command_counts_under_its_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn realizing_is_measured_on_the_clock_of_tokio_and_fails_unless_told_otherwise() {
+async fn realizing_is_measured_on_the_clock_of_tokio_and_counts_as_failed_by_default() {
     let (registry, metrics) = registered(Census::default());
     let applied = metrics.realize.time();
     tokio::time::advance(Duration::from_secs(2)).await;
@@ -116,7 +116,7 @@ async fn realizing_is_measured_on_the_clock_of_tokio_and_fails_unless_told_other
 }
 
 #[test]
-fn two_operators_in_one_process_count_apart() {
+fn two_operators_in_one_process_count_separately() {
     let (one, metrics) = registered(Census::default());
     let (other, _metrics) = registered(Census::default());
     metrics.voter.count_failovers(3);

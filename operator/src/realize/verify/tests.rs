@@ -1,4 +1,4 @@
-//! The security gate: every reason for which a host refuses a placement, whatever the plan says.
+//! Every reason for which a host refuses a placement, independently of the plan.
 
 use hanse_core::{
     command::SignedCommand,
@@ -51,7 +51,7 @@ fn an_owner_needs_no_grant_on_its_own_member() {
     );
 }
 
-/// What is changed, how, and what the host says to it.
+/// The name of a change, the change, and the host's refusal of the changed case.
 type Row = (&'static str, fn(&mut Case), &'static str);
 
 const REFUSED: &[Row] = &[
@@ -73,16 +73,16 @@ const REFUSED: &[Row] = &[
     (
         "it was signed for another federation",
         |case| case.placement.proof = sign(&FederationId([9; 16]), &put(&case.key, &case.spec)),
-        "the signature of its author does not hold: the signature does not hold for issuer 8a88e3dd in this federation",
+        "its author's signature is not valid: the signature does not hold for issuer 8a88e3dd in this federation",
     ),
     (
-        "what was signed was changed on the way",
+        "the signed command was changed afterwards",
         |case| {
             let mut forged = SignedCommand::clone(&case.placement.proof);
             forged.body = forged.body.replace("\"replicas\":3", "\"replicas\":4");
             case.placement.proof = Arc::new(forged);
         },
-        "the signature of its author does not hold: the signature does not hold for issuer 8a88e3dd in this federation",
+        "its author's signature is not valid: the signature does not hold for issuer 8a88e3dd in this federation",
     ),
     (
         "the proof is of another workload",
@@ -90,7 +90,7 @@ const REFUSED: &[Row] = &[
             let other = "acme/shop/api".parse().unwrap();
             case.placement.proof = sign(&case.slice.federation.id, &put(&other, &case.spec));
         },
-        "what its author signed is not this workload",
+        "its author signed something else than this workload",
     ),
     (
         "the proof is of another command",
@@ -100,22 +100,22 @@ const REFUSED: &[Row] = &[
             };
             case.placement.proof = sign(&case.slice.federation.id, &removal);
         },
-        "what its author signed is not this workload",
+        "its author signed something else than this workload",
     ),
     (
-        "nobody is granted anything",
+        "there is no grant",
         |case| case.grants.clear(),
-        "this host does not consent: no HostingPolicy there grants owner 'acme' namespace 'shop'",
+        "this host's policies do not allow it: no HostingPolicy there grants owner 'acme' namespace 'shop'",
     ),
     (
         "another owner is granted",
         |case| case.grants[0].grantee = Grantee::Owner("beta".parse().unwrap()),
-        "this host does not consent: no HostingPolicy there grants owner 'acme' namespace 'shop'",
+        "this host's policies do not allow it: no HostingPolicy there grants owner 'acme' namespace 'shop'",
     ),
     (
         "another kind is granted",
         |case| case.grants[0].kinds = [core_kind("ConfigMap")].into(),
-        "this host does not consent: no HostingPolicy there grants owner 'acme' the kind apps/Deployment",
+        "this host's policies do not allow it: no HostingPolicy there grants owner 'acme' the kind apps/Deployment",
     ),
     (
         "a newer epoch was applied here",
@@ -125,12 +125,12 @@ const REFUSED: &[Row] = &[
                 ..Inventory::default()
             });
         },
-        "epoch 12 is older than 13, which was applied here already",
+        "epoch 12 is older than epoch 13, which was applied here already",
     ),
 ];
 
 #[test]
-fn a_placement_is_refused_for_each_reason_in_its_own_words() {
+fn a_placement_is_refused_with_a_message_for_each_reason() {
     for (what, change, expected) in REFUSED {
         let mut case = case();
         change(&mut case);
@@ -139,7 +139,7 @@ fn a_placement_is_refused_for_each_reason_in_its_own_words() {
 }
 
 #[test]
-fn a_host_outside_the_domicile_refuses_even_what_it_granted() {
+fn a_host_outside_the_domicile_refuses_even_a_granted_workload() {
     let swiss = |jurisdiction: &str| {
         let mut case = case().with_spec(|spec| {
             spec.placement.domicile = ["CH".to_owned()].into();

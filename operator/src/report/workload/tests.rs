@@ -20,7 +20,7 @@ use crate::observe::fixture::slice;
 /// A host: its name, its share, whether its lease is held, what it reported.
 type Host = (&'static str, u32, bool, Option<(u32, PlacementPhase)>);
 
-/// Six replicas, divided over `hosts`. A share of none is being removed.
+/// Six replicas, divided over `hosts`. A host with a share of zero is being removed.
 fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
     let manifest =
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
@@ -59,7 +59,7 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
     }
 }
 
-fn told(
+fn status_of(
     owned: &OwnedWorkload,
     problem: Option<&Problem>,
     quorate: bool,
@@ -80,7 +80,7 @@ fn condition<'a>(status: &'a FederatedWorkloadStatus, kind: &str) -> &'a Conditi
     conditions.find(|it| it.type_ == kind).unwrap()
 }
 
-fn said(status: &FederatedWorkloadStatus, kind: &str) -> String {
+fn condition_text(status: &FederatedWorkloadStatus, kind: &str) -> String {
     let Condition {
         status,
         reason,
@@ -95,7 +95,7 @@ const READY: Option<(u32, PlacementPhase)> = Some((3, PlacementPhase::Ready));
 #[test]
 fn a_workload_is_ready_when_every_replica_is() {
     let hosts = [("a", 3, true, READY), ("b", 3, true, READY)];
-    let status = told(&workload(&hosts, Diagnosis::default()), None, true);
+    let status = status_of(&workload(&hosts, Diagnosis::default()), None, true);
     assert_eq!(
         (
             status.ready,
@@ -106,21 +106,21 @@ fn a_workload_is_ready_when_every_replica_is() {
         (6, 6, Some(9), Some("a, b"))
     );
     assert_eq!(
-        said(&status, "Ready"),
+        condition_text(&status, "Ready"),
         "True AllReplicasReady: 6 of 6 replicas are ready: a 3/3, b 3/3"
     );
 }
 
 #[test]
-fn replicas_on_a_lost_member_do_not_count_and_it_is_said_where_they_were() {
+fn replicas_on_a_lost_member_do_not_count_and_the_status_shows_where_they_were() {
     let hosts = [("a", 3, true, READY), ("b", 3, false, READY)];
-    let status = told(&workload(&hosts, Diagnosis::default()), None, true);
+    let status = status_of(&workload(&hosts, Diagnosis::default()), None, true);
     assert_eq!(
         (status.ready, status.placements[1].state),
         (3, PlacementState::Lost)
     );
     assert_eq!(
-        said(&status, "Ready"),
+        condition_text(&status, "Ready"),
         "False ReplicasNotReady: 3 of 6 replicas are ready: a 3/3, b 3/3"
     );
 }
@@ -128,7 +128,7 @@ fn replicas_on_a_lost_member_do_not_count_and_it_is_said_where_they_were() {
 #[test]
 fn a_host_that_has_not_reported_yet_shows_why_it_was_chosen() {
     let hosts = [("a", 6, true, None)];
-    let status = told(&workload(&hosts, Diagnosis::default()), None, true);
+    let status = status_of(&workload(&hosts, Diagnosis::default()), None, true);
     assert_eq!(
         (
             status.placements[0].state,
@@ -139,7 +139,7 @@ fn a_host_that_has_not_reported_yet_shows_why_it_was_chosen() {
 }
 
 #[test]
-fn a_workload_nobody_may_host_says_so_member_by_member() {
+fn a_workload_that_no_member_may_host_lists_the_reason_of_each_member() {
     let exclusion = Excluded {
         reason: "NotGranted".into(),
         message: "no grant".into(),
@@ -149,18 +149,21 @@ fn a_workload_nobody_may_host_says_so_member_by_member() {
         survives: schedule::Survives::Nothing,
         unplaced: Some("the only member may not host it".into()),
     };
-    let status = told(&workload(&[], diagnosis), None, true);
+    let status = status_of(&workload(&[], diagnosis), None, true);
     assert_eq!(
-        said(&status, "Ready"),
+        condition_text(&status, "Ready"),
         "False NotPlaced: the only member may not host it (b: no grant)"
     );
-    assert_eq!(said(&status, "Stalled"), "True NoEligibleMember: ");
+    assert_eq!(
+        condition_text(&status, "Stalled"),
+        "True NoEligibleMember: "
+    );
 }
 
 #[test]
-fn without_a_quorum_nothing_is_claimed_and_the_last_rows_stay() {
+fn without_a_quorum_the_conditions_are_unknown_and_the_last_rows_stay() {
     let hosts = [("a", 6, true, Some((6, PlacementPhase::Ready)))];
-    let status = told(&workload(&hosts, Diagnosis::default()), None, false);
+    let status = status_of(&workload(&hosts, Diagnosis::default()), None, false);
     assert_eq!(status.placements[0].ready, 6);
     let unknown =
         |it: &Condition| it.status == ConditionStatus::Unknown && it.reason == "QuorumLost";
@@ -169,20 +172,20 @@ fn without_a_quorum_nothing_is_claimed_and_the_last_rows_stay() {
 }
 
 #[test]
-fn an_object_that_cannot_be_taken_in_is_not_ready_whatever_runs() {
+fn an_object_with_a_problem_is_not_ready_even_while_its_workload_runs() {
     let hosts = [("a", 6, true, Some((6, PlacementPhase::Ready)))];
     let problem = Problem {
         generation: Some(3),
         reason: "InvalidSpec",
         message: "no manifests".into(),
     };
-    let status = told(
+    let status = status_of(
         &workload(&hosts, Diagnosis::default()),
         Some(&problem),
         true,
     );
     assert_eq!(
-        ["Ready", "Progressing", "Stalled", "Placed"].map(|kind| said(&status, kind)),
+        ["Ready", "Progressing", "Stalled", "Placed"].map(|kind| condition_text(&status, kind)),
         [
             "False InvalidSpec: no manifests",
             "False InvalidSpec: no manifests",

@@ -22,7 +22,7 @@ impl Paint {
         self.with("2", text)
     }
 
-    /// Green for what is well, red for what is not.
+    /// Green if `well`, otherwise red.
     fn verdict(self, well: bool, text: &str) -> String {
         self.with(if well { "32" } else { "31" }, text)
     }
@@ -44,10 +44,10 @@ const HEADINGS: [&str; 7] = [
     "PLACEMENT",
     "DEPLOYMENT",
 ];
-/// The column that is painted by whether the member is there.
+/// The column that is green if the member holds its lease, otherwise red.
 const LEASE_COLUMN: usize = 3;
 
-/// The whole of it, line by line; nothing before there is anything to see.
+/// All lines of the table. There are none before there is a member.
 pub(super) fn lines(scene: &Scene, at: Duration, paint: Paint) -> Vec<String> {
     if scene.members.is_empty() {
         return Vec::new();
@@ -95,10 +95,10 @@ fn padded(cells: &[String; 7], widths: [usize; 7]) -> Vec<String> {
 }
 
 fn footer(scene: &Scene, at: Duration, paint: Paint) -> String {
-    let leader = scene.leader.as_deref().unwrap_or("nobody");
+    let leader = leader(scene);
     let quorum = scene.quorum.as_deref().unwrap_or("unknown");
     let federation = format!(
-        "{:.1} s   {leader} leads, quorum {quorum} ({} voters), ledger at {}",
+        "{:.1} s   {leader}, quorum {quorum} ({} voters), ledger at {}",
         at.as_secs_f64(),
         scene.voters,
         scene.height
@@ -113,6 +113,13 @@ fn footer(scene: &Scene, at: Duration, paint: Paint) -> String {
         "{federation}   web: {ready}, survives {survives}, epoch {}",
         workload.epoch
     )
+}
+
+pub(super) fn leader(scene: &Scene) -> String {
+    match &scene.leader {
+        Some(leader) => format!("{leader} leads"),
+        None => "there is no leader".to_owned(),
+    }
 }
 
 /// A status as it is written in the object.
@@ -161,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_shows_who_is_there_and_what_runs_where() {
+    fn the_table_shows_the_lease_of_each_member_and_what_it_runs() {
         let scene = Scene {
             leader: Some("bergen".to_owned()),
             quorum: Some("Healthy".to_owned()),

@@ -139,7 +139,8 @@ impl Step {
     }
 }
 
-/// Epochs and generations never decrease, and nobody who was ever a member is forgotten.
+/// Epochs and generations never decrease, and no member is ever forgotten. None of these commands settles the timings, so
+/// the longest lease does not decrease either.
 fn only_grows(before: &State, after: &State) -> Result<(), TestCaseError> {
     prop_assert!(before.longest_lease() <= after.longest_lease());
     for (name, old) in &before.members {

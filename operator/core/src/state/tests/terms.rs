@@ -123,23 +123,28 @@ fn timings_that_break_their_rules_are_refused() {
 }
 
 #[test]
-fn the_longest_lease_there_ever_was_is_remembered() {
+fn the_longest_lease_is_remembered_until_a_leader_settles_the_timings_that_stand() {
     let mut ledger = Ledger::of(1);
     let longest = [2_000, 60_000, 2_000].map(|lease_ms| {
         let timings = Timings {
             lease_ms,
             heartbeat_ms: 500,
         };
-        accepted(ledger.ask(1, &Command::SetTimings { timings }));
-        (ledger.state.timings.lease_ms, ledger.state.longest_lease())
+        let since = Epoch(accepted(ledger.ask(1, &Command::SetTimings { timings })));
+        (since, ledger.state.longest_lease())
     });
     let seconds = Duration::from_secs;
     assert_eq!(
-        longest,
-        [
-            (2_000, seconds(5)),
-            (60_000, seconds(60)),
-            (2_000, seconds(60))
-        ]
+        longest.map(|(_, lease)| lease),
+        [seconds(5), seconds(60), seconds(60)]
+    );
+    let mut settled = |since| {
+        accepted(ledger.ask(1, &Command::SettleTimings { since }));
+        ledger.state.longest_lease()
+    };
+    // What was set before the timings that stand settles nothing.
+    assert_eq!(
+        [settled(longest[0].0), settled(longest[2].0)],
+        [seconds(60), seconds(2)]
     );
 }
