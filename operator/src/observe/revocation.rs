@@ -49,6 +49,10 @@ async fn round(
     let Some(Ok(object)) = members.get(&key) else {
         return Next::Done;
     };
+    if let Some(member) = without_request(&object) {
+        problems.set(&member, None);
+        answered.remove(&member);
+    }
     if !requests_revocation(&object) {
         return Next::Done;
     }
@@ -85,6 +89,12 @@ async fn round(
         }
         Err(_) => Next::Done,
     }
+}
+
+/// The member whose mirrored row does not request its revocation, or no longer does.
+fn without_request(object: &Member) -> Option<MemberName> {
+    let mirrored = object.labels().contains_key(names::MIRRORED_LABEL);
+    (mirrored && !requests_revocation(object)).then(|| object.name_any().parse().ok())?
 }
 
 fn requests_revocation(object: &Member) -> bool {
@@ -140,6 +150,23 @@ mod tests {
                 to_revoke(&row("beta-1", true), &after),
             ],
             [Some(name), None, None, None]
+        );
+    }
+
+    #[test]
+    fn a_request_that_was_withdrawn_clears_what_the_ledger_said_to_it() {
+        let name: MemberName = "beta-1".parse().unwrap();
+        let mut requested = row("beta-1", true);
+        requested
+            .annotations_mut()
+            .insert(names::REVOKE_ANNOTATION.into(), names::TRUE.into());
+        assert_eq!(
+            [
+                without_request(&row("beta-1", true)),
+                without_request(&requested),
+                without_request(&row("beta-1", false))
+            ],
+            [Some(name), None, None]
         );
     }
 }
