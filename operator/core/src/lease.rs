@@ -23,6 +23,7 @@ use std::{
 use crate::{
     id::{Epoch, MemberName},
     state::{Lease, State},
+    timings::Timings,
 };
 
 /// The largest difference in rate between two members' clocks that the promise for `Single` workloads covers, in parts
@@ -54,7 +55,7 @@ fn on_the_slowest_clock(time: Duration) -> Duration {
 #[derive(Debug, Default)]
 pub struct Lessor {
     /// What a heartbeat is acknowledged with.
-    lease: Duration,
+    timings: Timings,
     /// The longest lease that may still be running somewhere.
     longest: Duration,
     /// Since when this leader grants no other lease: the entry that set the timings, and the time.
@@ -96,7 +97,7 @@ impl Lessor {
 
     /// Takes over what the ledger decided since: leases granted, renewed, lost, revoked.
     pub fn sync(&mut self, now: Duration, state: &State) {
-        self.lease = state.timings.lease();
+        self.timings = state.timings;
         self.longest = state.longest_lease();
         if self.granted_since.0 != state.timings_since {
             self.granted_since = (state.timings_since, now);
@@ -137,14 +138,14 @@ impl Lessor {
         }
     }
 
-    /// A heartbeat of `member`, whose lease in the ledger is `lease`, arrived. Returns the lease to acknowledge it with:
+    /// A heartbeat of `member`, whose lease in the ledger is `lease`, arrived. Returns the timings to acknowledge it with:
     /// only if it extended one that is not about to be ended.
-    pub fn heard(&mut self, member: &MemberName, lease: Lease, now: Duration) -> Option<Duration> {
+    pub fn heard(&mut self, member: &MemberName, lease: Lease, now: Duration) -> Option<Timings> {
         match lease {
             Lease::Held { epoch } => match self.held.get_mut(member) {
                 Some(deadline) if deadline.epoch == epoch && !deadline.due => {
-                    deadline.ends = deadline.ends.max(now + self.lease);
-                    Some(self.lease)
+                    deadline.ends = deadline.ends.max(now + self.timings.lease());
+                    Some(self.timings)
                 }
                 Some(_) | None => None,
             },
@@ -184,7 +185,7 @@ impl Lessor {
     pub fn settled(&self, now: Duration) -> Option<Epoch> {
         let (since, at) = self.granted_since;
         let over = at + on_the_slowest_clock(self.longest);
-        (self.longest > self.lease && now >= over).then_some(since)
+        (self.longest > self.timings.lease() && now >= over).then_some(since)
     }
 
     /// The lost members heard from since the last call.
@@ -324,7 +325,10 @@ mod tests {
     #[test]
     fn a_heartbeat_extends_a_lease_until_it_is_due_and_never_after() {
         let mut lessor = leading(held(3));
-        assert_eq!(lessor.heard(&name(), held(3), seconds(106)), Some(LEASE));
+        assert_eq!(
+            lessor.heard(&name(), held(3), seconds(106)),
+            Some(Timings::default())
+        );
         assert_eq!(lessor.due(seconds(110)), BTreeSet::new());
         assert_eq!(
             lessor.due(seconds(111)),
@@ -450,7 +454,7 @@ mod tests {
                 }
                 match event {
                     Event::Sent(number) => own.sent(number, now),
-                    Event::Received(number) => if let Some(lease) = lessor.heard(&name(), held(1), now) { acknowledged.insert(number, lease); },
+                    Event::Received(number) => if let Some(timings) = lessor.heard(&name(), held(1), now) { acknowledged.insert(number, timings.lease()); },
                     Event::Answered(number) => if let Some(lease) = acknowledged.get(&number) { own.acknowledged(number, *lease); },
                 }
             }

@@ -131,7 +131,8 @@ impl Task {
         self.feed.begin_stream();
         self.commands.resume(&up, welcome.sequence)?;
         self.reports.mark_changed();
-        self.timings.heartbeat_ms = welcome.heartbeat_ms.max(1);
+        let timings = usable(welcome.lease_ms, welcome.heartbeat_ms)?;
+        self.follow(timings);
         let mut open = Conversation {
             up,
             beat: beat(self.timings),
@@ -195,7 +196,7 @@ impl Task {
             Some(Ok(down)) => down.message,
         };
         match down {
-            Some(down::Message::Acknowledgement(answer)) => self.acknowledged(open, answer),
+            Some(down::Message::Acknowledgement(answer)) => self.acknowledged(open, answer)?,
             Some(down::Message::Slice(bytes)) => {
                 let first = !self.feed.has_slice_of_stream();
                 self.feed.take(&bytes)?;
@@ -211,27 +212,33 @@ impl Task {
         Ok(())
     }
 
-    fn acknowledged(&mut self, open: &mut Conversation, answer: Acknowledgement) {
+    fn acknowledged(
+        &mut self,
+        open: &mut Conversation,
+        answer: Acknowledgement,
+    ) -> Result<(), StreamEnd> {
         open.last_answer = Instant::now();
-        let timings = Timings {
-            lease_ms: answer.lease_ms,
-            heartbeat_ms: answer.heartbeat_ms.max(1),
-        };
+        let timings = usable(answer.lease_ms, answer.heartbeat_ms)?;
         if let Some(sent) = self.lease.acknowledged(answer.number, timings.lease()) {
             let round_trip = self.now().saturating_sub(sent);
             self.settings.metrics.observe_heartbeat(round_trip);
         }
-        if self.timings != timings {
-            if self.timings.heartbeat_ms != timings.heartbeat_ms {
-                open.beat = beat(timings);
-            }
-            self.settings.peers.follow(timings);
-            self.timings = timings;
+        if self.timings.heartbeat_ms != timings.heartbeat_ms {
+            open.beat = beat(timings);
         }
-        // A host starts again, once the lease is held, what it stopped when the lease was lost. It must do so by a
-        // slice of this stream, not by one from before, so the lease is not published earlier.
+        self.follow(timings);
+        // Work that was stopped without a lease starts again from the newest slice, not from the one before.
         if self.feed.has_slice_of_stream() {
             self.publish_lease();
+        }
+        Ok(())
+    }
+
+    /// Takes over the federation's timings, also for connections opened from now on.
+    fn follow(&mut self, timings: Timings) {
+        if self.timings != timings {
+            self.timings = timings;
+            self.settings.peers.follow(timings);
         }
     }
 
@@ -265,4 +272,16 @@ fn beat(timings: Timings) -> Interval {
     let mut beat = interval(timings.heartbeat());
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     beat
+}
+
+/// The timings that a voter sent, if they keep their own rules: without that a faulty voter could stop the heartbeats.
+fn usable(lease_ms: u64, heartbeat_ms: u64) -> Result<Timings, StreamEnd> {
+    let timings = Timings {
+        lease_ms,
+        heartbeat_ms,
+    };
+    match timings.check() {
+        Ok(()) => Ok(timings),
+        Err(error) => Err(StreamEnd::Unreadable(error.to_string())),
+    }
 }

@@ -76,14 +76,15 @@ async fn run(
             .issuers
             .get(&key)
             .map_or(0, |issuer| issuer.member.sequence);
-        Some((name.clone(), sequence, state.timings.heartbeat_ms))
+        Some((name.clone(), sequence, state.timings))
     });
-    let Some((name, sequence, heartbeat_ms)) = found else {
+    let Some((name, sequence, timings)) = found else {
         return Status::permission_denied("this key is not a member of this federation");
     };
     let welcome = down::Message::Welcome(Welcome {
         sequence,
-        heartbeat_ms,
+        lease_ms: timings.lease_ms,
+        heartbeat_ms: timings.heartbeat_ms,
     });
     if down
         .send(Ok(Down {
@@ -150,11 +151,8 @@ impl Session {
     }
 
     async fn heartbeat(&self, beat: Heartbeat) -> Result<(), Status> {
-        let found = self
-            .leader
-            .ledger
-            .read(|state| Some((lease_of(state, &self.name)?, state.timings.heartbeat_ms)));
-        let Some((lease, heartbeat_ms)) = found else {
+        let lease = self.leader.ledger.read(|state| lease_of(state, &self.name));
+        let Some(lease) = lease else {
             return Ok(());
         };
         let now = self.leader.now();
@@ -174,8 +172,8 @@ impl Session {
         }
         self.send(down::Message::Acknowledgement(Acknowledgement {
             number: beat.number,
-            lease_ms: u64::try_from(granted.as_millis()).unwrap_or(u64::MAX),
-            heartbeat_ms,
+            lease_ms: granted.lease_ms,
+            heartbeat_ms: granted.heartbeat_ms,
         }))
         .await
     }
