@@ -263,9 +263,12 @@ impl RunArguments {
             lease: self.lease,
             heartbeat: self.heartbeat,
         };
-        asked
-            .to_found()
-            .context("--lease and --heartbeat contradict each other")?;
+        // One flag alone is compared with the federation's timings, which may fit it although the default ones do not.
+        if self.found || (self.lease.is_some() && self.heartbeat.is_some()) {
+            asked
+                .to_found()
+                .context("--lease and --heartbeat contradict each other")?;
+        }
         Ok(asked)
     }
 
@@ -338,7 +341,9 @@ mod tests {
     #[test]
     fn invalid_timings_are_an_error_with_the_reason() {
         let refused = |more: &[&str]| format!("{:#}", parse(more).unwrap_err());
-        assert!(refused(&["--heartbeat", "2s"]).contains("at most a third of the lease"));
+        assert!(
+            refused(&["--found", "--heartbeat", "2s"]).contains("at most a third of the lease")
+        );
         assert!(
             refused(&["--raft-heartbeat", "500ms"])
                 .contains("at least three times --raft-heartbeat")

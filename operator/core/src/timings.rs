@@ -27,6 +27,14 @@ const LONGEST_LEASE_MS: u64 = 3_600_000;
 /// The shortest heartbeat: a round trip between regions takes as long.
 const SHORTEST_HEARTBEAT_MS: u64 = 50;
 
+/// What is derived from a lease is at most what follows from the default one: voters use the same connections for Raft, and
+/// a lease of minutes must not make them wait minutes for a connection that is gone.
+const MOST_TO_ANSWER: Duration = Duration::from_secs(2);
+const MOST_IDLE: Duration = Duration::from_secs(1);
+const MOST_TO_DIAL: Duration = Duration::from_secs(3);
+const MOST_TO_RETRY: Duration = Duration::from_millis(200);
+const MOST_TO_LOOK: Duration = Duration::from_millis(250);
+
 /// Why timings are not acceptable.
 #[allow(
     missing_docs,
@@ -93,36 +101,36 @@ impl Timings {
         Duration::from_millis(self.heartbeat_ms)
     }
 
-    /// How long a voter may take to answer, over a relay and during an election: two fifths of the lease, so that a
+    /// How long a voter may take to answer, over a relay and during an election: two fifths of the lease and at most 2 s, so that a
     /// member whose voter is gone has time to try another one.
     #[must_use]
     pub fn answer_within(self) -> Duration {
-        self.lease() * 2 / 5
+        (self.lease() * 2 / 5).min(MOST_TO_ANSWER)
     }
 
-    /// A connection that was silent for this long is probed: a fifth of the lease.
+    /// A connection that was silent for this long is probed: a fifth of the lease and at most 1 s.
     #[must_use]
     pub fn keepalive_interval(self) -> Duration {
-        self.lease() / 5
+        (self.lease() / 5).min(MOST_IDLE)
     }
 
-    /// The pause before another voter is tried: a twenty-fifth of the lease.
+    /// The pause before another voter is tried: a twenty-fifth of the lease and at most 200 ms.
     #[must_use]
     pub fn retry_after(self) -> Duration {
-        self.lease() / 25
+        (self.lease() / 25).min(MOST_TO_RETRY)
     }
 
-    /// How often a leader looks at the deadlines even when nothing happens: a twentieth of the lease, by which a loss is
+    /// How often a leader looks at the deadlines even when nothing happens: a twentieth of the lease and at most 250 ms, by which a loss is
     /// noticed late at most.
     #[must_use]
     pub fn look_every(self) -> Duration {
-        self.lease() / 20
+        (self.lease() / 20).min(MOST_TO_LOOK)
     }
 
-    /// How long opening a connection may take: three fifths of the lease.
+    /// How long opening a connection may take: three fifths of the lease and at most 3 s.
     #[must_use]
     pub fn dial_within(self) -> Duration {
-        self.lease() * 3 / 5
+        (self.lease() * 3 / 5).min(MOST_TO_DIAL)
     }
 
     /// How long a member waits for the acknowledgement of a heartbeat before it looks for another voter: two and a half
@@ -136,6 +144,26 @@ impl Timings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_longer_lease_does_not_lengthen_what_connections_wait_for_and_a_shorter_one_shortens_it() {
+        let derived = |lease_ms| {
+            let timings = Timings {
+                lease_ms,
+                heartbeat_ms: 100,
+            };
+            [
+                timings.answer_within(),
+                timings.keepalive_interval(),
+                timings.dial_within(),
+                timings.retry_after(),
+                timings.look_every(),
+            ]
+            .map(|it| it.as_millis())
+        };
+        assert_eq!(derived(3_600_000), derived(5_000));
+        assert_eq!(derived(1_000), [400, 200, 600, 40, 50]);
+    }
 
     #[test]
     fn the_default_timings_keep_their_own_rules_and_derive_the_usual_limits() {

@@ -6,7 +6,7 @@ use hanse_crds::{Federation, names};
 use kube::Api;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,10 @@ use super::{
 
 /// The interval of the requests: the default interval of heartbeats.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// One question that takes longer is given up and asked again, so that a single lost answer does not look like an API server
+/// that is gone.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// When the local API server last answered. Clones share one value.
 #[derive(Debug, Clone)]
@@ -48,9 +52,9 @@ impl AnswersKept {
         let api: Api<Federation> = Api::all(cluster.client.clone());
         let asking = async {
             loop {
-                match bounded(api.get(names::FEDERATION_NAME)).await {
-                    Err(CallError::Unavailable(_)) => {}
-                    Ok(_) | Err(_) => {
+                match timeout(ANSWERS_WITHIN, bounded(api.get(names::FEDERATION_NAME))).await {
+                    Err(_) | Ok(Err(CallError::Unavailable(_))) => {}
+                    Ok(Ok(_) | Err(_)) => {
                         self.0.send_replace(Instant::now());
                     }
                 }

@@ -119,7 +119,13 @@ async fn publish(
         let newest = grants.borrow_and_update().clone();
         let mut settled = true;
         if let Some(newest) = newest {
-            publication.send_replace(Publication::Pending);
+            publication.send_if_modified(|publication| {
+                let answered = publication.grants() == Some(&newest);
+                if !answered {
+                    *publication = Publication::Pending;
+                }
+                !answered
+            });
             let command = Command::PublishGrants {
                 grants: newest.to_vec(),
             };

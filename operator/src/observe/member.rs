@@ -95,7 +95,13 @@ impl Own<'_> {
         let slice = self.uplink.slice().borrow().clone();
         let slice = slice.as_deref();
         match decide(name, own.as_ref(), slice, self.first, last.as_ref()) {
-            Decision::Nothing => Ok(()),
+            Decision::Nothing => {
+                let row = slice.and_then(|slice| slice.members.get(name));
+                if row.map(|row| &row.attributes) == own.as_ref() {
+                    self.problems.set(name, None);
+                }
+                Ok(())
+            }
             Decision::Create(spec) => self.create(spec).await,
             Decision::Describe(attributes) => {
                 self.describe(attributes, generation, last).await;

@@ -17,6 +17,16 @@ pub enum Publication {
     Rejected(Arc<Vec<Grant>>, String),
 }
 
+impl Publication {
+    /// The grants that the ledger has answered.
+    pub(super) fn grants(&self) -> Option<&Arc<Vec<Grant>>> {
+        match self {
+            Self::Pending => None,
+            Self::Published(grants) | Self::Rejected(grants, _) => Some(grants),
+        }
+    }
+}
+
 /// The terms under which this cluster hosts. `None` until its API server has been read.
 #[derive(Debug, Clone)]
 pub struct Terms {

@@ -11,6 +11,7 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,8 @@ pub(super) async fn run(
     problems: &Problems<()>,
     stop: &CancellationToken,
 ) {
-    let (agenda, answered) = (Agenda::new(), AnsweredRequests::default());
+    let (agenda, rejected) = (Agenda::new(), AnsweredRequests::default());
+    let accepted = Mutex::default();
     federations.completed().await;
     federations.tell(&agenda);
     agenda
@@ -49,7 +51,8 @@ pub(super) async fn run(
                 uplink,
                 federations,
                 problems,
-                answered: &answered,
+                rejected: &rejected,
+                accepted: &accepted,
             };
             async move { round.run(key).await }
         })
@@ -62,7 +65,10 @@ struct Round<'a> {
     uplink: &'a Uplink,
     federations: &'a Watched<Federation>,
     problems: &'a Problems<()>,
-    answered: &'a AnsweredRequests<()>,
+    rejected: &'a AnsweredRequests<()>,
+    /// The request that the ledger accepted and that is still to be removed. It is not proposed again: another cluster may
+    /// have asked for other timings since.
+    accepted: &'a Mutex<Option<String>>,
 }
 
 impl Round<'_> {
@@ -72,10 +78,14 @@ impl Round<'_> {
         };
         let Some(asked) = object.annotations().get(names::TIMINGS_ANNOTATION) else {
             self.problems.set(&(), None);
-            self.answered.remove(&());
+            self.rejected.remove(&());
+            *self.accepted.lock() = None;
             return Next::Done;
         };
-        if let Some(wait) = self.answered.wait(&(), asked) {
+        if self.accepted.lock().as_ref() == Some(asked) {
+            return self.remove_request(&object.name_any(), asked).await;
+        }
+        if let Some(wait) = self.rejected.wait(&(), asked) {
             return Next::After(wait);
         }
         match parse(asked) {
@@ -105,14 +115,14 @@ impl Round<'_> {
                     "the ledger accepted the federation's new timings"
                 );
                 self.problems.set(&(), None);
-                self.answered.add(&(), asked);
+                *self.accepted.lock() = Some(asked.to_owned());
                 self.remove_request(&object.name_any(), asked).await
             }
             Ok(Outcome::Rejected { rejection }) => {
                 tracing::warn!(%rejection, "the ledger rejected the federation's new timings");
                 let message = format!("the ledger rejected the timings '{asked}': {rejection}");
                 self.set_problem(object, "TimingsRejected", message);
-                self.answered.add(&(), asked);
+                self.rejected.add(&(), asked);
                 Next::After(PROPOSE_AGAIN)
             }
             Err(_) => Next::Done,

@@ -138,7 +138,13 @@ impl Observer<'_> {
     async fn step(&self, at: &ObjectKey, key: &WorkloadKey) -> Result<Step, RoundError> {
         let Some(slice) = self.uplink.slice().borrow().clone() else {
             self.memories.wait(at);
-            return Ok(Step::Finished(Next::Done));
+            // The first slice may have arrived since, and with it the end of what waited before.
+            let arrived = self.uplink.slice().borrow().is_some();
+            return Ok(if arrived {
+                Step::Again
+            } else {
+                Step::Finished(Next::Done)
+            });
         };
         let object = match self.objects.get(at) {
             Some(Err(error)) => {

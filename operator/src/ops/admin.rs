@@ -21,7 +21,11 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONNECTION, CONTENT_TYPE},
+    },
+    middleware::map_response,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -72,6 +76,12 @@ fn router(admin: Admin) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .fallback(async || (StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n"))
+        // One request per connection: probes and scrapes are seconds apart, and a connection ends after ten anyway.
+        .layer(map_response(async |mut response: Response| {
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }))
         .with_state(admin)
 }
 

@@ -114,10 +114,12 @@ async fn follow(cluster: &Cluster, uplink: &Uplink, local: &Local, url: Option<S
 
 /// The failovers between two slices of which member `own` notifies.
 fn failovers(before: &Slice, after: &Slice, own: &MemberName, owner: &OwnerName) -> Vec<Failover> {
-    let is_notifier = |workload: &OwnedWorkload| {
+    let is_notifier = |workload: &OwnedWorkload, failover: &Failover| {
+        // A lease that was renewed after the failover does not count: members see renewals at different times, and all of
+        // them must come to the same answer.
         let holds = |name: &MemberName| {
-            let row = after.members.get(name);
-            row.is_some_and(|row| row.owner == *owner && row.lease.is_held())
+            let row = after.members.get(name).filter(|row| row.owner == *owner);
+            row.is_some_and(|row| row.lease.is_held() && row.lease.epoch() < failover.epoch)
         };
         if holds(&workload.home) {
             return workload.home == *own;
@@ -147,8 +149,9 @@ fn failovers(before: &Slice, after: &Slice, own: &MemberName, owner: &OwnerName)
     };
     let workloads = after.workloads.iter();
     workloads
-        .filter(|(_, workload)| is_notifier(workload))
-        .filter_map(moved)
+        .filter_map(|(key, workload)| {
+            moved((key, workload)).filter(|failover| is_notifier(workload, failover))
+        })
         .collect()
 }
 
@@ -217,5 +220,132 @@ async fn send(http: &reqwest::Client, url: &str, failover: &Failover) {
         // Without the URL, which may contain a token.
         warn!(attempt, error = %error.without_url(), "the receiver at --notify-url did not accept an event");
         sleep(Duration::from_secs(1) * attempt).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use hanse_core::{
+        id::Generation,
+        schedule::Diagnosis,
+        slice::HostStanding,
+        state::Lease,
+        workload::{Mode, PlacementRules, WorkloadSpec},
+    };
+    use serde_json::json;
+
+    use super::*;
+    use crate::observe::fixture::slice;
+
+    fn held(epoch: u64) -> Lease {
+        Lease::Held {
+            epoch: Epoch(epoch),
+        }
+    }
+
+    fn lost(epoch: u64) -> Lease {
+        Lease::Lost {
+            epoch: Epoch(epoch),
+            fenced: false,
+        }
+    }
+
+    /// Members of owner `acme` with these leases, and a workload of home `acme-1` that runs on `beta-1` since `epoch`.
+    fn seen(leases: &[(&str, Lease)], epoch: u64, reason: Reason) -> Slice {
+        let mut slice = slice("acme", "acme-1", epoch);
+        let row = slice.members.values().next().unwrap().clone();
+        slice.members = leases
+            .iter()
+            .map(|(name, lease)| {
+                let mut row = row.clone();
+                row.lease = *lease;
+                (name.parse().unwrap(), row)
+            })
+            .collect();
+        let key: WorkloadKey = "acme/shop/web".parse().unwrap();
+        let rules = PlacementRules {
+            mode: Mode::Divided,
+            replicas: Some(2),
+            match_labels: BTreeMap::new(),
+            domicile: std::collections::BTreeSet::new(),
+        };
+        let manifest =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
+        let host = HostStanding {
+            replicas: 2,
+            epoch: Epoch(epoch),
+            reason: Some(reason),
+            removing: false,
+            lease_held: true,
+            report: None,
+        };
+        let workload = OwnedWorkload {
+            spec: Arc::new(WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap()),
+            generation: Generation(5),
+            home: "acme-1".parse().unwrap(),
+            removed: false,
+            hosts: [("beta-1".parse().unwrap(), host)].into(),
+            diagnosis: Diagnosis::default(),
+        };
+        slice.workloads = [(key, workload)].into();
+        slice
+    }
+
+    fn loss() -> Reason {
+        Reason::MemberLost {
+            member: "gamma-1".parse().unwrap(),
+        }
+    }
+
+    /// Which of the owner's members publishes the failover of epoch 20.
+    fn notifiers(leases: &[(&str, Lease)]) -> Vec<String> {
+        let before = seen(leases, 10, Reason::FirstPlacement);
+        let after = seen(leases, 20, loss());
+        let owner = "acme".parse().unwrap();
+        let names = ["acme-1", "acme-2", "acme-3"];
+        let publishes = |name: &&str| {
+            let own = name.parse().unwrap();
+            !failovers(&before, &after, &own, &owner).is_empty()
+        };
+        names
+            .into_iter()
+            .filter(publishes)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_home_publishes_a_failover_and_without_it_the_first_member_that_holds_its_lease() {
+        assert_eq!(
+            notifiers(&[("acme-1", held(3)), ("acme-2", held(4))]),
+            ["acme-1"]
+        );
+        assert_eq!(
+            notifiers(&[
+                ("acme-1", lost(18)),
+                ("acme-2", lost(18)),
+                ("acme-3", held(5))
+            ]),
+            ["acme-3"]
+        );
+    }
+
+    #[test]
+    fn a_home_whose_lease_was_renewed_after_the_failover_leaves_it_to_the_others() {
+        assert_eq!(
+            notifiers(&[("acme-1", held(22)), ("acme-2", held(4))]),
+            ["acme-2"]
+        );
+    }
+
+    #[test]
+    fn a_move_for_another_reason_is_no_failover() {
+        let leases = [("acme-1", held(3))];
+        let before = seen(&leases, 10, Reason::FirstPlacement);
+        let after = seen(&leases, 20, Reason::WorkloadChanged);
+        let (own, owner) = ("acme-1".parse().unwrap(), "acme".parse().unwrap());
+        assert_eq!(failovers(&before, &after, &own, &owner), vec![]);
     }
 }

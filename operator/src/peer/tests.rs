@@ -277,12 +277,12 @@ async fn the_connection_of_a_caller_that_sends_nothing_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_goes_silent_is_detected_within_three_fifths_of_a_lease() {
-    let slower = Timings {
-        lease_ms: 10_000,
+async fn a_peer_that_goes_silent_is_detected_within_three_fifths_of_a_lease_and_three_seconds() {
+    let of = |lease_ms| Timings {
+        lease_ms,
         ..Timings::default()
     };
-    for (timings, seconds) in [(Timings::default(), 3), (slower, 6)] {
+    for (timings, seconds) in [(of(5_000), 3), (of(60_000), 3), (of(3_334), 2)] {
         let bench = Bench::open(&[2]).await;
         let peers = bench.peers(2);
         peers.follow(timings);
@@ -292,7 +292,7 @@ async fn a_peer_that_goes_silent_is_detected_within_three_fifths_of_a_lease() {
         bench.wire.swallow();
         let noticed = fails_after(&mut stream).await;
         let within = timings.keepalive_interval() + timings.answer_within();
-        assert_eq!(within, Duration::from_secs(seconds));
+        assert!(within <= Duration::from_millis(seconds * 1_000 + 1));
         assert!(noticed <= seconds, "detected after {noticed} s");
     }
 }

@@ -59,14 +59,17 @@ impl Host {
         self.uplink.slice().borrow().clone()
     }
 
-    /// Whether `Single` workloads may run. A process that has just started has no acknowledged heartbeat yet. For one
-    /// lease it lets running workloads run; otherwise every restart of an operator would stop them.
+    /// Whether `Single` workloads may run. A process that has just started has no acknowledged heartbeat yet. For one lease
+    /// from its start what runs keeps running, if the ledger has this member's lease as held: otherwise every restart of an
+    /// operator would stop it. The slice comes from a leader that was confirmed after this process started, so a loss that
+    /// the slice does not show is later than the start, and what runs stops before the wait for a `Single` is over.
     fn holds_lease(&self, slice: &Slice) -> bool {
-        let ends = self.uplink.standing().borrow().lease_ends;
-        ends.map_or_else(
-            || self.started.elapsed() < slice.federation.timings.lease(),
-            |ends| ends > Instant::now(),
-        )
+        if let Some(ends) = self.uplink.standing().borrow().lease_ends {
+            return ends > Instant::now();
+        }
+        let own = slice.members.get(&self.cluster.member);
+        own.is_some_and(|row| row.lease.is_held())
+            && self.started.elapsed() < slice.federation.timings.lease()
     }
 
     pub(super) async fn round(&self, key: WorkloadKey) -> Next {

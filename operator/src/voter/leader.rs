@@ -245,6 +245,9 @@ impl<'a> Term<'a> {
                 // A command rejected by a rule has used its number; one rejected for its number has not.
                 warn!(reason = %rejection, "the ledger rejected a decision of the leader");
                 self.sequence = ledger.read(|state| last_sequence(state, &key.public()));
+                // The rejected decision is an entry of the log and wakes this loop. Without a pause it would be proposed
+                // again at once, for as long as this leader has not learned why.
+                sleep(self.leader.look_every()).await;
                 Ok(false)
             }
         }
