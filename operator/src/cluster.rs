@@ -16,6 +16,6 @@ pub(crate) mod watched;
 
 pub use access::Cluster;
 pub use answers::{Answers, AnswersKept, answers};
-pub(crate) use call::optional;
 pub use call::{CALL_TIMEOUT, CallError, bounded};
+pub(crate) use call::{applying, creating, merging, optional};
 pub use local::Local;

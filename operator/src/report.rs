@@ -14,11 +14,12 @@
 //!
 //! - [`reporter`]: the loop and the writes. [`standing`]: whether this member is attached and the quorum answers.
 //! - [`federation`], [`member`], [`policy`], [`workload`], [`conditions`]: the status of each object, as pure
-//!   functions.
+//!   functions. [`grants`]: how the grants that the policies' status lists stand.
 //! - [`number`]: numbers of the ledger in the API's types.
 
 mod conditions;
 mod federation;
+mod grants;
 mod member;
 mod number;
 mod policy;

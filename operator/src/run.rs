@@ -85,27 +85,22 @@ impl Operator {
         let registry = Registry::new();
         let metrics = AllMetrics::register(&registry)?;
         let (readiness, ready) = watch::channel(Readiness::waiting_for("its membership"));
-        let admin = Admin {
-            registry: registry.clone(),
-            readiness: ready,
-        };
-        tasks.spawn(probes(&settings, &environment, admin, &stop).await?);
+        tasks.spawn(probes(&settings, &environment, registry.clone(), ready, &stop).await?);
         let (credentials, peers) = prove(&settings, &environment)?;
         let federation = || FederationId(first_half(environment.entropy.bytes()));
         let membership = enter(&settings, &credentials, &peers, &readiness, federation).await?;
         peers.follow(membership.timings);
         let (local, local_rx) = watch::channel(None);
-        let uplink = UplinkSettings {
+        let uplink_settings = UplinkSettings {
             federation: membership.federation,
             key: credentials.key.clone(),
             timings: membership.timings,
             peers: peers.clone(),
             local: local_rx,
             voters: membership.voters.iter().cloned().collect(),
-            metrics: metrics.uplink.clone(),
+            metrics: metrics.uplink,
         };
-        let (uplink, uplink_task) = uplink::start(uplink, stop.clone());
-        tasks.spawn(async move { uplink_task.await.context("the uplink panicked") });
+        let uplink = attach(uplink_settings, &stop, &mut tasks);
         take_census(&registry, &settings, &uplink)?;
         let attachment = Attachment {
             settings: settings.clone(),
@@ -193,6 +188,17 @@ fn prove(
     Ok((credentials, peers))
 }
 
+/// Starts the connection to the federation.
+fn attach(
+    settings: UplinkSettings,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> Uplink {
+    let (uplink, task) = uplink::start(settings, stop.clone());
+    tasks.spawn(async move { task.await.context("the uplink panicked") });
+    uplink
+}
+
 /// The inputs that the tasks of an attached member share.
 #[derive(Clone)]
 struct Attachment {
@@ -205,7 +211,8 @@ struct Attachment {
 async fn probes(
     settings: &Settings,
     environment: &Environment,
-    admin: Admin,
+    registry: Registry,
+    readiness: watch::Receiver<Readiness>,
     stop: &CancellationToken,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
     let address = &settings.admin_listen;
@@ -213,6 +220,10 @@ async fn probes(
     let listener = listening
         .with_context(|| format!("failed to listen on {address} for probes and metrics"))?;
     let stop = stop.clone();
+    let admin = Admin {
+        registry,
+        readiness,
+    };
     Ok(async move {
         admin::serve(listener, admin, stop).await;
         Ok(())

@@ -1,6 +1,10 @@
-//! One call to the local API server: limited in time, with an error that tells whether a retry can succeed.
+//! One call to the local API server: limited in time, in the name of the operator, with an error that tells whether a
+//! retry can succeed.
 
 use std::{future::Future, time::Duration};
+
+use hanse_crds::names;
+use kube::api::{PatchParams, PostParams};
 
 /// The longest a call to the local API server may take. The client itself has no timeout; an API server that takes
 /// longer than this for one object is treated as unreachable, and a retry is cheap.
@@ -91,6 +95,27 @@ pub(crate) async fn optional<T>(
         Ok(found) => Ok(Some(found)),
         Err(CallError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// For a merge patch: the API server records the operator as the manager of the patched fields.
+pub(crate) fn merging() -> PatchParams {
+    PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+/// For server-side apply: the operator takes over the applied fields, also from another manager.
+pub(crate) fn applying() -> PatchParams {
+    PatchParams::apply(names::FIELD_MANAGER).force()
+}
+
+/// For a new object: the API server records the operator as the manager of its fields.
+pub(crate) fn creating() -> PostParams {
+    PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }
 

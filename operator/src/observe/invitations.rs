@@ -15,11 +15,7 @@ use hanse_core::{
 };
 use hanse_crds::names;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::watcher,
-};
+use kube::{Api, ResourceExt, api::Patch, runtime::watcher};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +23,7 @@ use crate::{
     cluster::{
         CallError, Cluster,
         agenda::{Agenda, Next},
-        optional,
+        merging, optional,
         watched::{ObjectKey, Watched},
     },
     invitation::Invitation,
@@ -209,12 +205,8 @@ async fn write(
         "stringData": {key: text},
     });
     let api: Api<Secret> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let params = PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
     let name = secret.name_any();
-    if let Some(answered) = optional(api.patch(&name, &params, &Patch::Merge(&patch))).await? {
+    if let Some(answered) = optional(api.patch(&name, &merging(), &Patch::Merge(&patch))).await? {
         secrets.put(answered);
     }
     Ok(())

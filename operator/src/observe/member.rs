@@ -12,14 +12,14 @@ use hanse_core::{
     slice::Slice,
     state::Outcome,
 };
-use hanse_crds::{Member, MemberSpec, Scheduling, names};
-use kube::{Api, api::PostParams};
+use hanse_crds::{Member, MemberSpec, Scheduling};
+use kube::Api;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::problems::{Problem, Problems};
 use crate::{
-    cluster::{CallError, Cluster, agenda::backoff, bounded, watched::Watched},
+    cluster::{CallError, Cluster, agenda::backoff, bounded, creating, watched::Watched},
     uplink::Uplink,
 };
 
@@ -112,12 +112,8 @@ impl Own<'_> {
 
     async fn create(&self, spec: MemberSpec) -> Result<(), CallError> {
         let api: Api<Member> = Api::all(self.cluster.client.clone());
-        let params = PostParams {
-            field_manager: Some(names::FIELD_MANAGER.into()),
-            ..PostParams::default()
-        };
         let own = Member::new(self.cluster.member.as_str(), spec);
-        match bounded(api.create(&params, &own)).await {
+        match bounded(api.create(&creating(), &own)).await {
             // The watch will show the object.
             Ok(_) | Err(CallError::Conflict) => Ok(()),
             Err(error) => Err(error),

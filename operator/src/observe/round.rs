@@ -13,7 +13,7 @@ use hanse_crds::{FederatedWorkload, names};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, Patch, Preconditions},
     core::ObjectMeta,
     runtime::events::{Event, EventType},
 };
@@ -29,7 +29,7 @@ use crate::{
     cluster::{
         CallError, Cluster,
         agenda::Next,
-        bounded, optional,
+        bounded, creating, merging, optional,
         watched::{ObjectKey, Watched},
     },
     uplink::{Uplink, UplinkGone},
@@ -163,7 +163,7 @@ impl Round<'_> {
     }
 
     async fn patch(&self, patch: &serde_json::Value) -> Result<(), RoundError> {
-        let (api, params, patch) = (self.api(), manager(), Patch::Merge(patch));
+        let (api, params, patch) = (self.api(), merging(), Patch::Merge(patch));
         let call = api.patch(self.key.name.as_str(), &params, &patch);
         // If the object was deleted meanwhile, there is nothing to write.
         if let Some(answer) = optional(call).await? {
@@ -225,7 +225,7 @@ impl Round<'_> {
             | Rejection::NameTaken { .. }
             | Rejection::NotFound { .. }
             | Rejection::TooMany { .. } => {
-                self.set_problem(problem(generation, "Refused", rejection.to_string()));
+                self.set_problem(problem(generation, "Rejected", rejection.to_string()));
                 Step::Finished(Next::After(PROPOSE_AGAIN))
             }
         }
@@ -271,7 +271,7 @@ impl Round<'_> {
         new.spec = object_of(&owned.spec);
         new.status = None;
         self.stamp(&mut new, owned);
-        let (api, params) = (self.api(), post());
+        let (api, params) = (self.api(), creating());
         let call = api.replace(self.key.name.as_str(), &params, &new);
         let Some(answer) = optional(call).await? else {
             return Ok(Step::Finished(Next::Retry));
@@ -283,7 +283,7 @@ impl Round<'_> {
         let mut new = FederatedWorkload::new(self.key.name.as_str(), object_of(&owned.spec));
         new.metadata.namespace = Some(self.key.namespace.to_string());
         self.stamp(&mut new, owned);
-        let (api, params) = (self.api(), post());
+        let (api, params) = (self.api(), creating());
         let answer = match bounded(api.create(&params, &new)).await {
             Ok(answer) => answer,
             Err(CallError::NotFound { .. }) => {
@@ -306,7 +306,7 @@ impl Round<'_> {
             },
             ..Namespace::default()
         };
-        match bounded(api.create(&post(), &namespace)).await {
+        match bounded(api.create(&creating(), &namespace)).await {
             Ok(_) | Err(CallError::Conflict) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -387,7 +387,7 @@ impl Round<'_> {
             }
             Outcome::Rejected { rejection } => {
                 let generation = object.metadata.generation;
-                self.set_problem(problem(generation, "Refused", rejection.to_string()));
+                self.set_problem(problem(generation, "Rejected", rejection.to_string()));
                 Ok(Step::Finished(Next::After(PROPOSE_AGAIN)))
             }
         }
@@ -405,19 +405,5 @@ impl Round<'_> {
         optional(api.delete(self.key.name.as_str(), &params)).await?;
         // The watch will show the deletion; the next round removes the finalizer.
         Ok(Step::Finished(Next::Done))
-    }
-}
-
-fn manager() -> PatchParams {
-    PatchParams {
-        field_manager: Some(names::FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    }
-}
-
-fn post() -> PostParams {
-    PostParams {
-        field_manager: Some(names::FIELD_MANAGER.into()),
-        ..PostParams::default()
     }
 }

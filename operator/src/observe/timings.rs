@@ -7,10 +7,7 @@
 
 use hanse_core::{command::Command, state::Outcome, timings::Timings};
 use hanse_crds::{Federation, names};
-use kube::{
-    Api, ResourceExt,
-    api::{Patch, PatchParams},
-};
+use kube::{Api, ResourceExt, api::Patch};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +20,7 @@ use crate::{
     cluster::{
         CallError, Cluster,
         agenda::{Agenda, Next},
-        optional,
+        merging, optional,
         watched::{ObjectKey, Watched},
     },
     uplink::Uplink,
@@ -163,11 +160,7 @@ impl Round<'_> {
             "resourceVersion": object.metadata.resource_version,
             "annotations": {names::TIMINGS_ANNOTATION: null},
         }});
-        let params = PatchParams {
-            field_manager: Some(names::FIELD_MANAGER.into()),
-            ..PatchParams::default()
-        };
-        let removed = optional(api.patch(name, &params, &Patch::Merge(&patch))).await?;
+        let removed = optional(api.patch(name, &merging(), &Patch::Merge(&patch))).await?;
         removed
             .into_iter()
             .for_each(|object| self.federations.put(object));

@@ -11,12 +11,12 @@ use hanse_crds::names;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams},
+    api::{DeleteParams, ListParams, ObjectMeta, Patch},
 };
 use serde::{Deserialize, Serialize};
 
 use super::object_id::ObjectId;
-use crate::cluster::{CallError, Cluster, bounded, optional};
+use crate::cluster::{CallError, Cluster, applying, bounded, optional};
 
 /// What was applied for a workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ pub(super) async fn write(
         ])),
         ..ConfigMap::default()
     };
-    let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+    let parameters = applying();
     bounded(api(cluster).patch(&name(key), &parameters, &Patch::Apply(&map)))
         .await
         .map(drop)

@@ -5,12 +5,12 @@ use hanse_crds::names;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch},
 };
 use serde_json::json;
 
 use super::{inventory, verify::Verified};
-use crate::cluster::{CallError, Cluster, bounded, optional};
+use crate::cluster::{CallError, Cluster, applying, bounded, optional};
 
 /// Whether a namespace does not exist yet or was made by Hanse.
 pub(super) async fn is_ours(client: &Client, name: &str) -> Result<bool, CallError> {
@@ -36,7 +36,7 @@ pub(super) async fn make(
             "pod-security.kubernetes.io/enforce": level.label(),
         });
     }
-    let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+    let parameters = applying();
     bounded(api(client).patch(name, &parameters, &Patch::Apply(&namespace)))
         .await
         .map(drop)

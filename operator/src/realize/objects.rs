@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use hanse_core::id::WorkloadKey;
-use hanse_crds::names;
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PropagationPolicy},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PropagationPolicy},
     core::GroupVersionKind,
     discovery::{self, Scope},
 };
@@ -14,7 +13,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{marks::workload_of, object_id::ObjectId};
-use crate::cluster::{CallError, bounded, optional};
+use crate::cluster::{CallError, applying, bounded, optional};
 
 /// A kind as this API server serves it.
 #[derive(Clone)]
@@ -88,7 +87,7 @@ impl Objects {
 
     /// Server-side apply. Returns the object as the API server stored it.
     pub(super) async fn apply(&self, id: &ObjectId, object: &Value) -> Result<Value, CallError> {
-        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+        let parameters = applying();
         let api = self.api(id).await?;
         let answer = bounded(api.patch(&id.name, &parameters, &Patch::Apply(object))).await?;
         Ok(serde_json::to_value(answer).unwrap_or_default())

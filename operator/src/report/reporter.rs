@@ -1,24 +1,17 @@
 //! The loop that computes the status of all objects and writes it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use futures::{StreamExt, stream};
 use hanse_core::{
-    command::Command,
-    grant::{Grant, covering_grant},
-    id::{Generation, MemberName, WorkloadKey},
-    slice::{AssignedPlacement, MemberView, OwnedWorkload, Slice},
-    workload::GroupKind,
+    id::{MemberName, WorkloadKey},
+    slice::{MemberView, OwnedWorkload, Slice},
 };
 use hanse_crds::{FederatedWorkload, Federation, HostingPolicy, Member, MemberSpec, names};
 use kube::{
     Api, Resource, ResourceExt,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ObjectMeta, Patch},
 };
-use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::time::{Duration, sleep};
@@ -26,19 +19,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    federation, member,
-    policy::{self, Published},
+    federation,
+    grants::{GuestKinds, published, uses},
+    member, policy,
     standing::{Standing, differs},
     workload,
 };
 use crate::{
-    cluster::{CallError, Cluster, Local, bounded},
-    observe::{
-        AllProblems, Publication, Terms,
-        hosting_policy::{NamedGrant, grants_of, named_grants},
-        member::spec_of,
-        object_key,
-    },
+    cluster::{CallError, Cluster, Local, applying, bounded, creating, merging},
+    observe::{AllProblems, Terms, hosting_policy::named_grants, member::spec_of, object_key},
     settings::AskedTimings,
     uplink::Uplink,
 };
@@ -78,13 +67,10 @@ pub async fn run(
         problems: reported.problems,
         terms: reported.terms,
         asked: reported.asked,
-        kinds: Mutex::default(),
+        guest_kinds: GuestKinds::default(),
     };
     stop.run_until_cancelled(reporter.keep()).await;
 }
-
-/// The workloads that run under each grant, by the grant's name.
-type Uses = BTreeMap<String, BTreeSet<WorkloadKey>>;
 
 struct Reporter<'a> {
     cluster: &'a Cluster,
@@ -93,15 +79,7 @@ struct Reporter<'a> {
     problems: &'a AllProblems,
     terms: &'a Terms,
     asked: AskedTimings,
-    /// The kinds in guests' workloads. With this cache a specification is parsed once per generation.
-    kinds: Mutex<BTreeMap<WorkloadKey, (Generation, BTreeSet<GroupKind>)>>,
-}
-
-fn kinds_of(placement: &AssignedPlacement) -> BTreeSet<GroupKind> {
-    match placement.proof.read() {
-        Ok(Command::PutWorkload { spec, .. }) => spec.kinds(),
-        Ok(_) | Err(_) => BTreeSet::new(),
-    }
+    guest_kinds: GuestKinds,
 }
 
 impl Reporter<'_> {
@@ -176,7 +154,7 @@ impl Reporter<'_> {
             Some(Err(_)) => return Ok(()),
             None => {
                 let new = Federation::new(names::FEDERATION_NAME, hanse_crds::FederationSpec {});
-                match bounded(api.create(&PostParams::default(), &new)).await {
+                match bounded(api.create(&creating(), &new)).await {
                     Err(CallError::Conflict) => bounded(api.get(names::FEDERATION_NAME)).await,
                     made => made,
                 }
@@ -223,7 +201,7 @@ impl Reporter<'_> {
         };
         if !own && existing.spec != spec {
             let patch = Patch::Merge(json!({"spec": spec}));
-            bounded(api.patch(name.as_str(), &PatchParams::default(), &patch)).await?;
+            bounded(api.patch(name.as_str(), &merging(), &patch)).await?;
         }
         let problem = self.problems.members.of(name);
         let question = member::Question {
@@ -245,14 +223,14 @@ impl Reporter<'_> {
     async fn policies(&self, slice: &Slice) -> Result<(), CallError> {
         let api: Api<HostingPolicy> = Api::all(self.cluster.client.clone());
         let all = named_grants(&self.local.policies);
-        let mut uses = self.uses(slice, &all);
+        let mut uses = uses(&self.guest_kinds, &self.cluster.owner, slice, &all);
         for ((_, name), policy) in self.local.policies.all() {
             // A policy of a version that this operator cannot read gets no status.
             let Ok(policy) = policy else { continue };
             let before = policy.status.clone().unwrap_or_default();
             let question = policy::Question {
                 generation: policy.metadata.generation,
-                published: &self.published(&policy, &all),
+                published: &published(&self.terms.publication.borrow(), &policy, &all),
                 uses: &uses.remove(&name).unwrap_or_default(),
             };
             let after = policy::status(&before, &question, &self.cluster.clock.now());
@@ -261,54 +239,6 @@ impl Reporter<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the ledger has the grants of this cluster, for this policy's status.
-    fn published(&self, policy: &HostingPolicy, all: &[NamedGrant]) -> Published {
-        if let Err(error) = grants_of(policy) {
-            return Published::Unreadable(error.to_string());
-        }
-        let same = |grants: &[Grant]| grants.iter().eq(all.iter().map(|named| &named.grant));
-        match &*self.terms.publication.borrow() {
-            Publication::Published(grants) if same(grants) => Published::Yes,
-            Publication::Rejected(grants, why) if same(grants) => Published::Rejected(why.clone()),
-            Publication::Published(_) | Publication::Rejected(..) | Publication::Pending => {
-                Published::NotYet
-            }
-        }
-    }
-
-    /// The guests' workloads that run under each grant, by policy and grant.
-    fn uses(&self, slice: &Slice, all: &[NamedGrant]) -> BTreeMap<String, Uses> {
-        let mut uses: BTreeMap<String, Uses> = BTreeMap::new();
-        for NamedGrant { policy, name, .. } in all {
-            let of_policy = uses.entry(policy.clone()).or_default();
-            of_policy.entry(name.clone()).or_default();
-        }
-        let grants: Vec<Grant> = all.iter().map(|named| named.grant.clone()).collect();
-        let mut kinds = self.kinds.lock();
-        kinds.retain(|key, _| slice.placements.contains_key(key));
-        let guests = slice.placements.iter();
-        for (key, placement) in guests.filter(|(key, _)| key.owner != self.cluster.owner) {
-            let known = kinds.get(key).filter(|(at, _)| *at == placement.generation);
-            let kinds_of = match known {
-                Some((_, kinds)) => kinds.clone(),
-                None => {
-                    let read = kinds_of(placement);
-                    kinds.insert(key.clone(), (placement.generation, read.clone()));
-                    read
-                }
-            };
-            if let Ok((place, _)) = covering_grant(&grants, key, &kinds_of) {
-                let NamedGrant { policy, name, .. } = &all[place];
-                let of_policy = uses.entry(policy.clone()).or_default();
-                of_policy
-                    .entry(name.clone())
-                    .or_default()
-                    .insert(key.clone());
-            }
-        }
-        uses
     }
 
     async fn workloads(&self, slice: &Slice, quorate: bool) -> Result<(), CallError> {
@@ -380,9 +310,8 @@ impl Reporter<'_> {
             "metadata": {"name": object.name_any()},
             "status": status,
         });
-        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
         let name = object.name_any();
-        match bounded(api.patch_status(&name, &parameters, &Patch::Apply(&patch))).await {
+        match bounded(api.patch_status(&name, &applying(), &Patch::Apply(&patch))).await {
             Ok(_) | Err(CallError::NotFound { .. }) => Ok(()),
             Err(error) if error.is_transient() => Err(error),
             Err(error) => {
@@ -404,7 +333,7 @@ async fn mirror(
         labels: Some([(names::MIRRORED_LABEL.to_owned(), names::TRUE.to_owned())].into()),
         ..row.metadata
     };
-    match bounded(api.create(&PostParams::default(), &row)).await {
+    match bounded(api.create(&creating(), &row)).await {
         Err(CallError::Conflict) => bounded(api.get(name.as_str())).await,
         made => made,
     }

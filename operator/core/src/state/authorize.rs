@@ -1,6 +1,6 @@
 //! Who may ask what.
 
-use super::{Rejection, State};
+use super::{Member, Rejection, State};
 use crate::{
     command::{Command, SignedCommand},
     id::MemberName,
@@ -23,55 +23,75 @@ impl State {
                 member: name.clone(),
             });
         }
-        let votes = self.is_voter(member);
-        let (may, what, by) = match command {
-            Command::PutWorkload { key, .. } | Command::RemoveWorkload { key } => (
+        let permission = self.permission(name, member, command);
+        if permission.granted {
+            Ok(name.clone())
+        } else {
+            Err(Rejection::NotPermitted {
+                what: permission.what,
+                by: permission.by,
+            })
+        }
+    }
+
+    /// Whether `member`, called `name`, may ask `command`.
+    fn permission(&self, name: &MemberName, member: &Member, command: &Command) -> Permission {
+        match command {
+            Command::PutWorkload { key, .. } | Command::RemoveWorkload { key } => Permission::of(
                 key.owner == member.owner,
                 format!("workload '{key}'"),
                 format!("members of owner '{}'", key.owner),
             ),
-            // An owner is vouched for by its own: only its members can bring in more of it.
-            Command::Invite { owner, .. } => (
+            // Otherwise a member of another owner could bring in a cluster that speaks for this owner.
+            Command::Invite { owner, .. } => Permission::of(
                 member.owner == *owner || !self.is_known_owner(owner),
                 format!("an invitation for owner '{owner}'"),
                 format!("members of owner '{owner}', because it is in the federation already"),
             ),
-            Command::Revoke { member: revoked } => {
-                let row = self.members.get(revoked);
-                let may = row.is_some_and(|row| {
+            Command::Revoke { member: revoked } => Permission::of(
+                self.members.get(revoked).is_some_and(|row| {
                     row.owner == member.owner || row.sponsor.as_ref() == Some(name)
-                });
-                (
-                    may,
-                    format!("the removal of '{revoked}'"),
-                    "its owner's members or its sponsor".to_owned(),
-                )
-            }
-            // Until a majority of owners can approve it, it is for those who founded the federation with its first timings.
-            Command::SetTimings { .. } => (
+                }),
+                format!("the removal of '{revoked}'"),
+                "its owner's members or its sponsor",
+            ),
+            // No majority of owners can approve it yet; until then the owner that chose the first timings changes them.
+            Command::SetTimings { .. } => Permission::of(
                 self.founder()
                     .is_some_and(|founder| founder.owner == member.owner),
-                "a change of the federation's timings".to_owned(),
-                "members of the owner that founded it".to_owned(),
+                "a change of the federation's timings",
+                "members of the owner that founded it",
             ),
             Command::SettleTimings { .. }
             | Command::ExpireLeases { .. }
             | Command::RenewLeases { .. }
             | Command::Fence { .. }
             | Command::Assign { .. } => {
-                (votes, "a leader's decision".to_owned(), "voters".to_owned())
+                Permission::of(self.is_voter(member), "a leader's decision", "voters")
             }
             Command::Found { .. }
             | Command::Admit { .. }
             | Command::Describe { .. }
             | Command::Volunteer { .. }
             | Command::PublishGrants { .. }
-            | Command::ConfirmRemoval { .. } => (true, String::new(), String::new()),
-        };
-        if may {
-            Ok(name.clone())
-        } else {
-            Err(Rejection::NotPermitted { what, by })
+            | Command::ConfirmRemoval { .. } => Permission::of(true, "", ""),
+        }
+    }
+}
+
+/// Whether a member may ask something; where it may not, `what` was asked and `by` whom it may be asked.
+struct Permission {
+    granted: bool,
+    what: String,
+    by: String,
+}
+
+impl Permission {
+    fn of(granted: bool, what: impl Into<String>, by: impl Into<String>) -> Self {
+        Self {
+            granted,
+            what: what.into(),
+            by: by.into(),
         }
     }
 }
