@@ -44,5 +44,6 @@ pub use policy::{
 };
 pub use workload::{
     Exclusion, FederatedWorkload, FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing,
-    Placement, PlacementMode, PlacementState, PlacementStatus, Requirements, Survives,
+    Placement, PlacementMode, PlacementState, PlacementStatus, Requirements, ScaledObject,
+    Survives,
 };

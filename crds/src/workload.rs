@@ -11,6 +11,12 @@ use crate::{
     schema::{self, DNS_LABEL, JURISDICTION, MAX_SAFE_INTEGER, REASON},
 };
 
+/// `placement.replicas` is a number for one manifest with replicas, unless `placement.scales` names it. Zero is for all.
+const ONE_SCALES: &str = "!has(self.placement) || !has(self.placement.replicas) || self.placement.replicas == 0 \
+    || has(self.placement.scales) \
+    || self.manifests.filter(it, (it.kind in ['Deployment', 'ReplicaSet', 'StatefulSet'] && it.apiVersion == 'apps/v1') \
+    || (it.kind == 'ReplicationController' && it.apiVersion == 'v1')).size() <= 1";
+
 /// What to run and where. Kubernetes objects as they are, plus a placement.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
@@ -20,6 +26,10 @@ use crate::{
     namespaced,
     status = "FederatedWorkloadStatus",
     shortname = "fwl",
+    scale(
+        spec_replicas_path = ".spec.placement.replicas",
+        status_replicas_path = ".status.ready"
+    ),
     category = "hanse",
     derive = "PartialEq",
     doc = "A workload that runs in the clusters of a federation and moves when one of them is lost. It can be read and \
@@ -81,6 +91,9 @@ use crate::{
         priority = "1"
     )
 )]
+#[x_kube(validation = Rule::new(ONE_SCALES)
+    .message("`scales` must name the manifest that `replicas` is about: several have replicas")
+    .field_path(".placement.scales"))]
 #[serde(rename_all = "camelCase")]
 pub struct FederatedWorkloadSpec {
     /// The Kubernetes objects to create in every host, 1 to 64, applied in this order. Only the replicas that a host runs
@@ -91,12 +104,36 @@ pub struct FederatedWorkloadSpec {
     /// members that may host it.
     #[serde(default)]
     pub placement: Placement,
+    /// Stops everything that runs, in every host: nothing has replicas and no job starts. All objects stay where they are,
+    /// and `false` starts everything again in the same hosts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspend: bool,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// One of the manifests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScaledObject {
+    /// Its kind, for example `Deployment`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Its `metadata.name`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// How many replicas to run and in which members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new("self.mode != 'Single' || !has(self.replicas) || self.replicas == 1")
-    .message("`replicas` must be 1 or absent when `mode` is 'Single'")
+#[x_kube(validation = Rule::new("self.mode != 'Single' || !has(self.replicas) || self.replicas <= 1")
+    .message("`replicas` must be 0, 1 or absent when `mode` is 'Single'")
     .field_path(".replicas"))]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
@@ -104,11 +141,15 @@ pub struct Placement {
     /// `Single`: one copy in one host, and never two at the same time.
     #[serde(default)]
     pub mode: PlacementMode,
-    /// How many replicas to run, 1 to 100000: in total for `Divided`, in each host for `Duplicated`; 1 or absent for
-    /// `Single`. Defaults to what the first manifest with replicas asks for.
+    /// How many replicas to run, 0 to 100000: in total for `Divided`, in each host for `Duplicated`; at most 1 for
+    /// `Single`. Absent: every manifest has its own number in `spec.replicas`. With 0 all objects exist and nothing runs.
+    /// Where several manifests have replicas, any other number needs `scales`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(range(min = 0, max = 100_000))]
     pub replicas: Option<i32>,
+    /// The manifest that `replicas` is about. Needed where several have replicas; the others keep their own number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<ScaledObject>,
     /// What a member must be to host this workload. Absent: any member will do.
     #[serde(default, skip_serializing_if = "Requirements::is_empty")]
     pub require: Requirements,

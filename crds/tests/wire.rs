@@ -25,6 +25,7 @@ fn a_workload_without_a_placement_is_divided_over_all_members() {
     let expected = FederatedWorkloadSpec {
         manifests: from_value(manifests).unwrap(),
         placement: Placement::default(),
+        suspend: false,
     };
     assert_eq!(workload.spec, expected);
 }

@@ -7,6 +7,18 @@ use hanse_e2e::{Fleet, Links, MemberPlan, View, await_condition, workspace};
 
 const SOON: Duration = Duration::from_secs(30);
 
+/// A number of replicas, and two Deployments it could be about.
+const UNCLEAR_COUNT: &str = "
+apiVersion: hanse.dev/v1alpha1
+kind: FederatedWorkload
+metadata: {name: unclear, namespace: shop}
+spec:
+  placement: {replicas: 6}
+  manifests:
+    - {apiVersion: apps/v1, kind: Deployment, metadata: {name: front}}
+    - {apiVersion: apps/v1, kind: Deployment, metadata: {name: worker}}
+";
+
 fn yaml_in(folder: &str) -> Result<Vec<String>> {
     let folder = workspace::root().join(folder);
     let mut paths = fs::read_dir(&folder)?
@@ -49,6 +61,21 @@ async fn an_api_server_accepts_definitions_and_examples_and_keeps_running_when_l
         workloads.lines().count() == 3,
         "the examples hold {workloads}"
     );
+
+    let refused = fleet.apply_yaml("lubeck", UNCLEAR_COUNT).await;
+    let words = refused.err().map(|error| format!("{error:#}"));
+    ensure!(
+        words
+            .as_ref()
+            .is_some_and(|words| words.contains("`scales` must name the manifest")),
+        "a count of one of two Deployments was answered with {words:?}"
+    );
+    fleet
+        .kubectl(
+            "lubeck",
+            &["scale", "fwl/web", "-n", "shop", "--replicas=0"],
+        )
+        .await?;
 
     let view = View::of(&fleet.client("lubeck")?);
     await_condition("the view shows the workload", SOON, async || {

@@ -7,11 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
     command::{Attributes, Command},
@@ -141,10 +137,8 @@ fn web() -> (WorkloadKey, WorkloadSpec) {
     let key: WorkloadKey = "acme/shop/web".parse().unwrap();
     let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {}});
     let rules = PlacementRules {
-        mode: Mode::Divided,
         replicas: Some(6),
-        match_labels: BTreeMap::new(),
-        domicile: BTreeSet::new(),
+        ..PlacementRules::new(Mode::Divided)
     };
     let spec = WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap();
     (key, spec)
@@ -215,7 +209,7 @@ async fn when_the_leader_is_lost_the_others_run_its_replicas() {
                 slice
                     .placements
                     .get(&key)
-                    .is_some_and(|placement| placement.replicas == 3)
+                    .is_some_and(|placement| placement.share.total() == 3)
             })
             .await;
     }

@@ -190,6 +190,7 @@ fn workload(name: &str) -> FederatedWorkload {
                 },
                 ..Placement::default()
             },
+            ..FederatedWorkloadSpec::default()
         },
     );
     workload.metadata.namespace = Some(NAMESPACE.to_owned());

@@ -270,7 +270,7 @@ mod tests {
         let mut refused = member(Lease::Held);
         let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(testing::now());
         let words = "revoking may be asked only by a member of owner 'beta' or by its sponsor";
-        let objection = Condition::new(SYNCED, false, "RevocationRefused", words, now);
+        let objection = Condition::new(SYNCED, false, "RevocationRejected", words, now);
         refused.status.as_mut().unwrap().conditions = vec![objection];
         let (result, ..) = run_against(&api(member(Lease::Held), refused), &revoke()).await;
         let failure = result.unwrap_err();

@@ -15,7 +15,7 @@ use crate::{
     },
     reason::Reason,
     timings::Timings,
-    workload::WorkloadSpec,
+    workload::{Share, WorkloadSpec},
 };
 
 /// The largest command, in bytes of its body. A voter refuses larger ones before they reach the log.
@@ -60,7 +60,7 @@ pub struct Newcomer {
     pub key: PublicKey,
 }
 
-/// One row of a plan: how many replicas a member runs of a workload, from this entry on.
+/// One row of a plan: what a member runs of a workload, from this entry on.
 ///
 /// The row carries the generations it was decided on. It is applied only while they are current; otherwise it is skipped
 /// and the planner decides again, so that a plan never overwrites a change it has not seen.
@@ -75,8 +75,8 @@ pub struct PlacementChange {
     pub member: MemberName,
     /// The generation of the member the row was decided on.
     pub member_generation: Generation,
-    /// The replicas to run there; `None` takes the placement away.
-    pub replicas: Option<u32>,
+    /// What to run there; `None` takes the placement away.
+    pub share: Option<Share>,
     /// Why.
     pub reason: Reason,
 }

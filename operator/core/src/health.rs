@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     id::{Epoch, Generation},
     slice::{PlacementPhase, PlacementReport},
+    workload::{ManifestId, ScaleTarget, Share},
 };
 
 /// The longest message of a report, in characters; the CRD states the same bound.
@@ -81,26 +82,19 @@ pub fn assess(object: &Value) -> Health {
     }
 }
 
-/// The ready replicas of an object that has such a number.
-#[must_use]
-pub fn ready_replicas(object: &Value) -> Option<u32> {
-    object.pointer("/spec/replicas")?;
-    let ready = number(object, "/status/readyReplicas").unwrap_or(0);
-    Some(u32::try_from(ready).unwrap_or(u32::MAX))
-}
-
-/// The report of a placement with these objects, each with its kind and name; `None` where an object is missing.
+/// The report of a placement of this share with these objects; `None` where an object is missing.
 ///
-/// Ready replicas are those of the scalable objects; where nothing scales, 1 if everything is ready. The message is
-/// the one of the object that is furthest from ready.
+/// Ready replicas are those of the objects that the share counts, none of them above its count; where nothing is
+/// counted, the whole share if everything is ready. The message is the one of the object that is furthest from ready.
 #[must_use]
 pub fn report(
     epoch: Epoch,
     generation: Generation,
-    objects: &[(String, Option<&Value>)],
+    share: &Share,
+    objects: &[(ManifestId, Option<&Value>)],
 ) -> PlacementReport {
     let mut worst = (PlacementPhase::Ready, String::new());
-    for (name, object) in objects {
+    for (id, object) in objects {
         let (phase, message) = match object.map(assess) {
             None => (PlacementPhase::Applied, "is not there yet".to_owned()),
             Some(Health::Ready) => continue,
@@ -110,18 +104,23 @@ pub fn report(
         let worse = worst.0 == PlacementPhase::Ready
             || (worst.0 == PlacementPhase::Applied && phase == PlacementPhase::Failed);
         if worse {
-            worst = (phase, format!("{name} {message}"));
+            let ManifestId { group_kind, name } = id;
+            worst = (phase, format!("{} '{name}' {message}", group_kind.kind));
         }
     }
-    let scaled: Vec<u32> = objects
-        .iter()
-        .filter_map(|(_, object)| ready_replicas((*object)?))
-        .collect();
-    // Several scalable objects run as one: a replica is ready when each of them has it.
-    let ready = scaled
-        .into_iter()
-        .min()
-        .unwrap_or_else(|| u32::from(worst.0 == PlacementPhase::Ready));
+    let ready = share.iter().map(|(target, count)| match target {
+        ScaleTarget::Workload if worst.0 == PlacementPhase::Ready => count,
+        ScaleTarget::Workload => 0,
+        ScaleTarget::Object(counted) => {
+            let found = objects.iter().find(|(id, _)| id == counted);
+            count.min(
+                found
+                    .and_then(|(_, object)| *object)
+                    .map_or(0, ready_replicas),
+            )
+        }
+    });
+    let ready = ready.fold(0, u32::saturating_add);
     let message = worst.1.chars().take(MAX_MESSAGE_CHARACTERS).collect();
     PlacementReport {
         epoch,
@@ -130,6 +129,11 @@ pub fn report(
         ready,
         message,
     }
+}
+
+fn ready_replicas(object: &Value) -> u32 {
+    let ready = number(object, "/status/readyReplicas").unwrap_or(0);
+    u32::try_from(ready).unwrap_or(u32::MAX)
 }
 
 fn deployment(object: &Value) -> Health {
@@ -349,7 +353,19 @@ mod tests {
         let bad = deployment_with(
             &json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 1}),
         );
-        let of = |objects: &[(String, Option<&Value>)]| report(Epoch(7), Generation(5), objects);
+        let share = |counts: &[(&str, u32)]| {
+            let counts = counts.iter();
+            counts
+                .map(|(target, count)| (target.parse().unwrap(), *count))
+                .collect::<Share>()
+        };
+        let of = |counts: &[(&str, u32)], objects: &[(&str, Option<&Value>)]| {
+            let objects: Vec<_> = objects
+                .iter()
+                .map(|(id, object)| (id.parse().unwrap(), *object))
+                .collect();
+            report(Epoch(7), Generation(5), &share(counts), &objects)
+        };
         let expected = |phase, ready, message: &str| PlacementReport {
             epoch: Epoch(7),
             generation: Generation(5),
@@ -357,24 +373,29 @@ mod tests {
             ready,
             message: message.into(),
         };
+        let (a, b) = ("Deployment.apps/a", "Deployment.apps/b");
         assert_eq!(
-            of(&[("Deployment 'a'".into(), Some(&good))]),
+            of(
+                &[(a, 3)],
+                &[(a, Some(&good)), ("ConfigMap/c", Some(&json!({})))]
+            ),
             expected(PlacementPhase::Ready, 3, "")
         );
         assert_eq!(
-            of(&[
-                ("Deployment 'a'".into(), Some(&good)),
-                ("Deployment 'b'".into(), Some(&bad))
-            ]),
+            of(&[(a, 3), (b, 3)], &[(a, Some(&good)), (b, Some(&bad))]),
             expected(
                 PlacementPhase::Applied,
-                1,
+                4,
                 "Deployment 'b' 1 of 3 replicas are ready"
             )
         );
         assert_eq!(
-            of(&[("ConfigMap 'c'".into(), None)]),
+            of(&[("*", 1)], &[("ConfigMap/c", None)]),
             expected(PlacementPhase::Applied, 0, "ConfigMap 'c' is not there yet")
+        );
+        assert_eq!(
+            of(&[("*", 2)], &[("ConfigMap/c", Some(&json!({})))]),
+            expected(PlacementPhase::Ready, 2, "")
         );
     }
 }

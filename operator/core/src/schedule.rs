@@ -18,7 +18,7 @@ use crate::{
     id::{MemberName, WorkloadKey},
     reason::Reason,
     state::{Member, Placement, State, Workload},
-    workload::Mode,
+    workload::{Mode, Share},
 };
 
 mod diagnosis;
@@ -43,7 +43,7 @@ pub struct Plan {
 /// What a plan wants a member to run of a workload, and why; `None` takes it away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Wish {
-    replicas: Option<u32>,
+    share: Option<Share>,
     reason: Reason,
 }
 
@@ -128,7 +128,7 @@ impl Case<'_> {
     /// The wishes that are not already so, removals first, as rows decided on the current generations.
     fn changes(&self, wishes: BTreeMap<MemberName, Wish>) -> Vec<PlacementChange> {
         let news = wishes.into_iter().filter(|(name, wish)| {
-            self.placed.get(name).map(|placement| placement.replicas) != wish.replicas
+            self.placed.get(name).map(|placement| &placement.share) != wish.share.as_ref()
         });
         let row = |(name, wish): (MemberName, Wish)| {
             Some(PlacementChange {
@@ -136,12 +136,12 @@ impl Case<'_> {
                 workload_generation: self.workload.generation,
                 member_generation: self.member(&name)?.generation,
                 member: name,
-                replicas: wish.replicas,
+                share: wish.share,
                 reason: wish.reason,
             })
         };
         let mut rows: Vec<_> = news.filter_map(row).collect();
-        rows.sort_by_key(|row| row.replicas.is_some());
+        rows.sort_by_key(|row| row.share.is_some());
         rows
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     schedule::Diagnosis,
     state::{Lease, Seat, State},
     timings::Timings,
-    workload::WorkloadSpec,
+    workload::{Share, WorkloadSpec},
 };
 
 mod update;
@@ -89,8 +89,8 @@ pub struct MemberView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AssignedPlacement {
-    /// How many replicas.
-    pub replicas: u32,
+    /// How many replicas of what.
+    pub share: Share,
     /// The fencing token.
     pub epoch: Epoch,
     /// The generation of the workload that `proof` made.
@@ -252,7 +252,7 @@ fn assigned_placements(
     for (key, rows) in &state.placements {
         if let (Some(row), Some(workload)) = (rows.get(member), state.workloads.get(key)) {
             let placement = AssignedPlacement {
-                replicas: row.replicas,
+                share: row.share.clone(),
                 epoch: row.epoch,
                 generation: workload.generation,
                 proof: workload.proof.clone(),
@@ -321,7 +321,7 @@ fn host_standings(
     }
     for (member, row) in state.placements.get(key).into_iter().flatten() {
         let row = HostStanding {
-            replicas: row.replicas,
+            replicas: row.share.total(),
             epoch: row.epoch,
             reason: Some(row.reason.clone()),
             removing: false,

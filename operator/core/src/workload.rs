@@ -2,6 +2,8 @@
 //!
 //! `WorkloadSpec` is made by [`WorkloadSpec::new`] alone, which checks every rule that needs no cluster; code that
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
+//!
+//! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +12,14 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::id::{Digest, Namespace};
+
+mod check;
+mod manifest;
+mod share;
+
+pub use check::SpecError;
+pub use manifest::{GroupKind, Manifest, ManifestId};
+pub use share::{ScaleTarget, Share};
 
 /// The most manifests one workload may carry; the CRD states the same bound.
 pub const MAX_MANIFESTS: usize = 64;
@@ -29,15 +39,35 @@ pub enum Mode {
     Single,
 }
 
+/// The object whose count `placement.replicas` is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scales {
+    /// Its kind, for example `Deployment`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Scales {
+    fn is(&self, manifest: &Manifest) -> bool {
+        self.kind == manifest.kind && self.name == manifest.name
+    }
+}
+
 /// Where a workload may run and how many replicas it wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlacementRules {
     /// How replicas are spread over members.
     pub mode: Mode,
-    /// Replicas in all (`Divided`) or per member (`Duplicated`); `None` takes the manifests' own number.
+    /// Replicas in all (`Divided`) or per member (`Duplicated`) of the object that scales; `None` takes the manifests' own
+    /// numbers. Zero is for all objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
+    /// The object that `replicas` is about, where several scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<Scales>,
     /// Labels a member must carry, all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: BTreeMap<String, String>,
@@ -46,156 +76,17 @@ pub struct PlacementRules {
     pub domicile: BTreeSet<String>,
 }
 
-/// API group and kind of an object, for example `apps/Deployment`; the core group is the empty string.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GroupKind {
-    /// The API group, empty for the core group.
-    pub group: String,
-    /// The kind, for example `Deployment`.
-    pub kind: String,
-}
-
-impl std::fmt::Display for GroupKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.group.is_empty() {
-            f.write_str(&self.kind)
-        } else {
-            write!(f, "{}/{}", self.group, self.kind)
+impl PlacementRules {
+    /// Anywhere, with the manifests' own numbers of replicas.
+    #[must_use]
+    pub fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            replicas: None,
+            scales: None,
+            match_labels: BTreeMap::new(),
+            domicile: BTreeSet::new(),
         }
-    }
-}
-
-/// One plain Kubernetes object, with the parts every object has already taken out and checked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Value", into = "Value")]
-pub struct Manifest {
-    /// For example `apps/v1`.
-    pub api_version: String,
-    /// For example `Deployment`.
-    pub kind: String,
-    /// `metadata.name`.
-    pub name: String,
-    object: Value,
-}
-
-impl Manifest {
-    /// The whole object.
-    #[must_use]
-    pub fn object(&self) -> &Value {
-        &self.object
-    }
-
-    /// The object's API group and kind.
-    #[must_use]
-    pub fn group_kind(&self) -> GroupKind {
-        let group = self
-            .api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group);
-        GroupKind {
-            group: group.to_owned(),
-            kind: self.kind.clone(),
-        }
-    }
-
-    /// `metadata.namespace`, where the manifest names one.
-    #[must_use]
-    pub fn namespace(&self) -> Option<&str> {
-        self.object
-            .pointer("/metadata/namespace")
-            .and_then(Value::as_str)
-    }
-
-    /// The number of replicas the manifest itself asks for; `None` where its kind has no such number. Kubernetes'
-    /// default of 1 counts as asking for it.
-    #[must_use]
-    pub fn replicas(&self) -> Option<u32> {
-        if !self.is_scalable() {
-            return None;
-        }
-        let replicas = self
-            .object
-            .pointer("/spec/replicas")
-            .and_then(Value::as_u64)
-            .unwrap_or(1);
-        Some(u32::try_from(replicas).unwrap_or(u32::MAX))
-    }
-
-    /// Whether `spec.replicas` says how many pods the object runs.
-    #[must_use]
-    pub fn is_scalable(&self) -> bool {
-        let group_kind = self.group_kind();
-        matches!(
-            (group_kind.group.as_str(), group_kind.kind.as_str()),
-            ("apps", "Deployment" | "ReplicaSet" | "StatefulSet") | ("", "ReplicationController")
-        )
-    }
-}
-
-/// Why a manifest or a specification is refused before it reaches the ledger.
-#[allow(
-    missing_docs,
-    reason = "the message of each variant is its documentation"
-)]
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SpecError {
-    #[error("a manifest must have `{field}`, a non-empty string")]
-    MissingField { field: &'static str },
-    #[error(
-        "manifest {object} must not set `metadata.{field}`: the API server of each host sets it"
-    )]
-    ForbiddenMetadata { object: String, field: &'static str },
-    #[error(
-        "manifest {object} must be in namespace '{expected}' (that of its workload) or name none, not '{actual}'"
-    )]
-    ForeignNamespace {
-        object: String,
-        expected: String,
-        actual: String,
-    },
-    #[error("manifest {object} must appear once, not twice")]
-    Twice { object: String },
-    #[error(
-        "manifest {object} must not be of group 'hanse.dev': a workload cannot place workloads"
-    )]
-    OwnGroup { object: String },
-    #[error("`manifests` must have 1 to {MAX_MANIFESTS} items, not {0}")]
-    ManifestCount(usize),
-    #[error("`placement.replicas` must be 1 or absent with mode 'Single', not {0}")]
-    SingleReplicas(u32),
-    #[error("the specification must be at most {MAX_SPEC_BYTES} bytes of JSON, not {0}")]
-    TooLarge(usize),
-}
-
-impl TryFrom<Value> for Manifest {
-    type Error = SpecError;
-    fn try_from(object: Value) -> Result<Self, Self::Error> {
-        let text = |pointer: &str, field: &'static str| match object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-        {
-            Some(text) if !text.is_empty() => Ok(text.to_owned()),
-            _ => Err(SpecError::MissingField { field }),
-        };
-        Ok(Self {
-            api_version: text("/apiVersion", "apiVersion")?,
-            kind: text("/kind", "kind")?,
-            name: text("/metadata/name", "metadata.name")?,
-            object,
-        })
-    }
-}
-
-impl From<Manifest> for Value {
-    fn from(manifest: Manifest) -> Self {
-        manifest.object
-    }
-}
-
-impl std::fmt::Display for Manifest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} '{}'", self.kind, self.name)
     }
 }
 
@@ -207,6 +98,17 @@ pub struct WorkloadSpec {
     pub manifests: Vec<Manifest>,
     /// Where and how many.
     pub placement: PlacementRules,
+    /// Whether everything that runs is stopped, while its objects stay where they are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub suspend: bool,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl WorkloadSpec {
@@ -224,51 +126,36 @@ impl WorkloadSpec {
         let spec = Self {
             manifests,
             placement,
+            suspend: false,
         };
         spec.check(namespace)?;
         Ok(spec)
     }
 
-    /// The checks of [`WorkloadSpec::new`], for a specification that arrived as bytes: every replica repeats them.
-    pub fn check(&self, namespace: &Namespace) -> Result<(), SpecError> {
-        if !(1..=MAX_MANIFESTS).contains(&self.manifests.len()) {
-            return Err(SpecError::ManifestCount(self.manifests.len()));
-        }
-        let mut seen = BTreeSet::new();
-        for manifest in &self.manifests {
-            check_manifest(manifest, namespace)?;
-            if !seen.insert((manifest.group_kind(), manifest.name.clone())) {
-                return Err(SpecError::Twice {
-                    object: manifest.to_string(),
-                });
-            }
-        }
-        match self.placement {
-            PlacementRules {
-                mode: Mode::Single,
-                replicas: Some(replicas),
-                ..
-            } if replicas != 1 => Err(SpecError::SingleReplicas(replicas)),
-            _ => Ok(()),
-        }?;
-        let bytes = self.canonical().len();
-        if bytes > MAX_SPEC_BYTES {
-            Err(SpecError::TooLarge(bytes))
+    /// The replicas the workload wants of each of its objects that scales: in all (`Divided`, `Single`) or on each member
+    /// (`Duplicated`).
+    #[must_use]
+    pub fn counts(&self) -> Share {
+        let scalable = self.manifests.iter().filter(|it| it.is_scalable());
+        let counts: Share = scalable
+            .map(|manifest| (ScaleTarget::Object(manifest.id()), self.count_of(manifest)))
+            .collect();
+        if counts.is_empty() {
+            let whole = self.placement.replicas.unwrap_or(1);
+            [(ScaleTarget::Workload, whole)].into_iter().collect()
         } else {
-            Ok(())
+            counts
         }
     }
 
-    /// The replicas the workload wants in all (`Divided`, `Single`) or on each member (`Duplicated`).
-    #[must_use]
-    pub fn replicas(&self) -> u32 {
-        match self.placement.mode {
-            Mode::Single => 1,
-            Mode::Divided | Mode::Duplicated => self
-                .placement
-                .replicas
-                .or_else(|| self.manifests.iter().find_map(Manifest::replicas))
-                .unwrap_or(1),
+    /// The replicas of one object: what the placement says of it, or else what its manifest says.
+    fn count_of(&self, manifest: &Manifest) -> u32 {
+        let rules = &self.placement;
+        let scales = rules.scales.as_ref();
+        match rules.replicas {
+            Some(0) => 0,
+            Some(replicas) if scales.is_none_or(|scales| scales.is(manifest)) => replicas,
+            Some(_) | None => manifest.replicas().unwrap_or(1),
         }
     }
 
@@ -293,50 +180,11 @@ impl WorkloadSpec {
     }
 }
 
-fn check_manifest(manifest: &Manifest, namespace: &Namespace) -> Result<(), SpecError> {
-    let object = manifest.to_string();
-    if manifest.group_kind().group == "hanse.dev" {
-        return Err(SpecError::OwnGroup { object });
-    }
-    for field in [
-        "uid",
-        "resourceVersion",
-        "managedFields",
-        "ownerReferences",
-        "generation",
-    ] {
-        if manifest
-            .object
-            .pointer(&format!("/metadata/{field}"))
-            .is_some()
-        {
-            return Err(SpecError::ForbiddenMetadata { object, field });
-        }
-    }
-    match manifest.namespace() {
-        Some(actual) if actual != namespace.as_str() => Err(SpecError::ForeignNamespace {
-            object,
-            expected: namespace.to_string(),
-            actual: actual.to_owned(),
-        }),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn rules(mode: Mode, replicas: Option<u32>) -> PlacementRules {
-        PlacementRules {
-            mode,
-            replicas,
-            match_labels: BTreeMap::new(),
-            domicile: BTreeSet::new(),
-        }
-    }
 
     fn deployment(name: &str, replicas: u32) -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": replicas}})
@@ -346,16 +194,74 @@ mod tests {
         "shop".parse().unwrap()
     }
 
+    fn rules(mode: Mode, replicas: Option<u32>) -> PlacementRules {
+        PlacementRules {
+            replicas,
+            ..PlacementRules::new(mode)
+        }
+    }
+
+    fn scaling(kind: &str, name: &str, replicas: Option<u32>) -> PlacementRules {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        PlacementRules {
+            scales: Some(Scales { kind, name }),
+            ..rules(Mode::Divided, replicas)
+        }
+    }
+
+    /// The counts in words, or the rule that the specification breaks.
+    fn counts(manifests: &[Value], rules: PlacementRules) -> String {
+        match WorkloadSpec::new(manifests.to_vec(), rules, &shop()) {
+            Ok(spec) => spec.counts().to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
     #[test]
-    fn replicas_come_from_the_rules_then_from_the_first_scalable_manifest() {
-        let of = |rules| {
-            WorkloadSpec::new(vec![deployment("web", 4)], rules, &shop())
-                .unwrap()
-                .replicas()
-        };
-        assert_eq!(of(rules(Mode::Divided, Some(6))), 6);
-        assert_eq!(of(rules(Mode::Divided, None)), 4);
-        assert_eq!(of(rules(Mode::Single, None)), 1);
+    fn every_object_keeps_its_own_count_and_the_placement_sets_at_most_one() {
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
+        let one = [config.clone(), deployment("web", 4)];
+        let two = [deployment("web", 3), deployment("worker", 1)];
+        let divided = |replicas| rules(Mode::Divided, replicas);
+        let cases = [
+            (counts(&one, divided(None)), "4"),
+            (counts(&one, divided(Some(6))), "6"),
+            (counts(&one, divided(Some(0))), "0"),
+            (
+                counts(&two, divided(None)),
+                "Deployment.apps/web 3, Deployment.apps/worker 1",
+            ),
+            (
+                counts(&two, scaling("Deployment", "web", Some(6))),
+                "Deployment.apps/web 6, Deployment.apps/worker 1",
+            ),
+            (
+                counts(&two, divided(Some(0))),
+                "Deployment.apps/web 0, Deployment.apps/worker 0",
+            ),
+            (
+                counts(&two, divided(Some(6))),
+                "`placement.replicas` is about one object, and several have replicas (Deployment 'web', Deployment \
+                 'worker'): name it in `placement.scales`, or write each number in its manifest",
+            ),
+            (
+                counts(&two, scaling("StatefulSet", "web", None)),
+                "`placement.scales` names StatefulSet 'web', which is no manifest with replicas",
+            ),
+            (counts(std::slice::from_ref(&config), divided(None)), "1"),
+            (counts(&[config], divided(Some(2))), "2"),
+            (
+                counts(&[deployment("web", 2)], rules(Mode::Single, None)),
+                "mode 'Single' runs one replica of each object: `spec.replicas` of Deployment 'web' must be 0 or 1, not 2",
+            ),
+            (
+                counts(&[deployment("web", 2)], rules(Mode::Single, Some(1))),
+                "1",
+            ),
+        ];
+        for (found, expected) in cases {
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]
@@ -367,7 +273,34 @@ mod tests {
         };
         let mut elsewhere = deployment("web", 1);
         elsewhere["metadata"]["namespace"] = json!("bank");
+        let set_by_server = |pointer: &str, value: Value| {
+            let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": {}});
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            service.pointer_mut(parent).unwrap()[field] = value;
+            vec![service]
+        };
         let cases = [
+            (
+                set_by_server("/metadata/uid", json!("1-2")),
+                "manifest Service 's' must not set `metadata.uid`: the API server of each host sets it",
+            ),
+            (
+                set_by_server("/spec/clusterIP", json!("10.0.0.7")),
+                "manifest Service 's' must not set `spec.clusterIP` to '10.0.0.7', an address of one cluster: leave it \
+                 out, or write 'None' for a headless Service",
+            ),
+            (
+                vec![
+                    json!({"apiVersion": "v1", "kind": "List", "metadata": {"name": "l"}, "items": []}),
+                ],
+                "manifest List 'l' must not be a list: put its items into `manifests`",
+            ),
+            (
+                vec![
+                    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": "3"}}),
+                ],
+                "manifest Deployment 'web' must have a whole number from 0 in `spec.replicas`, not \"3\"",
+            ),
             (vec![], "`manifests` must have 1 to 64 items, not 0"),
             (
                 vec![json!({"kind": "Deployment"})],
@@ -387,8 +320,18 @@ mod tests {
         }
         assert_eq!(
             refusal(vec![deployment("web", 1)], rules(Mode::Single, Some(2))),
-            "`placement.replicas` must be 1 or absent with mode 'Single', not 2"
+            "`placement.replicas` must be 0, 1 or absent with mode 'Single', not 2"
         );
+    }
+
+    #[test]
+    fn what_generators_write_as_empty_is_accepted() {
+        let manifest = json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "s", "creationTimestamp": null},
+            "spec": {"clusterIP": "None"}, "status": {"loadBalancer": {}},
+        });
+        assert_eq!(counts(&[manifest], rules(Mode::Divided, None)), "1");
     }
 
     #[test]

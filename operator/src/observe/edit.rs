@@ -24,10 +24,11 @@ use std::{fmt, str::FromStr};
 use hanse_core::{
     id::{Digest, FederationId, Generation, Namespace, WorkloadKey},
     slice::{OwnedWorkload, Slice},
-    workload::{Mode, PlacementRules, SpecError, WorkloadSpec},
+    workload::{Mode, PlacementRules, Scales, SpecError, WorkloadSpec},
 };
 use hanse_crds::{
-    FederatedWorkload, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, names,
+    FederatedWorkload, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject,
+    names,
 };
 use kube::ResourceExt;
 
@@ -279,6 +280,7 @@ pub(crate) fn spec_of(
     let Placement {
         mode,
         replicas,
+        scales,
         require: Requirements { match_labels },
         domicile,
     } = &spec.placement;
@@ -288,12 +290,20 @@ pub(crate) fn spec_of(
             PlacementMode::Duplicated => Mode::Duplicated,
             PlacementMode::Single => Mode::Single,
         },
-        // The schema excludes values below 1.
+        // The schema excludes values below 0.
         replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),
+        scales: scales.as_ref().map(|ScaledObject { kind, name }| Scales {
+            kind: kind.clone(),
+            name: name.clone(),
+        }),
         match_labels: match_labels.clone(),
         domicile: domicile.clone(),
     };
-    WorkloadSpec::new(spec.manifests.clone(), rules, namespace)
+    let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
+    Ok(WorkloadSpec {
+        suspend: spec.suspend,
+        ..checked
+    })
 }
 
 /// A specification of the ledger, in the object's types.
@@ -301,6 +311,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
     let PlacementRules {
         mode,
         replicas,
+        scales,
         match_labels,
         domicile,
     } = &spec.placement;
@@ -316,11 +327,16 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
                 Mode::Single => PlacementMode::Single,
             },
             replicas: replicas.map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX)),
+            scales: scales.as_ref().map(|Scales { kind, name }| ScaledObject {
+                kind: kind.clone(),
+                name: name.clone(),
+            }),
             require: Requirements {
                 match_labels: match_labels.clone(),
             },
             domicile: domicile.clone(),
         },
+        suspend: spec.suspend,
     }
 }
 

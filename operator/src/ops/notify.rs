@@ -225,7 +225,7 @@ async fn send(http: &reqwest::Client, url: &str, failover: &Failover) {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::sync::Arc;
 
     use hanse_core::{
         id::Generation,
@@ -266,10 +266,8 @@ mod tests {
             .collect();
         let key: WorkloadKey = "acme/shop/web".parse().unwrap();
         let rules = PlacementRules {
-            mode: Mode::Divided,
             replicas: Some(2),
-            match_labels: BTreeMap::new(),
-            domicile: std::collections::BTreeSet::new(),
+            ..PlacementRules::new(Mode::Divided)
         };
         let manifest =
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hanse_core::{
     id::{Digest, Epoch, Generation, WorkloadKey},
     slice::AssignedPlacement,
+    workload::Share,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -28,7 +29,7 @@ use crate::cluster::{CallError, Cluster};
 pub(super) struct Record {
     pub(super) epoch: Epoch,
     pub(super) generation: Generation,
-    pub(super) replicas: u32,
+    pub(super) share: Share,
     pub(super) stopped: bool,
     /// Each object with the fingerprint of the API server's answer.
     pub(super) objects: BTreeMap<ObjectId, Digest>,
@@ -40,7 +41,7 @@ impl Record {
         Self {
             epoch: placement.epoch,
             generation: placement.generation,
-            replicas: placement.replicas,
+            share: placement.share.clone(),
             stopped,
             objects: BTreeMap::new(),
         }
@@ -48,15 +49,8 @@ impl Record {
 
     /// Whether this record is of the same placement, stopped or running alike.
     pub(super) fn is_for(&self, wanted: &Self) -> bool {
-        let of = |record: &Self| {
-            (
-                record.epoch,
-                record.generation,
-                record.replicas,
-                record.stopped,
-            )
-        };
-        of(self) == of(wanted)
+        let same_decision = (self.epoch, self.generation) == (wanted.epoch, wanted.generation);
+        same_decision && self.share == wanted.share && self.stopped == wanted.stopped
     }
 
     /// The kinds to watch, as `apiVersion` and `kind`.

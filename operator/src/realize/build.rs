@@ -1,6 +1,6 @@
 //! Builds the objects of a placement for this cluster. Pure. The third of five steps.
 
-use hanse_core::workload::Manifest;
+use hanse_core::workload::{Manifest, ScaleTarget};
 use serde_json::{Map, Value, json};
 
 use super::{marks::Marks, verify::Verified};
@@ -17,12 +17,20 @@ pub(super) struct Built<'a> {
 /// stopped.
 pub(super) fn build(verified: Verified<'_>, stopped: bool) -> Built<'_> {
     let placement = verified.placement();
-    let replicas = if stopped { 0 } else { placement.replicas };
+    let stopped = stopped || verified.spec().suspend;
     let marks = Marks::of(verified.key(), placement.epoch);
     let namespace = &verified.consent().namespace;
     let manifests = verified.spec().manifests.iter();
     let objects = manifests
-        .map(|manifest| object(manifest, replicas, namespace, &marks))
+        .map(|manifest| {
+            let target = ScaleTarget::Object(manifest.id());
+            let replicas = if stopped {
+                0
+            } else {
+                placement.share.of(&target)
+            };
+            object(manifest, replicas, namespace, &marks)
+        })
         .collect();
     Built {
         verified,
@@ -80,7 +88,7 @@ mod tests {
         let case = Case::of(json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
-            "spec": {"replicas": 9}, "status": {"replicas": 9},
+            "spec": {"replicas": 3}, "status": {"replicas": 9},
         }));
         build(verify(case.dereferenced()).unwrap(), stopped)
             .objects

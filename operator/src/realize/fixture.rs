@@ -1,9 +1,6 @@
 //! One placement of a guest's workload, as a host of owner `host` receives it, for tests to change.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use hanse_core::{
     command::{Attributes, Command, SignedCommand},
@@ -35,19 +32,14 @@ pub(super) fn sign(federation: &FederationId, command: &Command) -> Arc<SignedCo
 }
 
 impl Case {
-    /// Workload `acme/shop/web` with this manifest: three replicas at epoch 12. The host's grants allow it.
+    /// Workload `acme/shop/web` with this manifest, all of it placed here at epoch 12. The host's grants allow it.
     pub(super) fn of(manifest: Value) -> Self {
         let slice = crate::observe::fixture::slice("acme", "acme-1", 20);
         let key: WorkloadKey = "acme/shop/web".parse().unwrap();
-        let rules = PlacementRules {
-            mode: Mode::Divided,
-            replicas: None,
-            match_labels: BTreeMap::new(),
-            domicile: BTreeSet::new(),
-        };
+        let rules = PlacementRules::new(Mode::Divided);
         let spec = WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap();
         let placement = AssignedPlacement {
-            replicas: 3,
+            share: spec.counts(),
             epoch: Epoch(12),
             generation: Generation(7),
             proof: sign(&slice.federation.id, &put(&key, &spec)),

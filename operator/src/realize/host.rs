@@ -187,13 +187,14 @@ impl Host {
         };
         let live: Vec<_> = ids
             .into_iter()
-            .map(|id| (id.to_string(), self.live.get(&id)))
+            .map(|id| (id.manifest(), self.live.get(&id)))
             .collect();
         let objects: Vec<_> = live
             .iter()
-            .map(|(name, object)| (name.clone(), object.as_deref()))
+            .map(|(id, object)| (id.clone(), object.as_deref()))
             .collect();
-        let mut report = health::report(placement.epoch, placement.generation, &objects);
+        let (epoch, generation) = (placement.epoch, placement.generation);
+        let mut report = health::report(epoch, generation, &placement.share, &objects);
         if stopped {
             report.phase = PlacementPhase::Stopped;
             "stopped: this member's lease ended".clone_into(&mut report.message);

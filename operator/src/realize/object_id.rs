@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use hanse_core::workload::{GroupKind, ManifestId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,6 +29,18 @@ impl ObjectId {
             kind: text("/kind"),
             namespace: namespace.to_owned(),
             name: text("/metadata/name"),
+        }
+    }
+
+    /// The manifest that this object is of.
+    pub(super) fn manifest(&self) -> ManifestId {
+        let group = self.api_version.split_once('/').map_or("", |it| it.0);
+        ManifestId {
+            group_kind: GroupKind {
+                group: group.to_owned(),
+                kind: self.kind.clone(),
+            },
+            name: self.name.clone(),
         }
     }
 }

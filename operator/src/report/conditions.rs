@@ -89,6 +89,14 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     let is_ready = ready >= desired && settled && !placed.is_empty();
     let unplaced = owned.diagnosis.unplaced.is_some();
     let (reason, message) = match (is_ready, placed.is_empty(), &failed) {
+        (true, _, _) if owned.spec.suspend => (
+            "Suspended",
+            format!("suspended: nothing runs, and its objects stay where they are: {at}"),
+        ),
+        (true, _, _) if *desired == 0 => (
+            "ScaledToZero",
+            format!("0 replicas are asked for, and its objects exist: {at}"),
+        ),
         (true, _, _) => ("AllReplicasReady", counts),
         (_, true, _) => ("NotPlaced", why_unplaced(&owned.diagnosis)),
         (_, _, Some(failed)) => ("PlacementFailed", failed.clone()),

@@ -68,7 +68,11 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
     let placed = || placed(&status.placements);
     status.ledger_generation = Some(count(owned.generation.0));
     status.home = Some(owned.home.to_string());
-    status.desired = small(owned.spec.replicas());
+    status.desired = if owned.spec.suspend {
+        0
+    } else {
+        small(owned.spec.counts().total())
+    };
     if owned.spec.placement.mode == Mode::Duplicated {
         let copies = i32::try_from(placed().count().max(1)).unwrap_or(i32::MAX);
         status.desired = status.desired.saturating_mul(copies);

@@ -215,12 +215,15 @@ impl<'a> Term<'a> {
         }
         for changes in plan.changes.chunks(MAX_PLAN_ROWS) {
             for row in changes {
-                let replicas = row.replicas.unwrap_or(0);
-                info!(workload = %row.workload, member = %row.member, replicas, reason = %row.reason, "placing");
+                let share = row
+                    .share
+                    .as_ref()
+                    .map_or_else(|| "nothing".to_owned(), ToString::to_string);
+                info!(workload = %row.workload, member = %row.member, share, reason = %row.reason, "placing");
             }
             let failovers = changes
                 .iter()
-                .filter(|row| row.replicas.is_some() && row.reason.is_failover());
+                .filter(|row| row.share.is_some() && row.reason.is_failover());
             let failovers = failovers.count() as u64;
             let changes = changes.to_vec();
             if self.propose(Command::Assign { changes }).await? {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Hosts that hold some keep them; only the difference to `total` moves. What is missing goes one by one to the host
 /// with the fewest, what is too much is taken one by one from the host with the most; ties go to the earlier host when
 /// giving and to the later one when taking. A first division is therefore even. Terminates after at most
-/// `hosts.len() + 1` rounds of whole layers, whatever the size of `total`.
+/// `hosts.len() + 1` rounds of whole layers, whatever the size of `total`. Every host is in the answer, also with 0.
 pub(super) fn divide<K: Ord + Clone>(
     total: u32,
     hosts: &[K],
@@ -25,12 +25,7 @@ pub(super) fn divide<K: Ord + Clone>(
         Some(missing) => fill(&mut shares, missing),
         None => drain(&mut shares, held - u64::from(total)),
     }
-    hosts
-        .iter()
-        .cloned()
-        .zip(shares)
-        .filter(|(_, share)| *share > 0)
-        .collect()
+    hosts.iter().cloned().zip(shares).collect()
 }
 
 /// Raises the lowest shares to the next level until `missing` is used up.

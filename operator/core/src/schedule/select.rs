@@ -6,21 +6,21 @@
 use std::collections::BTreeMap;
 
 use super::{Case, Wish, divide::divide};
-use crate::{id::MemberName, reason::Reason, state::Lease};
+use crate::{id::MemberName, reason::Reason, state::Lease, workload::Share};
 
 type Wishes = BTreeMap<MemberName, Wish>;
 
 impl Wish {
-    fn run(replicas: u32, reason: Reason) -> Self {
+    fn run(share: Share, reason: Reason) -> Self {
         Self {
-            replicas: Some(replicas),
+            share: Some(share),
             reason,
         }
     }
 
     fn stop(reason: Reason) -> Self {
         Self {
-            replicas: None,
+            share: None,
             reason,
         }
     }
@@ -62,34 +62,59 @@ impl Case<'_> {
 
 /// Replicas shared out. What a lost member had goes to the others; what the others have stays.
 pub(super) fn divided(case: &Case<'_>) -> (Wishes, Option<String>) {
-    if case.eligible.is_empty() {
+    let Some(best) = case.eligible.first() else {
         // When no member can take over, placements stay unchanged.
         return (Wishes::new(), Some(case.nobody()));
-    }
-    let hosts: Vec<MemberName> = case.eligible.iter().map(|name| (*name).clone()).collect();
-    let current = case
-        .placed
-        .iter()
-        .map(|(name, placement)| (name.clone(), placement.replicas))
-        .collect();
+    };
     let reason = case.why_here();
-    let mut wishes: Wishes = case
-        .placed
-        .keys()
-        .map(|name| (name.clone(), Wish::stop(case.why_not(name))))
-        .collect();
-    for name in case.placed.keys().filter(|name| case.may_host(name)) {
-        wishes.insert(name.clone(), Wish::stop(Reason::WorkloadChanged));
-    }
-    for (name, replicas) in divide(case.workload.spec.replicas(), &hosts, &current) {
-        wishes.insert(name, Wish::run(replicas, reason.clone()));
+    let stop = |name: &MemberName| {
+        let why = if case.may_host(name) {
+            Reason::WorkloadChanged
+        } else {
+            case.why_not(name)
+        };
+        (name.clone(), Wish::stop(why))
+    };
+    let mut wishes: Wishes = case.placed.keys().map(stop).collect();
+    let counts = case.workload.spec.counts();
+    let shares = shares(case, &counts);
+    // Zero is a number: the objects stay where they were, or exist in one place.
+    let idle = counts.total() == 0;
+    let stays = |name: &MemberName| case.placed.contains_key(name);
+    let anywhere = case.eligible.iter().any(|name| stays(name));
+    for (name, share) in shares {
+        let hosts = if idle {
+            stays(&name) || (!anywhere && name == **best)
+        } else {
+            share.total() > 0
+        };
+        if hosts {
+            wishes.insert(name, Wish::run(share, reason.clone()));
+        }
     }
     (wishes, None)
 }
 
+/// The part of each member that may host the workload. Each object is divided by itself.
+fn shares(case: &Case<'_>, counts: &Share) -> BTreeMap<MemberName, Share> {
+    let hosts: Vec<MemberName> = case.eligible.iter().map(|name| (*name).clone()).collect();
+    let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
+    for (target, total) in counts.iter() {
+        let current = case.placed.iter();
+        let current = current
+            .map(|(name, placement)| (name.clone(), placement.share.of(target)))
+            .collect();
+        for (name, replicas) in divide(total, &hosts, &current) {
+            let share = shares.entry(name).or_default();
+            share.set(target.clone(), replicas);
+        }
+    }
+    shares
+}
+
 /// All replicas on every member that may. One that is merely lost has nothing to hand over, so its row stays.
 pub(super) fn duplicated(case: &Case<'_>) -> (Wishes, Option<String>) {
-    let replicas = case.workload.spec.replicas();
+    let counts = case.workload.spec.counts();
     let mut wishes = Wishes::new();
     for name in case.placed.keys().filter(|name| !case.may_host(name)) {
         let lost = case
@@ -105,7 +130,7 @@ pub(super) fn duplicated(case: &Case<'_>) -> (Wishes, Option<String>) {
         } else {
             Reason::EveryMember
         };
-        wishes.insert((*name).clone(), Wish::run(replicas, reason));
+        wishes.insert((*name).clone(), Wish::run(counts.clone(), reason));
     }
     let unplaced = case.eligible.is_empty().then(|| case.nobody());
     (wishes, unplaced)
@@ -136,7 +161,10 @@ pub(super) fn single(case: &Case<'_>) -> (Wishes, Option<String>) {
             let reason = case
                 .last_host()
                 .map_or_else(|| case.why_here(), |host| case.why_not(host));
-            wishes.insert(chosen.clone(), Wish::run(1, reason));
+            wishes.insert(
+                chosen.clone(),
+                Wish::run(case.workload.spec.counts(), reason),
+            );
             (wishes, None)
         }
     }

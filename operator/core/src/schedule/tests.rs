@@ -43,17 +43,21 @@ impl Federation {
     }
 
     fn put(&mut self, mode: Mode, replicas: Option<u32>, rules: impl Fn(&mut PlacementRules)) {
-        let key: WorkloadKey = WEB.parse().unwrap();
         let mut placement = PlacementRules {
-            mode,
             replicas,
-            match_labels: BTreeMap::new(),
-            domicile: BTreeSet::new(),
+            ..PlacementRules::new(mode)
         };
         rules(&mut placement);
-        let manifest =
-            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
-        let spec = WorkloadSpec::new(vec![manifest], placement, &key.namespace).unwrap();
+        self.put_manifests(&[("web", 1)], placement);
+    }
+
+    /// The workload with these Deployments.
+    fn put_manifests(&mut self, deployments: &[(&str, u32)], placement: PlacementRules) {
+        let key: WorkloadKey = WEB.parse().unwrap();
+        let manifests = deployments.iter().map(|(name, replicas)| {
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": replicas}})
+        });
+        let spec = WorkloadSpec::new(manifests.collect(), placement, &key.namespace).unwrap();
         let command = Command::PutWorkload {
             key: key.clone(),
             base: Generation(0),
@@ -105,8 +109,8 @@ impl Federation {
     /// The plan in words, then applied as the ledger would.
     fn step(&mut self) -> String {
         let plan = self.plan();
-        let words = plan.changes.iter().map(|row| match row.replicas {
-            Some(replicas) => format!("{} {replicas} ({})", row.member, row.reason),
+        let words = plan.changes.iter().map(|row| match &row.share {
+            Some(share) => format!("{} {share} ({})", row.member, row.reason),
             None => format!("{} - ({})", row.member, row.reason),
         });
         let words = words.collect::<Vec<_>>().join("; ");
@@ -127,7 +131,7 @@ impl Federation {
         let rows = self.state.placements.get(&WEB.parse().unwrap());
         rows.into_iter()
             .flatten()
-            .map(|(name, row)| (name.to_string(), row.replicas))
+            .map(|(name, row)| (name.to_string(), row.share.total()))
             .collect()
     }
 }
@@ -153,6 +157,53 @@ fn member_row(name: &str, seed: u8) -> Member {
         lease: Lease::Held { epoch: Epoch(1) },
         generation: Generation(1),
     }
+}
+
+#[test]
+fn each_object_is_divided_by_its_own_count() {
+    let mut federation = Federation::of(&["acme-1", "acme-2", "acme-3"]);
+    let divided = || PlacementRules::new(Mode::Divided);
+    federation.put_manifests(&[("front", 3), ("worker", 1)], divided());
+    assert_eq!(
+        federation.step(),
+        "acme-1 Deployment.apps/front 1, Deployment.apps/worker 1 (placed for the first time); \
+         acme-2 Deployment.apps/front 1, Deployment.apps/worker 0 (placed for the first time); \
+         acme-3 Deployment.apps/front 1, Deployment.apps/worker 0 (placed for the first time)"
+    );
+    assert_eq!(federation.step(), "");
+    assert_eq!(
+        federation.lose("acme-1").step(),
+        "acme-1 - (acme-1 was lost); \
+         acme-2 Deployment.apps/front 2, Deployment.apps/worker 1 (acme-1 was lost)"
+    );
+}
+
+#[test]
+fn at_zero_a_workload_stays_where_it_is_and_starts_there_again() {
+    let mut federation = Federation::of(&["acme-1", "acme-2"]).with(Mode::Divided, Some(2));
+    federation.step();
+    federation.put(Mode::Divided, Some(0), |_| {});
+    assert_eq!(
+        federation.step(),
+        "acme-1 0 (the workload changed); acme-2 0 (the workload changed)"
+    );
+    assert_eq!(federation.step(), "");
+    federation.put(Mode::Divided, Some(2), |_| {});
+    assert_eq!(
+        federation.step(),
+        "acme-1 1 (the workload changed); acme-2 1 (the workload changed)"
+    );
+}
+
+#[test]
+fn a_workload_that_starts_at_zero_exists_in_one_place() {
+    let mut federation = Federation::of(&["acme-1", "acme-2"]).with(Mode::Divided, Some(0));
+    assert_eq!(federation.step(), "acme-1 0 (placed for the first time)");
+    assert_eq!(federation.step(), "");
+    assert_eq!(
+        federation.lose("acme-1").step(),
+        "acme-1 - (acme-1 was lost); acme-2 0 (acme-1 was lost)"
+    );
 }
 
 #[test]
@@ -380,7 +431,7 @@ proptest! {
             });
             let plan = federation.plan();
             prop_assert_eq!(&plan, &federation.plan());
-            for row in plan.changes.iter().filter(|row| row.replicas.is_some()) {
+            for row in plan.changes.iter().filter(|row| row.share.is_some()) {
                 let excluded = &plan.diagnoses[&row.workload].excluded;
                 prop_assert!(!excluded.contains_key(&row.member), "{row:?}");
             }

@@ -24,7 +24,7 @@ impl State {
         }
         // Removals first: a `Single` that moves is removed from one member before it is placed on another.
         let (removals, placements): (Vec<_>, Vec<_>) =
-            changes.into_iter().partition(|row| row.replicas.is_none());
+            changes.into_iter().partition(|row| row.share.is_none());
         for row in removals {
             if self.is_current(&row) {
                 self.take_away(index, &row.workload, row.member);
@@ -97,7 +97,7 @@ impl State {
         PlacementChange {
             workload,
             member,
-            replicas,
+            share,
             reason,
             ..
         }: PlacementChange,
@@ -110,7 +110,7 @@ impl State {
             }
         }
         let row = Placement {
-            replicas: replicas.unwrap_or(0),
+            share: share.unwrap_or_default(),
             epoch: Epoch(index),
             reason: reason.bounded(),
         };

@@ -10,7 +10,7 @@ use crate::{
     grant::Grant,
     id::{Digest, Epoch, Generation, MemberName, NodeId, OwnerName, PublicKey},
     reason::Reason,
-    workload::WorkloadSpec,
+    workload::{Share, WorkloadSpec},
 };
 
 /// An issuer's numbering.
@@ -231,12 +231,12 @@ impl TryFrom<StoredWorkload> for Workload {
     }
 }
 
-/// One decided row: this member runs so many replicas.
+/// One decided row: this member runs so much of the workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
-    /// How many.
-    pub replicas: u32,
+    /// How many of what.
+    pub share: Share,
     /// The fencing token: a host refuses a lower one than the last it applied.
     pub epoch: Epoch,
     /// Why.

@@ -12,7 +12,7 @@ use crate::{
     grant::Grant,
     id::{Generation, PrivateKey},
     reason::Reason,
-    workload::{Manifest, Mode, PlacementRules, WorkloadSpec},
+    workload::{Manifest, Mode, PlacementRules, ScaleTarget, Share, WorkloadSpec},
 };
 
 mod commands;
@@ -74,13 +74,15 @@ fn spec(mode: Mode, version: u32) -> WorkloadSpec {
     });
     WorkloadSpec {
         manifests: vec![Manifest::try_from(manifest).unwrap()],
-        placement: PlacementRules {
-            mode,
-            replicas: None,
-            match_labels: BTreeMap::new(),
-            domicile: BTreeSet::new(),
-        },
+        placement: PlacementRules::new(mode),
+        suspend: false,
     }
+}
+
+/// So many replicas of the Deployment of [`spec`].
+fn share(replicas: u32) -> Share {
+    let web = ScaleTarget::Object("Deployment.apps/web".parse().unwrap());
+    [(web, replicas)].into_iter().collect()
 }
 
 fn revoke(name: &str) -> Command {
@@ -245,7 +247,7 @@ impl Ledger {
             workload_generation: self.generation(WEB),
             member: member(host),
             member_generation: self.member(host).generation,
-            replicas,
+            share: replicas.map(share),
             reason: Reason::FirstPlacement,
         }
     }
@@ -270,14 +272,9 @@ impl Ledger {
     fn hosts(&self) -> String {
         let key = workload(WEB);
         let runs = self.state.placements.get(&key).into_iter().flatten();
-        let runs = runs.map(
-            |(
-                host,
-                Placement {
-                    replicas, epoch, ..
-                },
-            )| { format!("{host} runs {replicas} since {epoch}") },
-        );
+        let runs = runs.map(|(host, Placement { share, epoch, .. })| {
+            format!("{host} runs {share} since {epoch}")
+        });
         let removes = self.state.removals.iter().filter_map(|(host, pending)| {
             let epoch = pending.get(&key)?;
             Some(format!("{host} removes since {epoch}"))

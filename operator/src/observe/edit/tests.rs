@@ -12,12 +12,20 @@ fn spec(replicas: u32) -> WorkloadSpec {
     let rules = PlacementRules {
         mode: Mode::Divided,
         replicas: Some(replicas),
+        scales: Some(Scales {
+            kind: "Deployment".to_owned(),
+            name: "web".to_owned(),
+        }),
         match_labels: BTreeMap::from([("gpu".to_owned(), "h200".to_owned())]),
         domicile: BTreeSet::from(["EU".to_owned()]),
     };
     let manifest =
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}});
-    WorkloadSpec::new(vec![manifest], rules, &"shop".parse().unwrap()).unwrap()
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
+    let spec = WorkloadSpec::new(vec![manifest], rules, &"shop".parse().unwrap()).unwrap();
+    WorkloadSpec {
+        suspend: true,
+        ..spec
+    }
 }
 
 fn synced(generation: u64, replicas: u32) -> Synced {

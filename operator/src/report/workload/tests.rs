@@ -1,7 +1,4 @@
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use hanse_core::{
     id::{Epoch, Generation},
@@ -25,10 +22,8 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
     let manifest =
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
     let placement = PlacementRules {
-        mode: Mode::Divided,
         replicas: Some(6),
-        match_labels: BTreeMap::new(),
-        domicile: BTreeSet::new(),
+        ..PlacementRules::new(Mode::Divided)
     };
     let spec = WorkloadSpec::new(vec![manifest], placement, &"shop".parse().unwrap()).unwrap();
     let row = |(name, replicas, lease_held, report): &Host| {
@@ -91,6 +86,39 @@ fn condition_text(status: &FederatedWorkloadStatus, kind: &str) -> String {
 }
 
 const READY: Option<(u32, PlacementPhase)> = Some((3, PlacementPhase::Ready));
+
+#[test]
+fn what_is_not_asked_to_run_is_ready_and_says_so() {
+    let idle = [("a", 0, true, Some((0, PlacementPhase::Ready)))];
+    let words = |change: fn(&mut WorkloadSpec)| {
+        let mut owned = workload(&idle, Diagnosis::default());
+        owned.hosts.values_mut().for_each(|host| {
+            host.removing = false;
+            host.reason = Some(Reason::WorkloadChanged);
+        });
+        change(Arc::make_mut(&mut owned.spec));
+        let status = status_of(&owned, None, true);
+        let placed = condition_text(&status, "Placed");
+        (status.desired, condition_text(&status, "Ready"), placed)
+    };
+    assert_eq!(
+        words(|spec| spec.placement.replicas = Some(0)),
+        (
+            0,
+            "True ScaledToZero: 0 replicas are asked for, and its objects exist: a 0/0".into(),
+            "True Placed: on a 0/0".into()
+        )
+    );
+    assert_eq!(
+        words(|spec| spec.suspend = true),
+        (
+            0,
+            "True Suspended: suspended: nothing runs, and its objects stay where they are: a 0/0"
+                .into(),
+            "True Placed: on a 0/0".into()
+        )
+    );
+}
 
 #[test]
 fn a_workload_is_ready_when_every_replica_is() {

@@ -32,7 +32,7 @@ fn a_placement_keeps_its_reason_no_longer_than_the_ledger_does() {
     };
     let epoch = Epoch(ledger.assign(vec![row]));
     let placement = Placement {
-        replicas: 3,
+        share: share(3),
         epoch,
         reason: excluded(200),
     };

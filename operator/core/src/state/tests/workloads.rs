@@ -128,7 +128,7 @@ fn a_specification_that_breaks_a_rule_is_refused_with_the_rules_own_words() {
         ),
         (
             doubled,
-            "`placement.replicas` must be 1 or absent with mode 'Single', not 2".into(),
+            "`placement.replicas` must be 0, 1 or absent with mode 'Single', not 2".into(),
         ),
         (
             large,

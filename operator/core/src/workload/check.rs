@@ -1,0 +1,184 @@
+//! The rules of a specification that can be checked without a cluster.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{MAX_MANIFESTS, MAX_SPEC_BYTES, Manifest, Mode, WorkloadSpec};
+use crate::id::Namespace;
+
+/// Why a manifest or a specification is refused before it reaches the ledger.
+#[allow(
+    missing_docs,
+    reason = "the message of each variant is its documentation"
+)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    #[error("a manifest must have `{field}`, a non-empty string")]
+    MissingField { field: &'static str },
+    #[error(
+        "manifest {object} must not set `metadata.{field}`: the API server of each host sets it"
+    )]
+    ForbiddenMetadata { object: String, field: &'static str },
+    #[error(
+        "manifest {object} must be in namespace '{expected}' (that of its workload) or name none, not '{actual}'"
+    )]
+    ForeignNamespace {
+        object: String,
+        expected: String,
+        actual: String,
+    },
+    #[error("manifest {object} must appear once, not twice")]
+    Twice { object: String },
+    #[error(
+        "manifest {object} must not be of group 'hanse.dev': a workload cannot place workloads"
+    )]
+    OwnGroup { object: String },
+    #[error("manifest {object} must not be a list: put its items into `manifests`")]
+    List { object: String },
+    #[error(
+        "manifest {object} must not set `spec.clusterIP` to '{address}', an address of one cluster: leave it out, or \
+         write 'None' for a headless Service"
+    )]
+    ClusterAddress { object: String, address: String },
+    #[error("manifest {object} must have a whole number from 0 in `spec.replicas`, not {value}")]
+    Replicas { object: String, value: String },
+    #[error("`manifests` must have 1 to {MAX_MANIFESTS} items, not {0}")]
+    ManifestCount(usize),
+    #[error("`placement.replicas` must be 0, 1 or absent with mode 'Single', not {0}")]
+    SingleReplicas(u32),
+    #[error(
+        "mode 'Single' runs one replica of each object: `spec.replicas` of {object} must be 0 or 1, not {count}"
+    )]
+    SingleCount { object: String, count: u32 },
+    #[error("`placement.scales` names {object}, which is no manifest with replicas")]
+    ScalesNothing { object: String },
+    #[error(
+        "`placement.replicas` is about one object, and several have replicas ({objects}): name it in \
+         `placement.scales`, or write each number in its manifest"
+    )]
+    WhichScales { objects: String },
+    #[error("the specification must be at most {MAX_SPEC_BYTES} bytes of JSON, not {0}")]
+    TooLarge(usize),
+}
+
+impl WorkloadSpec {
+    /// The checks of [`WorkloadSpec::new`], for a specification that arrived as bytes: every replica repeats them.
+    pub fn check(&self, namespace: &Namespace) -> Result<(), SpecError> {
+        if !(1..=MAX_MANIFESTS).contains(&self.manifests.len()) {
+            return Err(SpecError::ManifestCount(self.manifests.len()));
+        }
+        let mut seen = BTreeSet::new();
+        for manifest in &self.manifests {
+            check_manifest(manifest, namespace)?;
+            if !seen.insert(manifest.id()) {
+                return Err(SpecError::Twice {
+                    object: manifest.to_string(),
+                });
+            }
+        }
+        self.check_counts()?;
+        let bytes = self.canonical().len();
+        if bytes > MAX_SPEC_BYTES {
+            Err(SpecError::TooLarge(bytes))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_counts(&self) -> Result<(), SpecError> {
+        let mut scalable = Vec::new();
+        for manifest in &self.manifests {
+            if manifest.asked_replicas()?.is_some() {
+                scalable.push(manifest);
+            }
+        }
+        let rules = &self.placement;
+        if rules.mode == Mode::Single
+            && let Some(replicas) = rules.replicas.filter(|replicas| *replicas > 1)
+        {
+            return Err(SpecError::SingleReplicas(replicas));
+        }
+        match &rules.scales {
+            Some(scales) if !scalable.iter().any(|manifest| scales.is(manifest)) => {
+                return Err(SpecError::ScalesNothing {
+                    object: format!("{} '{}'", scales.kind, scales.name),
+                });
+            }
+            None if scalable.len() > 1 && rules.replicas.is_some_and(|count| count > 0) => {
+                return Err(SpecError::WhichScales {
+                    objects: listed(&scalable),
+                });
+            }
+            Some(_) | None => {}
+        }
+        let mut counts = scalable
+            .iter()
+            .zip(scalable.iter().map(|manifest| self.count_of(manifest)));
+        match counts.find(|(_, count)| rules.mode == Mode::Single && *count > 1) {
+            Some((manifest, count)) => Err(SpecError::SingleCount {
+                object: manifest.to_string(),
+                count,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn listed(manifests: &[&Manifest]) -> String {
+    let names = manifests.iter().map(ToString::to_string);
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The fields of `metadata` that an API server sets. A value from one cluster would be wrong in every other.
+const SERVER_SET: [&str; 9] = [
+    "uid",
+    "resourceVersion",
+    "managedFields",
+    "ownerReferences",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+];
+
+/// The address that one cluster gave a Service, if the manifest carries one.
+fn own_address(service: &Value) -> Option<String> {
+    let address = service.pointer("/spec/clusterIP")?.as_str()?;
+    (!address.is_empty() && address != "None").then(|| address.to_owned())
+}
+
+fn check_manifest(manifest: &Manifest, namespace: &Namespace) -> Result<(), SpecError> {
+    let object = manifest.to_string();
+    if manifest.group_kind().group == "hanse.dev" {
+        return Err(SpecError::OwnGroup { object });
+    }
+    let items = manifest.object().get("items").is_some_and(Value::is_array);
+    if items && manifest.kind.ends_with("List") {
+        return Err(SpecError::List { object });
+    }
+    let is_set = |pointer: &str| {
+        let value = manifest.object().pointer(pointer);
+        value.is_some_and(|value| !value.is_null())
+    };
+    if let Some(field) = SERVER_SET
+        .iter()
+        .find(|field| is_set(&format!("/metadata/{field}")))
+    {
+        return Err(SpecError::ForbiddenMetadata { object, field });
+    }
+    if manifest.id().to_string().starts_with("Service/")
+        && let Some(address) = own_address(manifest.object())
+    {
+        return Err(SpecError::ClusterAddress { object, address });
+    }
+    match manifest.namespace() {
+        Some(actual) if actual != namespace.as_str() => Err(SpecError::ForeignNamespace {
+            object,
+            expected: namespace.to_string(),
+            actual: actual.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,182 @@
+//! One object of a workload: its identity, and what is asked of it.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::SpecError;
+
+/// API group and kind of an object, for example `apps/Deployment`; the core group is the empty string.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupKind {
+    /// The API group, empty for the core group.
+    pub group: String,
+    /// The kind, for example `Deployment`.
+    pub kind: String,
+}
+
+impl fmt::Display for GroupKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.group.is_empty() {
+            f.write_str(&self.kind)
+        } else {
+            write!(f, "{}/{}", self.group, self.kind)
+        }
+    }
+}
+
+/// The identity of an object within a workload: `<kind>.<group>/<name>`, as kubectl writes it. Its version is not part of
+/// it: the same object can be written in several.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ManifestId {
+    /// Its group and kind.
+    pub group_kind: GroupKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ManifestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GroupKind { group, kind } = &self.group_kind;
+        if group.is_empty() {
+            write!(f, "{kind}/{}", self.name)
+        } else {
+            write!(f, "{kind}.{group}/{}", self.name)
+        }
+    }
+}
+
+impl FromStr for ManifestId {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((resource, name)) = text.split_once('/') else {
+            return Err(format!("must be `<kind>.<group>/<name>`, not '{text}'"));
+        };
+        let (kind, group) = resource.split_once('.').unwrap_or((resource, ""));
+        Ok(Self {
+            group_kind: GroupKind {
+                group: group.to_owned(),
+                kind: kind.to_owned(),
+            },
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// One plain Kubernetes object, with the parts every object has already taken out and checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub struct Manifest {
+    /// For example `apps/v1`.
+    pub api_version: String,
+    /// For example `Deployment`.
+    pub kind: String,
+    /// `metadata.name`.
+    pub name: String,
+    object: Value,
+}
+
+impl Manifest {
+    /// The whole object.
+    #[must_use]
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
+    /// The object's API group and kind.
+    #[must_use]
+    pub fn group_kind(&self) -> GroupKind {
+        let group = self
+            .api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group);
+        GroupKind {
+            group: group.to_owned(),
+            kind: self.kind.clone(),
+        }
+    }
+
+    /// Its identity within the workload.
+    #[must_use]
+    pub fn id(&self) -> ManifestId {
+        ManifestId {
+            group_kind: self.group_kind(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// `metadata.namespace`, where the manifest names one.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.object
+            .pointer("/metadata/namespace")
+            .and_then(Value::as_str)
+    }
+
+    /// The number of replicas the manifest itself asks for; `None` where its kind has no such number. Kubernetes'
+    /// default of 1 counts as asking for it. The error is a value that is no such number.
+    pub(super) fn asked_replicas(&self) -> Result<Option<u32>, SpecError> {
+        if !self.is_scalable() {
+            return Ok(None);
+        }
+        match self.object.pointer("/spec/replicas") {
+            None | Some(Value::Null) => Ok(Some(1)),
+            Some(value) => match value.as_u64().and_then(|count| u32::try_from(count).ok()) {
+                Some(count) => Ok(Some(count)),
+                None => Err(SpecError::Replicas {
+                    object: self.to_string(),
+                    value: value.to_string(),
+                }),
+            },
+        }
+    }
+
+    /// The same for a manifest that was checked.
+    #[must_use]
+    pub fn replicas(&self) -> Option<u32> {
+        self.asked_replicas().ok().flatten()
+    }
+
+    /// Whether `spec.replicas` says how many pods the object runs.
+    #[must_use]
+    pub fn is_scalable(&self) -> bool {
+        let group_kind = self.group_kind();
+        matches!(
+            (group_kind.group.as_str(), group_kind.kind.as_str()),
+            ("apps", "Deployment" | "ReplicaSet" | "StatefulSet") | ("", "ReplicationController")
+        )
+    }
+}
+
+impl TryFrom<Value> for Manifest {
+    type Error = SpecError;
+    fn try_from(object: Value) -> Result<Self, Self::Error> {
+        let text = |pointer: &str, field: &'static str| match object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+        {
+            Some(text) if !text.is_empty() => Ok(text.to_owned()),
+            _ => Err(SpecError::MissingField { field }),
+        };
+        Ok(Self {
+            api_version: text("/apiVersion", "apiVersion")?,
+            kind: text("/kind", "kind")?,
+            name: text("/metadata/name", "metadata.name")?,
+            object,
+        })
+    }
+}
+
+impl From<Manifest> for Value {
+    fn from(manifest: Manifest) -> Self {
+        manifest.object
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} '{}'", self.kind, self.name)
+    }
+}

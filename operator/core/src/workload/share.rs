@@ -1,0 +1,132 @@
+//! How many replicas of what: the counts of a workload, and the part of them that one member runs.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::ManifestId;
+
+/// What a count of replicas is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ScaleTarget {
+    /// The workload as a whole, if none of its objects scales: a member runs all of it or nothing.
+    Workload,
+    /// One of its objects.
+    Object(ManifestId),
+}
+
+/// The text that stands for [`ScaleTarget::Workload`]; no object has this id.
+const WORKLOAD: &str = "*";
+
+impl fmt::Display for ScaleTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload => f.write_str(WORKLOAD),
+            Self::Object(id) => id.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ScaleTarget {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            WORKLOAD => Ok(Self::Workload),
+            id => id.parse().map(Self::Object),
+        }
+    }
+}
+
+impl TryFrom<String> for ScaleTarget {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ScaleTarget> for String {
+    fn from(target: ScaleTarget) -> Self {
+        target.to_string()
+    }
+}
+
+/// Replicas by what they are of: everything a workload asks for, or the part that one member runs.
+///
+/// A count of zero means that the object exists and runs nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Share(BTreeMap<ScaleTarget, u32>);
+
+impl Share {
+    /// The replicas of `target`; 0 if it has none here.
+    #[must_use]
+    pub fn of(&self, target: &ScaleTarget) -> u32 {
+        self.0.get(target).copied().unwrap_or(0)
+    }
+
+    /// Whether there is no count at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The replicas of everything together.
+    #[must_use]
+    pub fn total(&self) -> u32 {
+        self.0
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
+    /// Each target with its replicas.
+    pub fn iter(&self) -> impl Iterator<Item = (&ScaleTarget, u32)> {
+        self.0.iter().map(|(target, count)| (target, *count))
+    }
+
+    /// Sets the replicas of `target`.
+    pub fn set(&mut self, target: ScaleTarget, replicas: u32) {
+        self.0.insert(target, replicas);
+    }
+}
+
+impl FromIterator<(ScaleTarget, u32)> for Share {
+    fn from_iter<I: IntoIterator<Item = (ScaleTarget, u32)>>(counts: I) -> Self {
+        Self(counts.into_iter().collect())
+    }
+}
+
+/// As a person reads it: the one count, or each with what it is of.
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (1, Some(count)) = (self.0.len(), self.0.values().next()) {
+            return count.fmt(f);
+        }
+        let counts = self
+            .0
+            .iter()
+            .map(|(target, count)| format!("{target} {count}"));
+        f.write_str(&counts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_share_is_an_object_of_counts_on_the_wire() {
+        let share: Share = [("Deployment.apps/web", 2), ("Worker.jobs.example/w.1", 0)]
+            .map(|(target, count)| (target.parse().unwrap(), count))
+            .into_iter()
+            .collect();
+        let wire = json!({"Deployment.apps/web": 2, "Worker.jobs.example/w.1": 0});
+        assert_eq!(serde_json::to_value(&share).unwrap(), wire);
+        assert_eq!(serde_json::from_value::<Share>(wire).unwrap(), share);
+        let whole: Share = [(ScaleTarget::Workload, 1)].into_iter().collect();
+        assert_eq!(serde_json::to_value(&whole).unwrap(), json!({"*": 1}));
+        assert!(serde_json::from_value::<Share>(json!({"web": 1})).is_err());
+    }
+}
