@@ -45,5 +45,5 @@ pub use policy::{
 pub use workload::{
     Exclusion, FederatedWorkload, FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing,
     Placement, PlacementMode, PlacementState, PlacementStatus, Requirements, ScaledObject,
-    Survives,
+    Survives, VolumePolicy, Volumes,
 };

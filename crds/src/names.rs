@@ -14,6 +14,9 @@ pub const DEFAULT_NAMESPACE: &str = "hanse-system";
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "hanse";
 
+/// Annotation of a user on a workload: `Orphan` leaves its objects in the hosts when it is deleted.
+pub const ON_DELETE_ANNOTATION: &str = "hanse.dev/on-delete";
+
 /// Label on every object applied in a host: a short id of the workload it was applied for, to select by.
 pub const WORKLOAD_LABEL: &str = "hanse.dev/workload";
 /// Annotation on every object applied in a host: the workload it was applied for, as `OWNER/NAMESPACE/NAME`. It decides whose

@@ -108,6 +108,60 @@ pub struct FederatedWorkloadSpec {
     /// and `false` starts everything again in the same hosts.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspend: bool,
+    /// What becomes of the `PersistentVolumeClaim`s among the manifests. What a `StatefulSet` makes by its templates follows
+    /// its own `persistentVolumeClaimRetentionPolicy`. A host that returns after an outage never deletes a claim.
+    #[serde(default, skip_serializing_if = "Volumes::is_default")]
+    pub volumes: Volumes,
+}
+
+/// What becomes of the volume claims of a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Volumes {
+    /// When the workload no longer runs in a member: `Retain` (default) or `Delete`.
+    #[serde(default = "retain")]
+    pub on_move: VolumePolicy,
+    /// When the workload is deleted: `Delete` (default, as Kubernetes does) or `Retain`.
+    #[serde(default = "delete")]
+    pub on_delete: VolumePolicy,
+}
+
+impl Default for Volumes {
+    fn default() -> Self {
+        Self {
+            on_move: retain(),
+            on_delete: delete(),
+        }
+    }
+}
+
+impl Volumes {
+    #[allow(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn retain() -> VolumePolicy {
+    VolumePolicy::Retain
+}
+
+fn delete() -> VolumePolicy {
+    VolumePolicy::Delete
+}
+
+/// What becomes of a volume claim.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum VolumePolicy {
+    /// It stays, with its data.
+    Retain,
+    /// It is deleted.
+    Delete,
 }
 
 #[allow(

@@ -26,6 +26,7 @@ fn a_workload_without_a_placement_is_divided_over_all_members() {
         manifests: from_value(manifests).unwrap(),
         placement: Placement::default(),
         suspend: false,
+        volumes: hanse_crds::Volumes::default(),
     };
     assert_eq!(workload.spec, expected);
 }

@@ -3,25 +3,25 @@
 //! ```text
 //!  slice, terms, lease, watches of what was applied ──mark──► agenda ──► one round per workload, at most 16 at once:
 //!
-//!    Dereferenced ─► Verified ─► Built ─► Applied ─► Pruned ─► report
-//!      (cache)        (pure)    (pure)     (IO)       (IO)
+//!    Dereferenced ─► Verified ─► Built ─► Applied ─► report
+//!      (cache)        (pure)    (pure)     (IO)
 //!    removals only by a row of the slice: remove (IO) ─► confirm
 //! ```
 //!
 //! The input of each step is a type that only the step before produces, so no step can be skipped.
 //!
-//! - [`host`]: the rounds. [`follow`]: the events that mark a workload for a round.
+//! - [`round`]: the rounds. [`host`]: what they share. [`follow`], [`waits`]: the events that mark a workload for a round.
 //! - [`verify`], [`build`], [`apply`], [`remove`]: the steps.
-//! - [`inventory`]: the record of what was applied here, in the API server. [`live`]: the state of those objects, from
-//!   watches.
-//! - [`objects`], [`namespace`], [`object_id`], [`marks`]: access to objects, and the marks that distinguish Hanse's
-//!   objects from others.
+//! - [`inventory`]: what was applied here, kept in the API server. [`record`]: what this process applied. [`live`]: the state
+//!   of those objects, from watches.
+//! - [`objects`], [`namespace`], [`object_id`]: access to objects. [`marks`], [`owned`]: what in an object is Hanse's.
+//!   [`used`]: what others would lose with an object.
 //! - [`metrics`]: the metrics of this module.
 //!
 //! Guarantees. Nothing is changed before this process has received its first slice and has read this cluster's own
 //! terms. An epoch lower than the last one applied is refused. An object is deleted only if the inventory names it as
 //! applied here for this workload, and only because of a committed removal or because a newer specification no longer
-//! contains it. A placement that is only missing from the slice stays. A `Single` workload is scaled to zero when this
+//! contains it; a Namespace or a definition only if nothing of others goes with it. A placement that is only missing from the slice stays. A `Single` workload is scaled to zero when this
 //! member's lease ends, by a timer that needs no network.
 
 mod apply;
@@ -37,8 +37,13 @@ mod metrics;
 mod namespace;
 mod object_id;
 mod objects;
+mod owned;
+mod record;
 mod remove;
+mod round;
+mod used;
 mod verify;
+mod waits;
 
 pub use follow::run;
 pub use metrics::RealizeMetrics;

@@ -157,6 +157,9 @@ pub enum Command {
     RemoveWorkload {
         /// Which workload.
         key: WorkloadKey,
+        /// Whether its objects stay in the hosts, no longer managed.
+        #[serde(default)]
+        orphan: bool,
     },
     /// The issuer, a host, has removed every object of this placement, which was taken away at `epoch`.
     ConfirmRemoval {

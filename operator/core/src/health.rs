@@ -78,8 +78,26 @@ pub fn assess(object: &Value) -> Health {
             })
         }
         ("v1", "Service") => service(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object),
         _ => generic(object),
     }
+}
+
+/// Whether what waits for `object` may go on: as [`assess`], and a Job must have succeeded.
+#[must_use]
+pub fn assess_awaited(object: &Value) -> Health {
+    match assess(object) {
+        Health::Ready if text(object, "/kind") == "Job" && !is_complete(object) => {
+            Health::progressing("has not succeeded yet")
+        }
+        health => health,
+    }
+}
+
+/// Whether a Job has succeeded.
+#[must_use]
+pub fn is_complete(job: &Value) -> bool {
+    condition(job, "Complete").is_some_and(|(status, ..)| status == "True")
 }
 
 /// The report of a placement of this share with these objects; `None` where an object is missing.
@@ -207,6 +225,21 @@ fn pod(object: &Value) -> Health {
             Some((status, ..)) if status == "True" => Health::Ready,
             _ => Health::progressing("is not ready"),
         },
+    }
+}
+
+fn definition(object: &Value) -> Health {
+    match (
+        condition(object, "Established"),
+        condition(object, "NamesAccepted"),
+    ) {
+        (_, Some((status, _, message))) if status == "False" => Health::Failed {
+            message: format!("has names that are taken: {message}"),
+        },
+        (Some((status, ..)), _) => {
+            Health::ready_if(status == "True", || "is not established yet".into())
+        }
+        (None, _) => Health::progressing("is not established yet"),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     id::{Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PublicKey, WorkloadKey},
     reason::Reason,
     schedule::Diagnosis,
-    state::{Lease, Seat, State},
+    state::{Lease, Removal, Seat, State},
     timings::Timings,
     workload::{Share, WorkloadSpec},
 };
@@ -37,8 +37,8 @@ pub struct Slice {
     pub members: BTreeMap<MemberName, MemberView>,
     /// What this member runs.
     pub placements: BTreeMap<WorkloadKey, AssignedPlacement>,
-    /// What this member has to remove, and the epoch at which it was taken away.
-    pub removals: BTreeMap<WorkloadKey, Epoch>,
+    /// What this member has to remove.
+    pub removals: BTreeMap<WorkloadKey, Removal>,
     /// The workloads of this member's owner.
     pub workloads: BTreeMap<WorkloadKey, OwnedWorkload>,
 }
@@ -149,6 +149,8 @@ pub enum PlacementPhase {
     Failed,
     /// Stopped by the host itself, because its lease ended.
     Stopped,
+    /// Its objects are being removed; the message names what that waits for.
+    Removing,
 }
 
 /// What a host reports of one placement: soft state, never in the log.
@@ -307,10 +309,10 @@ fn host_standings(
     };
     let mut hosts = BTreeMap::new();
     for (member, owed) in &state.removals {
-        if let Some(epoch) = owed.get(key) {
+        if let Some(removal) = owed.get(key) {
             let row = HostStanding {
                 replicas: 0,
-                epoch: *epoch,
+                epoch: removal.epoch,
                 reason: None,
                 removing: true,
                 lease_held: lease_held(member),

@@ -38,7 +38,9 @@ mod workloads;
 pub use membership::FOUNDER_NODE;
 pub use outcome::{Outcome, Rejection};
 pub use placements::MAX_PLAN_ROWS;
-pub use rows::{Counter, Invitation, Issuer, Lease, Member, Placement, Seat, Workload};
+pub use rows::{
+    Counter, Invitation, Issuer, Keep, Lease, Member, Placement, Removal, Seat, Workload,
+};
 
 /// Everything the federation has decided, after the entry at `index`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,7 +77,7 @@ pub struct State {
     /// What runs where.
     pub placements: BTreeMap<WorkloadKey, BTreeMap<MemberName, Placement>>,
     /// What hosts still have to remove. The only thing that ever deletes an object in a host.
-    pub removals: BTreeMap<MemberName, BTreeMap<WorkloadKey, Epoch>>,
+    pub removals: BTreeMap<MemberName, BTreeMap<WorkloadKey, Removal>>,
 }
 
 /// What the state machine sees of a log entry.
@@ -242,7 +244,7 @@ impl State {
             } => self.describe(index, &issuer, attributes, version),
             Command::Volunteer { address } => self.volunteer(index, &issuer, address),
             Command::PublishGrants { grants } => self.publish_grants(index, &issuer, grants),
-            Command::RemoveWorkload { key } => self.remove_workload(index, &key),
+            Command::RemoveWorkload { key, orphan } => self.remove_workload(index, &key, orphan),
             Command::ConfirmRemoval { workload, epoch } => {
                 self.confirm_removal(&issuer, &workload, epoch)
             }

@@ -3,7 +3,8 @@
 //! `WorkloadSpec` is made by [`WorkloadSpec::new`] alone, which checks every rule that needs no cluster; code that
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
-//! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what).
+//! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what), `wave` (in which
+//! order objects are applied, and how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +12,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::id::{Digest, Namespace};
+use crate::{
+    id::{Digest, Namespace},
+    state::Keep,
+};
 
 mod check;
 mod manifest;
 mod share;
+mod wave;
 
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
 pub use share::{ScaleTarget, Share};
+pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};
 
 /// The most manifests one workload may carry; the CRD states the same bound.
 pub const MAX_MANIFESTS: usize = 64;
@@ -101,6 +107,57 @@ pub struct WorkloadSpec {
     /// Whether everything that runs is stopped, while its objects stay where they are.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspend: bool,
+    /// What becomes of its volumes.
+    #[serde(default, skip_serializing_if = "Volumes::is_default")]
+    pub volumes: Volumes,
+}
+
+/// What becomes of the `PersistentVolumeClaim`s of a workload. Only manifests: what a `StatefulSet` makes by its
+/// templates follows its own `persistentVolumeClaimRetentionPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Volumes {
+    /// When a placement is taken away from a member.
+    pub on_move: VolumePolicy,
+    /// When the workload is deleted.
+    pub on_delete: VolumePolicy,
+}
+
+impl Default for Volumes {
+    fn default() -> Self {
+        Self {
+            on_move: VolumePolicy::Retain,
+            on_delete: VolumePolicy::Delete,
+        }
+    }
+}
+
+impl Volumes {
+    #[allow(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What becomes of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumePolicy {
+    /// Its claim stays, with the data.
+    Retain,
+    /// Its claim is deleted; the reclaim policy of the volume says what becomes of the data.
+    Delete,
+}
+
+impl From<VolumePolicy> for Keep {
+    fn from(policy: VolumePolicy) -> Self {
+        match policy {
+            VolumePolicy::Retain => Self::Volumes,
+            VolumePolicy::Delete => Self::Nothing,
+        }
+    }
 }
 
 #[allow(
@@ -127,6 +184,7 @@ impl WorkloadSpec {
             manifests,
             placement,
             suspend: false,
+            volumes: Volumes::default(),
         };
         spec.check(namespace)?;
         Ok(spec)
@@ -257,6 +315,16 @@ mod tests {
             (
                 counts(&[deployment("web", 2)], rules(Mode::Single, Some(1))),
                 "1",
+            ),
+            (
+                counts(
+                    &[
+                        json!({"apiVersion": "db.example/v1", "kind": "Database", "metadata": {"name": "d"}}),
+                    ],
+                    rules(Mode::Single, None),
+                ),
+                "mode 'Single' must be able to stop Database 'd', and nothing is known of how a Database is stopped: say \
+                 it in its annotation 'hanse.dev/stop' ('Suspend', 'Delete' or 'None')",
             ),
         ];
         for (found, expected) in cases {

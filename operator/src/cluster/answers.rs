@@ -10,10 +10,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    access::Cluster,
-    call::{CallError, bounded},
-};
+use super::{access::Cluster, call::bounded, error::CallError};
 
 /// The interval of the requests: the default interval of heartbeats.
 const ASK_EVERY: Duration = Duration::from_secs(1);

@@ -6,56 +6,17 @@ use std::{future::Future, time::Duration};
 use hanse_crds::names;
 use kube::api::{PatchParams, PostParams};
 
+use super::{error::CallError, status::error_of};
+
 /// The longest a call to the local API server may take. The client itself has no timeout; an API server that takes
 /// longer than this for one object is treated as unreachable, and a retry is cheap.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a call to the local API server failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// The API server rejected the request; the same call fails again until something changes.
-    #[error("{message}")]
-    Refused { code: u16, message: String },
-    /// The object changed since it was read; read it again.
-    #[error("the object changed meanwhile")]
-    Conflict,
-    /// There is no such object (or no such namespace, or no such kind).
-    #[error("{message}")]
-    NotFound { message: String },
-    /// The API server could not be reached or failed itself; retry later.
-    #[error("failed to reach the API server: {0}")]
-    Unavailable(String),
-}
-
-impl CallError {
-    /// Whether the same call may succeed later without any change.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Refused { .. } | Self::NotFound { .. } => false,
-            Self::Conflict | Self::Unavailable(_) => true,
-        }
-    }
-}
-
 impl From<kube::Error> for CallError {
     fn from(error: kube::Error) -> Self {
         match error {
-            kube::Error::Api(status) => Self::of_status(status.code, status.message),
+            kube::Error::Api(status) => error_of(*status),
             other => Self::Unavailable(chain(&other)),
-        }
-    }
-}
-
-impl CallError {
-    fn of_status(code: u16, message: String) -> Self {
-        match code {
-            404 => Self::NotFound { message },
-            409 => Self::Conflict,
-            // Too early, too many requests, and a token that is being renewed: all of these are temporary.
-            401 | 408 | 425 | 429 => Self::Unavailable(message),
-            400..=499 => Self::Refused { code, message },
-            _ => Self::Unavailable(message),
         }
     }
 }
@@ -122,27 +83,6 @@ pub(crate) fn creating() -> PostParams {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_status_code_tells_whether_a_retry_can_succeed() {
-        let transient = |code| CallError::of_status(code, String::new()).is_transient();
-        let cases =
-            [400, 401, 403, 404, 409, 422, 429, 500, 503].map(|code| (code, transient(code)));
-        assert_eq!(
-            cases,
-            [
-                (400, false),
-                (401, true),
-                (403, false),
-                (404, false),
-                (409, true),
-                (422, false),
-                (429, true),
-                (500, true),
-                (503, true)
-            ]
-        );
-    }
 
     #[tokio::test(start_paused = true)]
     async fn every_call_ends_within_its_time_limit() {

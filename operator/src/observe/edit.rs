@@ -24,7 +24,7 @@ use std::{fmt, str::FromStr};
 use hanse_core::{
     id::{Digest, FederationId, Generation, Namespace, WorkloadKey},
     slice::{OwnedWorkload, Slice},
-    workload::{Mode, PlacementRules, Scales, SpecError, WorkloadSpec},
+    workload::{Mode, PlacementRules, Scales, SpecError, VolumePolicy, Volumes, WorkloadSpec},
 };
 use hanse_crds::{
     FederatedWorkload, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject,
@@ -302,6 +302,10 @@ pub(crate) fn spec_of(
     let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
     Ok(WorkloadSpec {
         suspend: spec.suspend,
+        volumes: Volumes {
+            on_move: volume_policy(spec.volumes.on_move),
+            on_delete: volume_policy(spec.volumes.on_delete),
+        },
         ..checked
     })
 }
@@ -337,6 +341,24 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             domicile: domicile.clone(),
         },
         suspend: spec.suspend,
+        volumes: hanse_crds::Volumes {
+            on_move: written_volume_policy(spec.volumes.on_move),
+            on_delete: written_volume_policy(spec.volumes.on_delete),
+        },
+    }
+}
+
+fn volume_policy(policy: hanse_crds::VolumePolicy) -> VolumePolicy {
+    match policy {
+        hanse_crds::VolumePolicy::Retain => VolumePolicy::Retain,
+        hanse_crds::VolumePolicy::Delete => VolumePolicy::Delete,
+    }
+}
+
+fn written_volume_policy(policy: VolumePolicy) -> hanse_crds::VolumePolicy {
+    match policy {
+        VolumePolicy::Retain => hanse_crds::VolumePolicy::Retain,
+        VolumePolicy::Delete => hanse_crds::VolumePolicy::Delete,
     }
 }
 

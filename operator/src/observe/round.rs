@@ -378,7 +378,12 @@ impl Round<'_> {
 
     async fn remove(&self, object: &FederatedWorkload) -> Result<Step, RoundError> {
         let key = self.key.clone();
-        let command = Command::RemoveWorkload { key };
+        let orphan = object
+            .annotations()
+            .get(names::ON_DELETE_ANNOTATION)
+            .map(String::as_str)
+            == Some("Orphan");
+        let command = Command::RemoveWorkload { key, orphan };
         match self.uplink.propose(command).await? {
             Outcome::Accepted { index } => {
                 tracing::info!(workload = %self.key, index, "the ledger accepted the removal");

@@ -1,50 +1,120 @@
 //! Builds the objects of a placement for this cluster. Pure. The third of five steps.
 
-use hanse_core::workload::{Manifest, ScaleTarget};
+use std::collections::BTreeMap;
+
+use hanse_core::workload::{Manifest, ScaleTarget, Stop};
+use k8s_openapi::ByteString;
 use serde_json::{Map, Value, json};
 
-use super::{marks::Marks, verify::Verified};
+use super::{marks::Marks, object_id::ObjectId, verify::Verified};
 
 /// A verified placement and its objects.
 pub(super) struct Built<'a> {
     pub(super) verified: Verified<'a>,
-    /// Whether the workload is stopped here. Its objects stay.
+    /// Whether the workload is stopped here. Its objects stay, apart from those that run by existing.
     pub(super) stopped: bool,
-    pub(super) objects: Vec<Value>,
+    /// In the order in which they are applied: by wave, and within a wave as the user wrote them.
+    pub(super) objects: Vec<BuiltObject>,
+    /// The objects that must not exist while the workload is stopped.
+    pub(super) absent: Vec<ObjectId>,
 }
 
-/// The manifests with this host's namespace, Hanse's marks and the replicas placed here; zero replicas if it is
-/// stopped.
+/// One object as it is to be applied.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BuiltObject {
+    /// In the workload's namespace here, also if its kind turns out to have none.
+    pub(super) id: ObjectId,
+    /// The version it is written in, such as `v1`.
+    pub(super) version: String,
+    pub(super) wave: u8,
+    /// Whether later waves wait until it is ready.
+    pub(super) awaited: bool,
+    /// Its replicas here, if it scales.
+    pub(super) count: Option<u32>,
+    pub(super) object: Value,
+}
+
+/// The manifests with this host's namespace, Hanse's marks and the replicas placed here; nothing runs if it is stopped.
 pub(super) fn build(verified: Verified<'_>, stopped: bool) -> Built<'_> {
-    let placement = verified.placement();
     let stopped = stopped || verified.spec().suspend;
-    let marks = Marks::of(verified.key(), placement.epoch);
-    let namespace = &verified.consent().namespace;
-    let manifests = verified.spec().manifests.iter();
-    let objects = manifests
-        .map(|manifest| {
-            let target = ScaleTarget::Object(manifest.id());
-            let replicas = if stopped {
-                0
-            } else {
-                placement.share.of(&target)
-            };
-            object(manifest, replicas, namespace, &marks)
-        })
-        .collect();
+    let (mut objects, mut absent) = (Vec::new(), Vec::new());
+    for manifest in &verified.spec().manifests {
+        let id = ObjectId::of(manifest, &verified.consent().namespace);
+        // A guest's namespace is the host's: Hanse makes it, and its labels are the host's terms.
+        if verified.is_guest() && is_namespace_of(manifest, &verified) {
+            continue;
+        }
+        // Every specification was checked before it was signed, so its annotations are readable.
+        let stop = manifest.stop().ok().flatten();
+        if stopped && stop == Some(Stop::Delete) {
+            absent.push(id);
+            continue;
+        }
+        objects.push(built_object(
+            &verified,
+            manifest,
+            id,
+            stop.filter(|_| stopped),
+        ));
+    }
+    objects.sort_by_key(|built| built.wave);
     Built {
         verified,
         stopped,
         objects,
+        absent,
     }
 }
 
-fn object(manifest: &Manifest, replicas: u32, namespace: &str, marks: &Marks) -> Value {
+fn is_namespace_of(manifest: &Manifest, verified: &Verified<'_>) -> bool {
+    manifest.id().to_string() == format!("Namespace/{}", verified.key().namespace)
+}
+
+/// `stop` is how it is stopped, if it is.
+fn built_object(
+    verified: &Verified<'_>,
+    manifest: &Manifest,
+    id: ObjectId,
+    stop: Option<Stop>,
+) -> BuiltObject {
+    let placement = verified.placement();
+    let target = ScaleTarget::Object(manifest.id());
+    let count = manifest.is_scalable().then(|| match stop {
+        Some(_) => 0,
+        None => placement.share.of(&target),
+    });
     let mut object = manifest.object().clone();
-    if manifest.is_scalable() {
-        entry(&mut object, "spec").insert("replicas".into(), json!(replicas));
+    if let Some(count) = count {
+        entry(&mut object, "spec").insert("replicas".into(), json!(count));
     }
-    let metadata = entry(&mut object, "metadata");
+    if stop == Some(Stop::Suspend) {
+        entry(&mut object, "spec").insert("suspend".into(), json!(true));
+    }
+    if id.is("", "Secret") {
+        encode_string_data(&mut object);
+    }
+    if let Some(fields) = object.as_object_mut() {
+        // Only the host's controllers write status.
+        fields.remove("status");
+    }
+    mark(
+        &mut object,
+        &id.namespace,
+        &Marks::of(verified.key(), placement.epoch),
+    );
+    let version = manifest.api_version.rsplit('/').next().unwrap_or_default();
+    BuiltObject {
+        version: version.to_owned(),
+        wave: manifest.wave(),
+        awaited: manifest.is_awaited(),
+        count,
+        object,
+        id,
+    }
+}
+
+fn mark(object: &mut Value, namespace: &str, marks: &Marks) {
+    let metadata = entry(object, "metadata");
     metadata.insert("namespace".into(), json!(namespace));
     let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
     for (name, value) in &marks.annotations {
@@ -54,11 +124,26 @@ fn object(manifest: &Manifest, replicas: u32, namespace: &str, marks: &Marks) ->
     for (name, value) in &marks.labels {
         set(labels, name, value);
     }
-    if let Some(fields) = object.as_object_mut() {
-        // Only the host's controllers write status.
-        fields.remove("status");
-    }
-    object
+}
+
+/// Moves `stringData` of a Secret into `data`, as the API server does. Under server-side apply a key that left
+/// `stringData` would stay in `data`, because nobody owns it there.
+fn encode_string_data(object: &mut Value) {
+    let Some(Value::Object(plain)) = object
+        .as_object_mut()
+        .and_then(|it| it.remove("stringData"))
+    else {
+        return;
+    };
+    let encoded: BTreeMap<String, Value> = plain
+        .into_iter()
+        .map(|(key, value)| match value.as_str() {
+            Some(text) => (key, json!(ByteString(text.as_bytes().to_vec()))),
+            // The API server refuses it with the reason.
+            None => (key, value),
+        })
+        .collect();
+    entry(object, "data").extend(encoded);
 }
 
 fn entry<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
@@ -81,24 +166,31 @@ fn set(map: &mut Value, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use hanse_core::workload::{Mode, WorkloadSpec};
+
     use super::*;
     use crate::realize::{fixture::Case, verify::verify};
 
-    fn built(stopped: bool) -> Value {
-        let case = Case::of(json!({
+    fn deployment() -> Value {
+        json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
             "spec": {"replicas": 3}, "status": {"replicas": 9},
-        }));
+        })
+    }
+
+    fn built(manifest: Value, stopped: bool) -> Value {
+        let case = Case::of(manifest);
         build(verify(case.dereferenced()).unwrap(), stopped)
             .objects
             .remove(0)
+            .object
     }
 
     #[test]
     fn a_manifest_gets_this_hosts_namespace_marks_and_replicas_and_nothing_else() {
         assert_eq!(
-            built(false),
+            built(deployment(), false),
             json!({
                 "apiVersion": "apps/v1", "kind": "Deployment",
                 "metadata": {
@@ -113,6 +205,63 @@ mod tests {
 
     #[test]
     fn a_stopped_workload_keeps_its_objects_and_runs_nothing() {
-        assert_eq!(built(true)["spec"]["replicas"], json!(0));
+        let manifest = |api_version: &str, kind: &str| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}, "spec": {}});
+        assert_eq!(built(deployment(), true)["spec"]["replicas"], json!(0));
+        assert_eq!(
+            built(manifest("batch/v1", "CronJob"), true)["spec"]["suspend"],
+            json!(true)
+        );
+        let case = Case::of(manifest("v1", "Pod"));
+        let stopped = build(verify(case.dereferenced()).unwrap(), true);
+        assert_eq!(stopped.objects, []);
+        let absent: Vec<_> = stopped.absent.iter().map(ToString::to_string).collect();
+        assert_eq!(absent, ["Pod 'x'"]);
+    }
+
+    #[test]
+    fn the_keys_of_string_data_become_data_so_that_a_key_taken_away_goes() {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
+            "data": {"user": "YQ==", "port": "MQ=="}, "stringData": {"user": "root"},
+        });
+        let secret = built(secret, false);
+        assert_eq!(
+            (&secret["data"], secret.get("stringData")),
+            (&json!({"user": "cm9vdA==", "port": "MQ=="}), None)
+        );
+    }
+
+    #[test]
+    fn objects_are_in_the_order_of_their_waves_and_a_guest_brings_no_namespace() {
+        let manifest = |api_version: &str, kind: &str, name: &str| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}});
+        let case = Case::of(deployment()).with_spec(|spec| {
+            let manifests = vec![
+                deployment(),
+                manifest("v1", "Service", "web"),
+                manifest("v1", "ConfigMap", "b"),
+                manifest("v1", "Secret", "a"),
+                manifest("v1", "Namespace", "shop"),
+            ];
+            let rules = hanse_core::workload::PlacementRules::new(Mode::Divided);
+            *spec = WorkloadSpec::new(manifests, rules, &"shop".parse().unwrap()).unwrap();
+        });
+        let case = Case {
+            grants: vec![hanse_core::grant::Grant {
+                kinds: case.spec.kinds(),
+                ..case.grants[0].clone()
+            }],
+            ..case
+        };
+        let built = build(verify(case.dereferenced()).unwrap(), false);
+        let order: Vec<_> = built.objects.iter().map(|it| it.id.to_string()).collect();
+        assert_eq!(
+            order,
+            [
+                "ConfigMap 'b'",
+                "Secret 'a'",
+                "Service 'web'",
+                "Deployment 'web'"
+            ]
+        );
     }
 }

@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{host::Host, inventory, live::Live, metrics::RealizeMetrics, objects::Objects};
+use super::{
+    host::Host, inventory, live::Live, metrics::RealizeMetrics, objects::Objects, waits::Waits,
+};
 use crate::{
     cluster::{
         Cluster,
@@ -48,6 +50,8 @@ pub async fn run(
             Arc::clone(&applied),
             stop.clone(),
         ),
+        waits: Waits::new(cluster.client.clone(), agenda.clone()),
+        namespaces: tokio::sync::Mutex::default(),
         inventories: Mutex::default(),
         applied,
         reports: Mutex::default(),

@@ -4,9 +4,12 @@
 //! union of old and new, and trimmed after the objects that are no longer wanted are gone: at any moment it names at
 //! least every object that may exist. The epoch in it is the fence against an older plan.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use hanse_core::id::{Epoch, WorkloadKey};
+use hanse_core::{
+    id::{Epoch, WorkloadKey},
+    workload::GroupKind,
+};
 use hanse_crds::names;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -25,10 +28,75 @@ pub(super) struct Inventory {
     /// The last epoch applied.
     pub(super) epoch: Epoch,
     /// Every object that may exist.
-    pub(super) objects: BTreeSet<ObjectId>,
+    #[serde(with = "listed")]
+    pub(super) objects: BTreeMap<ObjectId, Entry>,
     /// The namespace that Hanse made for a guest, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) made_namespace: Option<String>,
+}
+
+impl Inventory {
+    /// The kinds to watch, each with the version to watch it in.
+    pub(super) fn kinds(&self) -> Vec<(GroupKind, String)> {
+        let kinds = self.objects.iter();
+        let kinds = kinds.map(|(id, entry)| (id.group_kind(), entry.version.clone()));
+        kinds.collect::<BTreeMap<_, _>>().into_iter().collect()
+    }
+
+    /// The objects that Hanse made.
+    pub(super) fn made(&self) -> Vec<ObjectId> {
+        let made = self.objects.iter().filter(|(_, entry)| entry.made);
+        made.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+/// What is known of an object that was applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Entry {
+    /// The version it was written in, such as `v1`.
+    pub(super) version: String,
+    /// The wave it was applied in; the last is removed first.
+    pub(super) wave: u8,
+    /// Whether Hanse made it. What existed before is never deleted.
+    pub(super) made: bool,
+}
+
+/// A map by [`ObjectId`] as a list, because a key of JSON is a string.
+mod listed {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Entry, ObjectId};
+
+    #[derive(Serialize, Deserialize)]
+    struct Item {
+        #[serde(flatten)]
+        id: ObjectId,
+        #[serde(flatten)]
+        entry: Entry,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        objects: &BTreeMap<ObjectId, Entry>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(objects.iter().map(|(id, entry)| Item {
+            id: id.clone(),
+            entry: entry.clone(),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<ObjectId, Entry>, D::Error> {
+        let items = Vec::<Item>::deserialize(deserializer)?;
+        Ok(items
+            .into_iter()
+            .map(|Item { id, entry }| (id, entry))
+            .collect())
+    }
 }
 
 const WORKLOAD: &str = "workload";

@@ -1,6 +1,6 @@
 //! The objects that carry Hanse's marks, as this cluster's API server has them: one watch per kind, started on demand.
 //!
-//! A change marks the workload of the object. A deletion also drops the record of what was applied for the workload, so
+//! A change marks the workload of the object. A deletion also drops the object from the record of what was applied, so
 //! that the next round applies it again. While the API server cannot be reached the last known objects stay.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::{StreamExt, pin_mut};
-use hanse_core::id::WorkloadKey;
+use hanse_core::{id::WorkloadKey, workload::GroupKind};
 use hanse_crds::names;
 use kube::{
     Api, Client,
@@ -23,11 +23,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{
-    apply::{Record, fingerprint},
-    marks::workload_of,
-    object_id::ObjectId,
-};
+use super::{marks::workload_of, object_id::ObjectId, record::Record};
 use crate::cluster::{
     agenda::{Agenda, backoff},
     bounded,
@@ -40,7 +36,7 @@ pub(super) struct Live {
     agenda: Agenda<WorkloadKey>,
     applied: Arc<Mutex<BTreeMap<WorkloadKey, Record>>>,
     objects: Arc<Mutex<BTreeMap<ObjectId, (WorkloadKey, Arc<Value>)>>>,
-    watched: Arc<Mutex<BTreeSet<(String, String)>>>,
+    watched: Arc<Mutex<BTreeSet<GroupKind>>>,
     stop: CancellationToken,
 }
 
@@ -68,47 +64,27 @@ impl Live {
             .map(|(_, object)| object.clone())
     }
 
-    /// Whether this process applied `wanted` and the watches show no change of its objects since.
-    pub(super) fn is_as_applied(
-        &self,
-        key: &WorkloadKey,
-        wanted: &Record,
-        objects: &[Value],
-    ) -> bool {
-        let applied = self.applied.lock();
-        let Some(applied) = applied.get(key) else {
-            return false;
-        };
-        let untouched = applied.objects.iter().all(|(id, applied)| {
-            // An object that the watch has not shown yet counts as unchanged. A deletion drops the whole record.
-            self.get(id)
-                .is_none_or(|object| fingerprint(&object) == *applied)
-        });
-        applied.is_for(wanted) && applied.objects.len() == objects.len() && untouched
-    }
-
-    /// Starts a watch for each kind that is not watched yet.
-    pub(super) fn watch(&self, kinds: BTreeSet<(String, String)>) {
-        for kind in kinds {
+    /// Starts a watch for each kind that is not watched yet. The version is the one to watch it in.
+    pub(super) fn watch(&self, kinds: Vec<(GroupKind, String)>) {
+        for (kind, version) in kinds {
             if self.watched.lock().insert(kind.clone()) {
                 let live = self.clone();
                 tokio::spawn(async move {
                     let stop = live.stop.clone();
-                    stop.run_until_cancelled(live.keep(kind)).await;
+                    stop.run_until_cancelled(live.keep(kind, version)).await;
                 });
             }
         }
     }
 
-    async fn keep(&self, (api_version, kind): (String, String)) {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-        let wanted = GroupVersionKind::gvk(group, version, &kind);
+    async fn keep(&self, kind: GroupKind, version: String) {
+        let wanted = GroupVersionKind::gvk(&kind.group, &version, &kind.kind);
         let mut failures = 0;
         let resource = loop {
             match bounded(discovery::pinned_kind(&self.client, &wanted)).await {
                 Ok((resource, _)) => break resource,
                 Err(error) => {
-                    warn!(kind, %error, "cannot watch, trying again");
+                    warn!(%kind, %error, "cannot watch, trying again");
                     tokio::time::sleep(backoff(failures)).await;
                     failures += 1;
                 }
@@ -123,22 +99,22 @@ impl Live {
             match event {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(object)) => {
-                    listed.extend(self.changed(&api_version, &kind, object));
+                    listed.extend(self.changed(&kind, object));
                 }
-                Ok(watcher::Event::InitDone) => self.forget_unlisted(&api_version, &kind, &listed),
+                Ok(watcher::Event::InitDone) => self.forget_unlisted(&kind, &listed),
                 Ok(watcher::Event::Apply(object)) => {
-                    drop(self.changed(&api_version, &kind, object));
+                    drop(self.changed(&kind, object));
                 }
                 Ok(watcher::Event::Delete(object)) => {
-                    self.deleted(&id_of(&api_version, &kind, &object));
+                    self.deleted(&id_of(&kind, &object));
                 }
-                Err(error) => warn!(kind, %error, "the watch was interrupted"),
+                Err(error) => warn!(%kind, %error, "the watch was interrupted"),
             }
         }
     }
 
-    fn changed(&self, api_version: &str, kind: &str, object: DynamicObject) -> Option<ObjectId> {
-        let id = id_of(api_version, kind, &object);
+    fn changed(&self, kind: &GroupKind, object: DynamicObject) -> Option<ObjectId> {
+        let id = id_of(kind, &object);
         let key = workload_of(&object.metadata)?;
         let value = Arc::new(serde_json::to_value(object).unwrap_or_default());
         self.objects.lock().insert(id.clone(), (key.clone(), value));
@@ -150,25 +126,25 @@ impl Live {
         let Some((key, _)) = self.objects.lock().remove(id) else {
             return;
         };
-        self.applied.lock().remove(&key);
+        if let Some(record) = self.applied.lock().get_mut(&key) {
+            record.objects.remove(id);
+        }
         self.agenda.mark(key);
     }
 
-    fn forget_unlisted(&self, api_version: &str, kind: &str, listed: &BTreeSet<ObjectId>) {
+    fn forget_unlisted(&self, kind: &GroupKind, listed: &BTreeSet<ObjectId>) {
         let known: Vec<ObjectId> = self.objects.lock().keys().cloned().collect();
-        let of_kind = known
-            .iter()
-            .filter(|id| id.api_version == api_version && id.kind == kind);
+        let of_kind = known.iter().filter(|id| id.group_kind() == *kind);
         of_kind
             .filter(|id| !listed.contains(id))
             .for_each(|id| self.deleted(id));
     }
 }
 
-fn id_of(api_version: &str, kind: &str, object: &DynamicObject) -> ObjectId {
+fn id_of(kind: &GroupKind, object: &DynamicObject) -> ObjectId {
     ObjectId {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
+        group: kind.group.clone(),
+        kind: kind.kind.clone(),
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
         name: object.metadata.name.clone().unwrap_or_default(),
     }

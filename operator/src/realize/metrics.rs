@@ -57,7 +57,7 @@ impl RealizeMetrics {
         RealizeTimer {
             realize: self.realize.clone(),
             started: Instant::now(),
-            outcome: RealizeOutcome::Failed,
+            outcome: Some(RealizeOutcome::Failed),
         }
     }
 }
@@ -67,20 +67,27 @@ impl RealizeMetrics {
 pub struct RealizeTimer {
     realize: HistogramVec,
     started: Instant,
-    outcome: RealizeOutcome,
+    outcome: Option<RealizeOutcome>,
 }
 
 impl RealizeTimer {
     /// Ends the measurement as applied.
     pub fn applied(mut self) {
-        self.outcome = RealizeOutcome::Applied;
+        self.outcome = Some(RealizeOutcome::Applied);
+    }
+
+    /// Ends the measurement without a result: nothing had to be done.
+    pub fn idle(mut self) {
+        self.outcome = None;
     }
 }
 
 impl Drop for RealizeTimer {
     fn drop(&mut self) {
-        self.realize
-            .with_label_values(&[self.outcome.label()])
-            .observe(self.started.elapsed().as_secs_f64());
+        if let Some(outcome) = self.outcome {
+            let elapsed = self.started.elapsed().as_secs_f64();
+            let series = self.realize.with_label_values(&[outcome.label()]);
+            series.observe(elapsed);
+        }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use hanse_core::workload::{GroupKind, ManifestId};
+use hanse_core::workload::{GroupKind, Manifest, ManifestId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-/// One object in this cluster.
+/// One object in this cluster. Its version is only a way to write it, and not part of its identity.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ObjectId {
-    pub(super) api_version: String,
+    /// Empty for the core group.
+    pub(super) group: String,
     pub(super) kind: String,
     /// Empty for cluster-scoped objects.
     pub(super) namespace: String,
@@ -19,29 +19,34 @@ pub(super) struct ObjectId {
 
 impl ObjectId {
     /// The id of a manifest in `namespace`.
-    pub(super) fn of(manifest: &Value, namespace: &str) -> Self {
-        let text = |pointer: &str| {
-            let value = manifest.pointer(pointer).and_then(Value::as_str);
-            value.unwrap_or_default().to_owned()
-        };
+    pub(super) fn of(manifest: &Manifest, namespace: &str) -> Self {
+        let GroupKind { group, kind } = manifest.group_kind();
         Self {
-            api_version: text("/apiVersion"),
-            kind: text("/kind"),
+            group,
+            kind,
             namespace: namespace.to_owned(),
-            name: text("/metadata/name"),
+            name: manifest.name.clone(),
         }
     }
 
     /// The manifest that this object is of.
     pub(super) fn manifest(&self) -> ManifestId {
-        let group = self.api_version.split_once('/').map_or("", |it| it.0);
         ManifestId {
-            group_kind: GroupKind {
-                group: group.to_owned(),
-                kind: self.kind.clone(),
-            },
+            group_kind: self.group_kind(),
             name: self.name.clone(),
         }
+    }
+
+    pub(super) fn group_kind(&self) -> GroupKind {
+        GroupKind {
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+        }
+    }
+
+    /// Whether it is of this kind of Kubernetes itself.
+    pub(super) fn is(&self, group: &str, kind: &str) -> bool {
+        self.group == group && self.kind == kind
     }
 }
 

@@ -1,32 +1,39 @@
-//! Access to objects of any kind in this cluster: the kinds it serves, and the calls that read, write and delete.
+//! Access to objects of any kind in this cluster: the kinds it serves, and the calls that read and write.
 
 use std::collections::BTreeMap;
 
-use hanse_core::id::WorkloadKey;
+use hanse_core::workload::GroupKind;
+use hanse_crds::names;
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PropagationPolicy},
-    core::GroupVersionKind,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PropagationPolicy},
+    core::{GroupVersionKind, ObjectMeta},
     discovery::{self, Scope},
 };
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{marks::workload_of, object_id::ObjectId};
-use crate::cluster::{CallError, applying, bounded, optional};
+use super::object_id::ObjectId;
+use crate::cluster::{CallError, applying, bounded, merging, optional};
 
 /// A kind as this API server serves it.
 #[derive(Clone)]
-struct Kind {
-    resource: ApiResource,
-    namespaced: bool,
+pub(super) struct Kind {
+    pub(super) resource: ApiResource,
+    pub(super) namespaced: bool,
 }
+
+/// The objects of one page of a list.
+const PAGE: u32 = 500;
+
+/// A kind in one version.
+type KindVersion = (GroupKind, String);
 
 /// The objects of this cluster, of any kind.
 pub(super) struct Objects {
     pub(super) client: Client,
-    /// The kinds found so far, by `apiVersion` and `kind`.
-    kinds: Mutex<BTreeMap<(String, String), Kind>>,
+    /// The kinds found so far.
+    kinds: Mutex<BTreeMap<KindVersion, Kind>>,
 }
 
 impl Objects {
@@ -37,32 +44,22 @@ impl Objects {
         }
     }
 
-    /// Whether this kind is namespaced.
-    pub(super) async fn is_namespaced(
-        &self,
-        api_version: &str,
-        kind: &str,
-    ) -> Result<bool, CallError> {
-        Ok(self.kind(api_version, kind).await?.namespaced)
-    }
-
-    async fn kind(&self, api_version: &str, kind: &str) -> Result<Kind, CallError> {
-        let key = (api_version.to_owned(), kind.to_owned());
+    /// The kind in this version; `NotFound` if this cluster does not serve it. Unknown kinds are looked up each time,
+    /// because a CRD may be installed at any moment.
+    pub(super) async fn kind(&self, of: &GroupKind, version: &str) -> Result<Kind, CallError> {
+        let key = (of.clone(), version.to_owned());
         if let Some(found) = self.kinds.lock().get(&key) {
             return Ok(found.clone());
         }
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let GroupKind { group, kind } = of;
         let wanted = GroupVersionKind::gvk(group, version, kind);
-        let (resource, capabilities) =
-            match bounded(discovery::pinned_kind(&self.client, &wanted)).await {
-                Ok(found) => found,
-                // Unknown kinds are looked up each time, because a CRD may be installed at any moment.
-                Err(CallError::NotFound { .. }) => {
-                    let message = format!("this cluster does not serve {api_version} {kind}");
-                    return Err(CallError::Refused { code: 404, message });
-                }
-                Err(error) => return Err(error),
-            };
+        let found = bounded(discovery::pinned_kind(&self.client, &wanted)).await;
+        let (resource, capabilities) = found.map_err(|error| match error {
+            CallError::NotFound { .. } => CallError::NotFound {
+                message: format!("this cluster does not serve {of} in version {version}"),
+            },
+            other => other,
+        })?;
         let found = Kind {
             resource,
             namespaced: capabilities.scope == Scope::Namespaced,
@@ -71,49 +68,145 @@ impl Objects {
         Ok(found)
     }
 
-    async fn api(&self, id: &ObjectId) -> Result<Api<DynamicObject>, CallError> {
-        let kind = self.kind(&id.api_version, &id.kind).await?;
-        Ok(if id.namespace.is_empty() {
-            Api::all_with(self.client.clone(), &kind.resource)
-        } else {
-            Api::namespaced_with(self.client.clone(), &id.namespace, &kind.resource)
-        })
+    /// The kind in this version or, if that is no longer served, in the one that its group recommends. `None` if it is
+    /// not served at all.
+    pub(super) async fn any_version(
+        &self,
+        of: &GroupKind,
+        version: &str,
+    ) -> Result<Option<Kind>, CallError> {
+        match self.kind(of, version).await {
+            Ok(kind) => return Ok(Some(kind)),
+            Err(CallError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let group = bounded(discovery::group(&self.client, &of.group)).await;
+        let group = match group {
+            Ok(group) => group,
+            Err(CallError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let found = group.recommended_kind(&of.kind);
+        Ok(found.map(|(resource, capabilities)| Kind {
+            resource,
+            namespaced: capabilities.scope == Scope::Namespaced,
+        }))
     }
 
-    /// The object, if it exists.
-    pub(super) async fn get(&self, id: &ObjectId) -> Result<Option<DynamicObject>, CallError> {
-        optional(self.api(id).await?.get(&id.name)).await
+    /// Forgets what is known of the kinds of this group: a CRD changed.
+    pub(super) fn forget_group(&self, group: &str) {
+        self.kinds.lock().retain(|(of, _), _| of.group != group);
+    }
+
+    fn of_kind(&self, kind: &Kind, namespace: &str) -> Api<DynamicObject> {
+        if namespace.is_empty() {
+            Api::all_with(self.client.clone(), &kind.resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), namespace, &kind.resource)
+        }
+    }
+
+    async fn api(&self, id: &ObjectId, version: &str) -> Result<Api<DynamicObject>, CallError> {
+        let kind = self.kind(&id.group_kind(), version).await?;
+        Ok(self.of_kind(&kind, &id.namespace))
+    }
+
+    /// The object, if it exists. A kind that is not served has no objects.
+    pub(super) async fn get(
+        &self,
+        id: &ObjectId,
+        version: &str,
+    ) -> Result<Option<DynamicObject>, CallError> {
+        match self.any_version(&id.group_kind(), version).await? {
+            Some(kind) => optional(self.of_kind(&kind, &id.namespace).get(&id.name)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The first object of a kind that `is_sought`, in one namespace or, if it is empty, in all. Reads only metadata, in
+    /// pages.
+    pub(super) async fn find(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        is_sought: impl Fn(&ObjectMeta) -> bool,
+    ) -> Result<Option<String>, CallError> {
+        let api = self.of_kind(kind, namespace);
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let found = bounded(api.list_metadata(&page)).await?;
+            if let Some(sought) = found.items.iter().find(|it| is_sought(&it.metadata)) {
+                return Ok(sought.metadata.name.clone());
+            }
+            match found.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(None),
+            }
+        }
     }
 
     /// Server-side apply. Returns the object as the API server stored it.
-    pub(super) async fn apply(&self, id: &ObjectId, object: &Value) -> Result<Value, CallError> {
+    pub(super) async fn apply(
+        &self,
+        id: &ObjectId,
+        version: &str,
+        object: &Value,
+    ) -> Result<Value, CallError> {
         let parameters = applying();
-        let api = self.api(id).await?;
+        let api = self.api(id, version).await?;
         let answer = bounded(api.patch(&id.name, &parameters, &Patch::Apply(object))).await?;
         Ok(serde_json::to_value(answer).unwrap_or_default())
     }
 
-    /// Deletes the object and its dependents, if it was applied for `key`. Returns whether it is gone or was not
-    /// applied for `key`.
-    pub(super) async fn delete(&self, key: &WorkloadKey, id: &ObjectId) -> Result<bool, CallError> {
-        let object = match self.get(id).await {
-            Ok(object) => object,
-            // A kind that is no longer served has no objects.
-            Err(CallError::Refused { code: 404, .. }) => return Ok(true),
-            Err(error) => return Err(error),
+    /// Sets the replicas of an object and nothing else: what has to happen at once, whatever else is wrong with it.
+    pub(super) async fn scale(
+        &self,
+        id: &ObjectId,
+        version: &str,
+        replicas: u32,
+    ) -> Result<(), CallError> {
+        self.merge(id, version, &json!({"spec": {"replicas": replicas}}))
+            .await
+    }
+
+    /// Takes Hanse's marks off an object, which stays.
+    pub(super) async fn unmark(&self, id: &ObjectId, version: &str) -> Result<(), CallError> {
+        let marks = json!({"metadata": {
+            "labels": {names::WORKLOAD_LABEL: null},
+            "annotations": {names::WORKLOAD_ANNOTATION: null, names::EPOCH_ANNOTATION: null},
+        }});
+        self.merge(id, version, &marks).await
+    }
+
+    async fn merge(&self, id: &ObjectId, version: &str, patch: &Value) -> Result<(), CallError> {
+        let Some(kind) = self.any_version(&id.group_kind(), version).await? else {
+            return Ok(());
         };
-        let Some(object) = object.filter(|it| workload_of(&it.metadata).as_ref() == Some(key))
-        else {
-            return Ok(true);
+        let api = self.of_kind(&kind, &id.namespace);
+        optional(api.patch(&id.name, &merging(), &Patch::Merge(patch)))
+            .await
+            .map(drop)
+    }
+
+    /// Asks for the deletion of exactly this object and its dependents. Foreground: it is gone only after its pods are.
+    pub(super) async fn delete(
+        &self,
+        id: &ObjectId,
+        version: &str,
+        object: &DynamicObject,
+    ) -> Result<(), CallError> {
+        let Some(kind) = self.any_version(&id.group_kind(), version).await? else {
+            return Ok(());
         };
-        if object.metadata.deletion_timestamp.is_none() {
-            // Foreground deletion: the object is gone only after its pods are, as a removal guarantees.
-            let parameters = DeleteParams {
-                propagation_policy: Some(PropagationPolicy::Foreground),
-                ..DeleteParams::default()
-            };
-            optional(self.api(id).await?.delete(&id.name, &parameters)).await?;
-        }
-        Ok(false)
+        let parameters = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            preconditions: Some(kube::api::Preconditions {
+                uid: object.metadata.uid.clone(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let api = self.of_kind(&kind, &id.namespace);
+        optional(api.delete(&id.name, &parameters)).await.map(drop)
     }
 }

@@ -184,6 +184,26 @@ fn why_unplaced(diagnosis: &Diagnosis) -> String {
     }
 }
 
+/// The conditions of a workload that its owner deleted: what its hosts still have to remove.
+pub(super) fn while_removed(placements: &[PlacementStatus]) -> Vec<Finding> {
+    const REASON: &str = "Deleting";
+    let pending = placements
+        .iter()
+        .map(|it| format!("{}: {}", it.member, it.message));
+    let pending = pending.collect::<Vec<_>>().join("; ");
+    let message = if pending.is_empty() {
+        "it is being deleted".to_owned()
+    } else {
+        format!("it is being deleted: {pending}")
+    };
+    vec![
+        Finding::new(READY, false, REASON, &*message),
+        Finding::new(PLACED, false, REASON, &*message),
+        Finding::new(PROGRESSING, true, REASON, message),
+        Finding::new(STALLED, false, REASON, ""),
+    ]
+}
+
 /// Every condition with the status `Unknown`.
 pub(super) fn unknown(reason: &str, message: &str) -> Vec<Finding> {
     [READY, PLACED, SURVIVABLE, COMPLIANT, PROGRESSING, STALLED]

@@ -129,11 +129,12 @@ fn placement(
             PlacementPhase::Ready => PlacementState::Ready,
             PlacementPhase::Failed => PlacementState::Failed,
             PlacementPhase::Stopped => PlacementState::Stopped,
+            PlacementPhase::Removing => PlacementState::Pending,
         },
     };
     let message = match (state, current, &standing.reason) {
         (PlacementState::Lost, ..) => "its lease ended: no heartbeat arrived in time".to_owned(),
-        (PlacementState::Removing, ..) => "waiting until the member has removed it".to_owned(),
+        (PlacementState::Removing, ..) => removing(standing),
         (_, Some(report), _) if !report.message.is_empty() => report.message.clone(),
         (_, _, Some(reason)) => reason.to_string(),
         (_, _, None) => String::new(),
@@ -152,6 +153,18 @@ fn placement(
         epoch: count(standing.epoch.0),
         state,
         message: cut(&message, MAX_PLACEMENT_MESSAGE),
+    }
+}
+
+/// What a removal waits for.
+fn removing(standing: &HostStanding) -> String {
+    let report = standing.report.as_ref();
+    match report.filter(|report| report.phase == PlacementPhase::Removing) {
+        Some(report) if standing.lease_held => report.message.clone(),
+        Some(_) | None if standing.lease_held => {
+            "waiting until the member has removed it".to_owned()
+        }
+        Some(_) | None => "its lease ended: it removes its objects when it returns".to_owned(),
     }
 }
 
@@ -181,6 +194,9 @@ fn findings(
             "no leader with a quorum answers this member: everything keeps running as last decided, nothing is moved or \
              deleted",
         );
+    }
+    if owned.removed {
+        return conditions::while_removed(&status.placements);
     }
     conditions::find(&Facts {
         owned,

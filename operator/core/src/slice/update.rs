@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{AssignedPlacement, FederationView, MemberView, OwnedWorkload, Slice};
-use crate::id::{Epoch, MemberName, WorkloadKey};
+use crate::{
+    id::{MemberName, WorkloadKey},
+    state::Removal,
+};
 
 /// The differences of one table: rows set, and rows gone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,7 +78,7 @@ pub enum SliceUpdate {
         /// Changes of what this member runs.
         placements: TableDifference<WorkloadKey, AssignedPlacement>,
         /// Changes of what it has to remove.
-        removals: TableDifference<WorkloadKey, Epoch>,
+        removals: TableDifference<WorkloadKey, Removal>,
         /// Changes of its owner's workloads.
         workloads: TableDifference<WorkloadKey, OwnedWorkload>,
     },

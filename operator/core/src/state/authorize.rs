@@ -37,11 +37,13 @@ impl State {
     /// Whether `member`, called `name`, may ask `command`.
     fn permission(&self, name: &MemberName, member: &Member, command: &Command) -> Permission {
         match command {
-            Command::PutWorkload { key, .. } | Command::RemoveWorkload { key } => Permission::of(
-                key.owner == member.owner,
-                format!("workload '{key}'"),
-                format!("members of owner '{}'", key.owner),
-            ),
+            Command::PutWorkload { key, .. } | Command::RemoveWorkload { key, .. } => {
+                Permission::of(
+                    key.owner == member.owner,
+                    format!("workload '{key}'"),
+                    format!("members of owner '{}'", key.owner),
+                )
+            }
             // Otherwise a member of another owner could bring in a cluster that speaks for this owner.
             Command::Invite { owner, .. } => Permission::of(
                 member.owner == *owner || !self.is_known_owner(owner),

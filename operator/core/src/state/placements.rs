@@ -1,6 +1,6 @@
 //! What runs where, and what still has to be removed where.
 
-use super::{Placement, Rejection, State};
+use super::{Keep, Placement, Rejection, Removal, State};
 use crate::{
     command::PlacementChange,
     id::{Epoch, MemberName, WorkloadKey},
@@ -130,7 +130,9 @@ impl State {
         if rows.is_empty() {
             self.placements.remove(workload);
         }
-        self.require_removal(index, member, workload);
+        let volumes = self.workloads.get(workload).map(|row| row.spec.volumes);
+        let keep = volumes.unwrap_or_default().on_move.into();
+        self.require_removal(index, member, workload, keep);
     }
 
     pub(super) fn require_removal(
@@ -138,17 +140,21 @@ impl State {
         index: u64,
         member: MemberName,
         workload: &WorkloadKey,
+        keep: Keep,
     ) {
-        let gone = self
-            .members
-            .get(&member)
-            .is_none_or(|row| row.lease.is_revoked() && row.lease.is_fenced());
-        if !gone {
-            self.removals
-                .entry(member)
-                .or_default()
-                .insert(workload.clone(), Epoch(index));
+        let lease = self.members.get(&member).map(|row| row.lease);
+        if lease.is_none_or(|lease| lease.is_revoked() && lease.is_fenced()) {
+            return;
         }
+        // What a host that returns after an outage has in its volumes may be the newest copy.
+        let returns_later = lease.is_some_and(|lease| !lease.is_held());
+        let keep = match keep {
+            Keep::Nothing if returns_later => Keep::Volumes,
+            keep => keep,
+        };
+        let epoch = Epoch(index);
+        let pending = self.removals.entry(member).or_default();
+        pending.insert(workload.clone(), Removal { epoch, keep });
     }
 
     pub(super) fn confirm_removal(
@@ -159,7 +165,7 @@ impl State {
     ) -> Result<(), Rejection> {
         if let Some(pending) = self.removals.get_mut(host) {
             // The confirmation of an older removal is not about the objects placed since.
-            if pending.get(workload) == Some(&epoch) {
+            if pending.get(workload).map(|removal| removal.epoch) == Some(epoch) {
                 pending.remove(workload);
             }
             if pending.is_empty() {

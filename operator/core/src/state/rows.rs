@@ -231,6 +231,29 @@ impl TryFrom<StoredWorkload> for Workload {
     }
 }
 
+/// A placement that was taken away, until its host confirms that its objects are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removal {
+    /// The index of the entry that took it away.
+    pub epoch: Epoch,
+    /// What the host keeps.
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+/// What a host keeps when it removes a placement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keep {
+    /// Nothing of what was made for it.
+    #[default]
+    Nothing,
+    /// Its `PersistentVolumeClaim`s, for when it comes back.
+    Volumes,
+    /// All its objects, no longer managed.
+    Everything,
+}
+
 /// One decided row: this member runs so much of the workload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

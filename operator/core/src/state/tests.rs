@@ -12,7 +12,7 @@ use crate::{
     grant::Grant,
     id::{Generation, PrivateKey},
     reason::Reason,
-    workload::{Manifest, Mode, PlacementRules, ScaleTarget, Share, WorkloadSpec},
+    workload::{Manifest, Mode, PlacementRules, ScaleTarget, Share, Volumes, WorkloadSpec},
 };
 
 mod commands;
@@ -76,6 +76,7 @@ fn spec(mode: Mode, version: u32) -> WorkloadSpec {
         manifests: vec![Manifest::try_from(manifest).unwrap()],
         placement: PlacementRules::new(mode),
         suspend: false,
+        volumes: Volumes::default(),
     }
 }
 
@@ -92,7 +93,10 @@ fn revoke(name: &str) -> Command {
 }
 
 fn remove(key: &str) -> Command {
-    Command::RemoveWorkload { key: workload(key) }
+    Command::RemoveWorkload {
+        key: workload(key),
+        orphan: false,
+    }
 }
 
 fn confirm(epoch: u64) -> Command {
@@ -276,7 +280,7 @@ impl Ledger {
             format!("{host} runs {share} since {epoch}")
         });
         let removes = self.state.removals.iter().filter_map(|(host, pending)| {
-            let epoch = pending.get(&key)?;
+            let Removal { epoch, .. } = pending.get(&key)?;
             Some(format!("{host} removes since {epoch}"))
         });
         runs.chain(removes).collect::<Vec<_>>().join("; ")

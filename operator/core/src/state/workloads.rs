@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Rejection, State, Workload};
+use super::{Keep, Rejection, State, Workload};
 use crate::{
     command::SignedCommand,
     id::{Generation, MemberName, WorkloadKey},
@@ -59,6 +59,7 @@ impl State {
         &mut self,
         index: u64,
         key: &WorkloadKey,
+        orphan: bool,
     ) -> Result<(), Rejection> {
         let Some(workload) = self.workloads.get_mut(key) else {
             // Gone already is what was asked for.
@@ -69,8 +70,13 @@ impl State {
         }
         workload.removed = true;
         workload.generation = Generation(index);
+        let keep = if orphan {
+            Keep::Everything
+        } else {
+            workload.spec.volumes.on_delete.into()
+        };
         for member in self.placements.remove(key).unwrap_or_default().into_keys() {
-            self.require_removal(index, member, key);
+            self.require_removal(index, member, key, keep);
         }
         self.drop_if_removed(key);
         Ok(())

@@ -43,6 +43,18 @@ pub enum SpecError {
     ClusterAddress { object: String, address: String },
     #[error("manifest {object} must have a whole number from 0 in `spec.replicas`, not {value}")]
     Replicas { object: String, value: String },
+    #[error("manifest {object} must have {expected} in annotation '{annotation}', not '{actual}'")]
+    Annotation {
+        object: String,
+        annotation: &'static str,
+        expected: &'static str,
+        actual: String,
+    },
+    #[error(
+        "mode 'Single' must be able to stop {object}, and nothing is known of how a {kind} is stopped: say it in its \
+         annotation 'hanse.dev/stop' ('Suspend', 'Delete' or 'None')"
+    )]
+    NoStop { object: String, kind: String },
     #[error("`manifests` must have 1 to {MAX_MANIFESTS} items, not {0}")]
     ManifestCount(usize),
     #[error("`placement.replicas` must be 0, 1 or absent with mode 'Single', not {0}")]
@@ -78,12 +90,26 @@ impl WorkloadSpec {
             }
         }
         self.check_counts()?;
+        self.check_stops()?;
         let bytes = self.canonical().len();
         if bytes > MAX_SPEC_BYTES {
             Err(SpecError::TooLarge(bytes))
         } else {
             Ok(())
         }
+    }
+
+    /// What cannot be stopped cannot be promised to run only once.
+    fn check_stops(&self) -> Result<(), SpecError> {
+        for manifest in &self.manifests {
+            if manifest.stop()?.is_none() && self.placement.mode == Mode::Single {
+                return Err(SpecError::NoStop {
+                    object: manifest.to_string(),
+                    kind: manifest.kind.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn check_counts(&self) -> Result<(), SpecError> {
@@ -158,6 +184,7 @@ fn check_manifest(manifest: &Manifest, namespace: &Namespace) -> Result<(), Spec
     if items && manifest.kind.ends_with("List") {
         return Err(SpecError::List { object });
     }
+    manifest.own_wave()?;
     let is_set = |pointer: &str| {
         let value = manifest.object().pointer(pointer);
         value.is_some_and(|value| !value.is_null())

@@ -24,6 +24,10 @@ fn spec(replicas: u32) -> WorkloadSpec {
     let spec = WorkloadSpec::new(vec![manifest], rules, &"shop".parse().unwrap()).unwrap();
     WorkloadSpec {
         suspend: true,
+        volumes: Volumes {
+            on_move: VolumePolicy::Delete,
+            on_delete: VolumePolicy::Retain,
+        },
         ..spec
     }
 }

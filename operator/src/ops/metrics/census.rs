@@ -100,7 +100,7 @@ impl PlacementCounts {
             let report = reports.placements.get(key);
             let report = report.filter(|report| report.epoch == placement.epoch);
             let count = match report.map(|report| report.phase) {
-                None => &mut counts.pending,
+                None | Some(PlacementPhase::Removing) => &mut counts.pending,
                 Some(PlacementPhase::Applied) => &mut counts.applied,
                 Some(PlacementPhase::Ready) => &mut counts.ready,
                 Some(PlacementPhase::Failed) => &mut counts.failed,

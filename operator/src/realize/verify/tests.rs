@@ -96,6 +96,7 @@ const REFUSED: &[Row] = &[
         "the proof is of another command",
         |case| {
             let removal = Command::RemoveWorkload {
+                orphan: false,
                 key: case.key.clone(),
             };
             case.placement.proof = sign(&case.slice.federation.id, &removal);

@@ -109,7 +109,7 @@ impl Step {
         let epoch = pending.and_then(|pending| pending.get(&key));
         Command::ConfirmRemoval {
             workload: key,
-            epoch: Epoch(self.on(epoch.map_or(1, |epoch| epoch.0))),
+            epoch: Epoch(self.on(epoch.map_or(1, |removal| removal.epoch.0))),
         }
     }
 

@@ -1,0 +1,264 @@
+//! The rounds of a host. A round realizes or removes one placement and reports it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use hanse_core::{
+    command::Command,
+    health,
+    id::{Epoch, Generation, WorkloadKey},
+    slice::{AssignedPlacement, PlacementPhase, PlacementReport, Slice},
+    state::{Keep, Removal},
+};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::{
+    apply::{Applied, Findings},
+    build::{Built, build},
+    host::Host,
+    inventory::{self, Inventory},
+    namespace,
+    remove::remove,
+    verify::{Dereferenced, verify},
+};
+use crate::cluster::{CallError, agenda::Next};
+
+/// How soon a confirmation is sent again while no uplink is attached, and how soon a `Single` checks its lease.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How soon a round that waits for objects checks them without an event of their watch.
+const WATCH_FAILED: Duration = Duration::from_secs(5);
+
+/// How soon a placement that the API server refused is applied again, if nothing that is watched changed.
+const APPLY_AGAIN: Duration = Duration::from_mins(5);
+
+/// How long a round waits for the ledger's answer to a confirmation before another workload gets its turn.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
+
+impl Host {
+    pub(super) async fn round(&self, key: WorkloadKey) -> Next {
+        let Some(slice) = self.slice() else {
+            return Next::Retry;
+        };
+        match (slice.placements.get(&key), slice.removals.get(&key)) {
+            (Some(placement), _) => self.realize(&slice, &key, placement).await,
+            (None, Some(removal)) => self.remove(&key, *removal).await,
+            // A workload without a row in the slice is not deleted.
+            (None, None) => Next::Done,
+        }
+    }
+
+    /// Realizes one placement in five steps.
+    async fn realize(
+        &self,
+        slice: &Slice,
+        key: &WorkloadKey,
+        placement: &AssignedPlacement,
+    ) -> Next {
+        let Some(dereferenced) = self.dereference(slice, key, placement) else {
+            return Next::Retry;
+        };
+        let verified = match verify(dereferenced) {
+            Ok(verified) => verified,
+            Err(refusal) => {
+                let failed = PlacementPhase::Failed;
+                self.report(key, report_of(placement, failed, &refusal.to_string()));
+                return Next::Done;
+            }
+        };
+        let single = verified.is_single();
+        let stopped = single && !self.holds_lease(slice);
+        let findings = self.apply_and_note(key, build(verified, stopped)).await;
+        let mut report = self.assess(key, placement, stopped);
+        if let Some(message) = findings.words() {
+            report.phase = findings.phase();
+            report.message = cut(&message);
+        }
+        self.report(key, report);
+        let unacknowledged = self.uplink.standing().borrow().lease_ends.is_none();
+        match findings {
+            Findings { transient, .. } if transient => Next::Retry,
+            Findings { refused, .. } if !refused.is_empty() => Next::After(APPLY_AGAIN),
+            Findings { waiting, .. } if waiting.is_some() => Next::After(WATCH_FAILED),
+            _ if unacknowledged && single => Next::After(LOOK_AGAIN),
+            _ => Next::Done,
+        }
+    }
+
+    /// The inputs for verifying a placement. Only the terms can be missing, and only for a moment: everything else was
+    /// read when this process started.
+    fn dereference<'a>(
+        &'a self,
+        slice: &'a Slice,
+        key: &'a WorkloadKey,
+        placement: &'a AssignedPlacement,
+    ) -> Option<Dereferenced<'a>> {
+        Some(Dereferenced {
+            slice,
+            key,
+            placement,
+            owner: &self.cluster.owner,
+            inventory: self.inventories.lock().get(key).cloned(),
+            grants: self.terms.grants.borrow().clone()?,
+            attributes: self.terms.attributes.borrow().clone()?,
+        })
+    }
+
+    /// Applies, watches what was applied, and keeps what is known of it for the next round.
+    async fn apply_and_note(&self, key: &WorkloadKey, built: Built<'_>) -> Findings {
+        let timer = self.metrics.time();
+        let Applied {
+            record,
+            inventory,
+            findings,
+            busy,
+        } = self.apply(built).await;
+        match (findings.refused.is_empty(), busy) {
+            (true, true) => timer.applied(),
+            (true, false) => timer.idle(),
+            (false, _) => drop(timer),
+        }
+        self.live.watch(inventory.kinds());
+        self.waits.set(key, &findings.waits_for);
+        self.inventories.lock().insert(key.clone(), inventory);
+        self.applied.lock().insert(key.clone(), record);
+        findings
+    }
+
+    /// The report about the objects of a placement.
+    fn assess(
+        &self,
+        key: &WorkloadKey,
+        placement: &AssignedPlacement,
+        stopped: bool,
+    ) -> PlacementReport {
+        let ids = self.inventories.lock().get(key).map(Inventory::made);
+        let live: Vec<_> = ids
+            .unwrap_or_default()
+            .into_iter()
+            .map(|id| (id.manifest(), self.live.get(&id)))
+            .collect();
+        let objects: Vec<_> = live
+            .iter()
+            .map(|(id, object)| (id.clone(), object.as_deref()))
+            .collect();
+        let (epoch, generation) = (placement.epoch, placement.generation);
+        let mut report = health::report(epoch, generation, &placement.share, &objects);
+        if stopped {
+            report.phase = PlacementPhase::Stopped;
+            "stopped: this member's lease ended".clone_into(&mut report.message);
+        }
+        let left = self
+            .applied
+            .lock()
+            .get(key)
+            .map(|record| record.left.clone());
+        if let (PlacementPhase::Ready, Some(left)) = (report.phase, left) {
+            report.message = cut(&left.join("; "));
+        }
+        report
+    }
+
+    /// Removes the objects that the inventory names, then confirms the removal to the ledger.
+    async fn remove(&self, key: &WorkloadKey, removal: Removal) -> Next {
+        let inventory = self.inventories.lock().get(key).cloned();
+        if let Some(inventory) = inventory {
+            if inventory.epoch > removal.epoch {
+                warn!(workload = %key, "ignored a removal that is older than what runs");
+                return Next::Done;
+            }
+            let pending = match self.remove_objects(key, inventory, removal.keep).await {
+                Ok(pending) => pending,
+                Err(error) => {
+                    self.report_removal(key, removal.epoch, &error.to_string());
+                    return Next::Retry;
+                }
+            };
+            if !pending.is_empty() {
+                self.report_removal(key, removal.epoch, &pending.join("; "));
+                return Next::After(WATCH_FAILED);
+            }
+            info!(workload = %key, "removed");
+        }
+        // A detached uplink sends no proposals. Each retry would add one more to its queue.
+        if !self.uplink.standing().borrow().attached {
+            return Next::After(LOOK_AGAIN);
+        }
+        let confirm = Command::ConfirmRemoval {
+            workload: key.clone(),
+            epoch: removal.epoch,
+        };
+        match timeout(CONFIRM_WITHIN, self.uplink.propose(confirm)).await {
+            Ok(_) => Next::Done,
+            Err(_) => Next::Retry,
+        }
+    }
+
+    /// Removes the objects, then the inventory, then the namespace made for a guest. Returns what is still there.
+    async fn remove_objects(
+        &self,
+        key: &WorkloadKey,
+        mut inventory: Inventory,
+        keep: Keep,
+    ) -> Result<Vec<String>, CallError> {
+        self.live.watch(inventory.kinds());
+        let all: BTreeSet<_> = inventory.objects.keys().cloned().collect();
+        let removed = remove(&self.objects, key, &mut inventory, &all, keep).await;
+        self.applied.lock().remove(key);
+        let left = removed.as_ref().map(|removal| removal.left.clone());
+        for left in left.unwrap_or_default() {
+            info!(workload = %key, left, "left behind");
+        }
+        let pending = removed?.pending;
+        if !pending.is_empty() {
+            self.inventories.lock().insert(key.clone(), inventory);
+            return Ok(pending);
+        }
+        self.waits.set(key, &BTreeSet::new());
+        let _namespaces = self.namespaces.lock().await;
+        inventory::delete(&self.cluster, key).await?;
+        // Another workload of this guest uses the same namespace or is about to.
+        let shared = self.slice().is_some_and(|slice| {
+            let mut placed = slice.placements.keys();
+            placed.any(|other| other.owner == key.owner && other.namespace == key.namespace)
+        });
+        if let Some(made) = inventory.made_namespace.filter(|_| !shared) {
+            namespace::remove_unused(&self.cluster, &made).await?;
+        }
+        self.inventories.lock().remove(key);
+        Ok(Vec::new())
+    }
+
+    fn report_removal(&self, key: &WorkloadKey, epoch: Epoch, message: &str) {
+        let report = PlacementReport {
+            epoch,
+            generation: Generation(0),
+            phase: PlacementPhase::Removing,
+            ready: 0,
+            message: cut(message),
+        };
+        self.report(key, report);
+    }
+}
+
+fn cut(message: &str) -> String {
+    message
+        .chars()
+        .take(health::MAX_MESSAGE_CHARACTERS)
+        .collect()
+}
+
+/// The report of a placement that is not as it should be.
+fn report_of(
+    placement: &AssignedPlacement,
+    phase: PlacementPhase,
+    message: &str,
+) -> PlacementReport {
+    PlacementReport {
+        epoch: placement.epoch,
+        generation: placement.generation,
+        phase,
+        ready: 0,
+        message: cut(message),
+    }
+}
