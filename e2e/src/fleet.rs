@@ -20,6 +20,7 @@
 mod dump;
 mod federate;
 mod links;
+mod objects;
 mod plan;
 mod workload;
 

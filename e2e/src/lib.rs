@@ -8,6 +8,7 @@
 //! | [`Operator`] | one operator process |
 //! | [`Proxy`] | one link that can fail |
 //! | [`View`] | a cluster's objects, kept up to date by watches |
+//! | [`yaml`] | manifests as a user writes them |
 //! | [`await_condition`] | the only way to wait |
 //! | [`Testbed`] | the binary with all programs of a control plane; built on first use |
 //! | [`Binaries`] | our own programs; built on first use |
@@ -29,6 +30,7 @@ mod proxy;
 mod testbed;
 mod view;
 pub mod workspace;
+pub mod yaml;
 
 pub use binaries::{Binaries, BinariesError};
 pub use cluster::{Cluster, ClusterError, Component, Nodes};

@@ -1,10 +1,13 @@
 //! What users really put into a workload: the federation does with it what one cluster would do. One fleet of three
 //! members of one owner; each story has a namespace of its own.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use hanse_e2e::{Fleet, MemberPlan, await_condition, hold_condition};
+use anyhow::{Result, ensure};
+use hanse_e2e::{
+    Fleet, MemberPlan, await_condition, hold_condition,
+    yaml::{deployment, workload},
+};
 
 /// Several times what any step takes on a loaded machine. Only a failure takes that long.
 const SOON: Duration = Duration::from_mins(1);
@@ -42,125 +45,22 @@ async fn real_manifests_are_realized_as_kubectl_would() -> Result<()> {
     fleet.end().await
 }
 
-/// The value of a JSON path of one object in one member; empty if there is no such object.
-async fn value(
-    fleet: &Fleet,
-    member: &str,
-    object: &str,
-    namespace: &str,
-    path: &str,
-) -> Result<String> {
-    let path = format!("jsonpath={path}");
-    let arguments = [
-        "get",
-        object,
-        "-n",
-        namespace,
-        "--ignore-not-found",
-        "-o",
-        &path,
-    ];
-    fleet.kubectl(member, &arguments).await
-}
-
-/// The values of a JSON path of one object, in every member in which it is not empty.
-async fn values(
-    fleet: &Fleet,
-    object: &str,
-    namespace: &str,
-    path: &str,
-) -> Result<BTreeMap<&'static str, String>> {
-    let mut values = BTreeMap::new();
-    for member in MEMBERS {
-        let found = value(fleet, member, object, namespace, path).await?;
-        if !found.is_empty() {
-            values.insert(member, found);
-        }
-    }
-    Ok(values)
-}
-
-/// The sum of a number over all members.
-async fn sum(fleet: &Fleet, object: &str, namespace: &str, path: &str) -> Result<u32> {
-    let values = values(fleet, object, namespace, path).await?;
-    values
-        .values()
-        .map(|value| value.parse::<u32>().with_context(|| value.clone()))
-        .sum()
-}
-
-const READY: &str = r#"{.status.conditions[?(@.type=="Ready")].status}"#;
-const WHY: &str = r#"{.status.conditions[?(@.type=="Ready")].message}"#;
-
-/// Waits until a workload is ready for the specification that it has now.
-async fn await_ready(fleet: &Fleet, workload: &str, namespace: &str) -> Result<()> {
-    let object = format!("fwl/{workload}");
-    await_condition(
-        format!("{object} in {namespace} is ready"),
-        SOON,
-        async || {
-            let path =
-                format!("{READY} {{.status.observedGeneration}}/{{.metadata.generation}} {WHY}");
-            let found = value(fleet, HOME, &object, namespace, &path).await?;
-            let current = found
-                .split_whitespace()
-                .nth(1)
-                .and_then(|it| it.split_once('/'))
-                .is_some_and(|(observed, generation)| observed == generation);
-            ensure!(found.starts_with("True") && current, "it is {found}");
-            Ok(())
-        },
-    )
-    .await?;
-    Ok(())
-}
-
-/// Waits until the workload says in its condition `Ready` why it is not.
-async fn await_words(fleet: &Fleet, workload: &str, namespace: &str, words: &str) -> Result<()> {
-    let object = format!("fwl/{workload}");
-    await_condition(format!("{object} says '{words}'"), SOON, async || {
-        let found = value(fleet, HOME, &object, namespace, WHY).await?;
-        ensure!(found.contains(words), "it says '{found}'");
-        Ok(())
-    })
-    .await?;
-    Ok(())
-}
-
-/// A Deployment of the pause image with this many replicas.
-fn deployment(name: &str, replicas: u32) -> String {
-    format!(
-        "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, spec: {{replicas: {replicas}, selector: \
-         {{matchLabels: {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: \
-         [{{name: app, image: registry.k8s.io/pause:3.10}}]}}}}}}}}"
-    )
-}
-
-/// A workload with these manifests, each in one line of YAML.
-fn workload(name: &str, namespace: &str, placement: &str, manifests: &[&str]) -> String {
-    let manifests = manifests.join("\n    - ");
-    format!(
-        "apiVersion: hanse.dev/v1alpha1\nkind: FederatedWorkload\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
-         spec:\n  placement: {placement}\n  manifests:\n    - {manifests}\n"
-    )
-}
-
 async fn each_deployment_keeps_its_own_count(fleet: &Fleet) -> Result<()> {
     let (front, worker) = (deployment("front", 3), deployment("worker", 1));
     let replicas = "{.spec.replicas}";
     let divided = workload("shop", "counts", "{}", &[&front, &worker]);
     fleet.apply_yaml(HOME, &divided).await?;
-    await_ready(fleet, "shop", "counts").await?;
-    ensure!(sum(fleet, "deploy/front", "counts", replicas).await? == 3);
-    ensure!(sum(fleet, "deploy/worker", "counts", replicas).await? == 1);
-    let ready = value(
-        fleet,
-        HOME,
-        "fwl/shop",
-        "counts",
-        "{.status.ready}/{.status.desired}",
-    )
-    .await?;
+    fleet.await_ready(HOME, "shop", "counts").await?;
+    ensure!(fleet.sum("deploy/front", "counts", replicas).await? == 3);
+    ensure!(fleet.sum("deploy/worker", "counts", replicas).await? == 1);
+    let ready = fleet
+        .value(
+            HOME,
+            "fwl/shop",
+            "counts",
+            "{.status.ready}/{.status.desired}",
+        )
+        .await?;
     ensure!(ready == "4/4", "{ready} replicas are ready");
 
     let named = "{replicas: 6, scales: {kind: Deployment, name: front}}";
@@ -171,8 +71,8 @@ async fn each_deployment_keeps_its_own_count(fleet: &Fleet) -> Result<()> {
         "there are six of one and one of the other",
         SOON,
         async || {
-            let fronts = sum(fleet, "deploy/front", "counts", replicas).await?;
-            let workers = sum(fleet, "deploy/worker", "counts", replicas).await?;
+            let fronts = fleet.sum("deploy/front", "counts", replicas).await?;
+            let workers = fleet.sum("deploy/worker", "counts", replicas).await?;
             ensure!((fronts, workers) == (6, 1), "{fronts} and {workers}");
             Ok(())
         },
@@ -190,23 +90,23 @@ async fn zero_replicas_keep_every_object(fleet: &Fleet) -> Result<()> {
     fleet
         .apply_yaml(HOME, &workload("web", "zero", "{}", &[config, &web]))
         .await?;
-    await_ready(fleet, "web", "zero").await?;
-    let before = values(fleet, "cm/web", "zero", "{.metadata.uid}").await?;
+    fleet.await_ready(HOME, "web", "zero").await?;
+    let before = fleet.values("cm/web", "zero", "{.metadata.uid}").await?;
     ensure!(before.len() == 3, "it runs in {before:?}");
 
     fleet
         .kubectl(HOME, &["scale", "fwl/web", "-n", "zero", "--replicas=0"])
         .await?;
     await_condition("nothing runs and the workload is ready", SOON, async || {
-        let running = sum(fleet, "deploy/web", "zero", "{.spec.replicas}").await?;
-        let ready = value(
-            fleet,
-            HOME,
-            "fwl/web",
-            "zero",
-            &format!("{READY} {{.status.desired}}"),
-        )
-        .await?;
+        let running = fleet.sum("deploy/web", "zero", "{.spec.replicas}").await?;
+        let ready = fleet
+            .value(
+                HOME,
+                "fwl/web",
+                "zero",
+                r#"{.status.conditions[?(@.type=="Ready")].status} {.status.desired}"#,
+            )
+            .await?;
         ensure!(
             running == 0 && ready == "True 0",
             "{running} run, ready is {ready}"
@@ -218,12 +118,12 @@ async fn zero_replicas_keep_every_object(fleet: &Fleet) -> Result<()> {
         .kubectl(HOME, &["scale", "fwl/web", "-n", "zero", "--replicas=3"])
         .await?;
     await_condition("three run again", SOON, async || {
-        let running = sum(fleet, "deploy/web", "zero", "{.spec.replicas}").await?;
+        let running = fleet.sum("deploy/web", "zero", "{.spec.replicas}").await?;
         ensure!(running == 3, "{running} run");
         Ok(())
     })
     .await?;
-    let after = values(fleet, "cm/web", "zero", "{.metadata.uid}").await?;
+    let after = fleet.values("cm/web", "zero", "{.metadata.uid}").await?;
     ensure!(
         before == after,
         "objects were made again: {before:?}, {after:?}"
@@ -245,14 +145,10 @@ async fn a_definition_and_its_instance_come_in_one_workload(fleet: &Fleet) -> Re
     // The instance is first in the list, as it often is.
     let bundle = workload("ports", "bundle", "{mode: Duplicated}", &[PORT, PORTS]);
     fleet.apply_yaml(HOME, &bundle).await?;
-    await_ready(fleet, "ports", "bundle").await?;
-    let depths = values(
-        fleet,
-        "ports.hanse.example/lubeck",
-        "bundle",
-        "{.spec.depth}",
-    )
-    .await?;
+    fleet.await_ready(HOME, "ports", "bundle").await?;
+    let depths = fleet
+        .values("ports.hanse.example/lubeck", "bundle", "{.spec.depth}")
+        .await?;
     ensure!(depths.len() == 3, "there are instances in {depths:?}");
 
     let visby =
@@ -264,25 +160,21 @@ async fn a_definition_and_its_instance_come_in_one_workload(fleet: &Fleet) -> Re
             &["delete", "fwl", "ports", "-n", "bundle", "--timeout=60s"],
         )
         .await?;
-    let left = values(
-        fleet,
-        "crd/ports.hanse.example",
-        "bundle",
-        "{.metadata.name}",
-    )
-    .await?;
+    let left = fleet
+        .values("crd/ports.hanse.example", "bundle", "{.metadata.name}")
+        .await?;
     ensure!(
-        left.keys().eq(&["bergen"]),
+        left.keys().eq(["bergen"]),
         "the definition is left in {left:?}, and somebody else uses it in bergen"
     );
-    let visby = value(
-        fleet,
-        "bergen",
-        "ports.hanse.example/visby",
-        "default",
-        "{.metadata.name}",
-    )
-    .await?;
+    let visby = fleet
+        .value(
+            "bergen",
+            "ports.hanse.example/visby",
+            "default",
+            "{.metadata.name}",
+        )
+        .await?;
     ensure!(visby == "visby", "the instance of somebody else is gone");
     Ok(())
 }
@@ -297,13 +189,13 @@ async fn a_key_taken_out_of_string_data_goes(fleet: &Fleet) -> Result<()> {
     fleet
         .apply_yaml(HOME, &secret("{user: a, leaked: b}"))
         .await?;
-    await_ready(fleet, "login", "secrets").await?;
+    fleet.await_ready(HOME, "login", "secrets").await?;
     fleet
         .apply_yaml(HOME, &secret("{user: a, password: c}"))
         .await?;
     let settled = r#"{"password":"Yw==","user":"YQ=="}"#;
     let put_right = async || {
-        let found = values(fleet, "secret/login", "secrets", "{.data}").await?;
+        let found = fleet.values("secret/login", "secrets", "{.data}").await?;
         ensure!(
             found.len() == 3 && found.values().all(|data| data == settled),
             "the keys are {found:?}"
@@ -342,32 +234,36 @@ async fn unusable_input_is_named_and_heals_by_an_edit(fleet: &Fleet) -> Result<(
         workload("flags", "broken", "{}", &[&config])
     };
     fleet.apply_yaml(HOME, &quoted("true")).await?;
-    await_words(
-        fleet,
-        "flags",
-        "broken",
-        "ConfigMap 'flags': data.debug: must be a string, not true (quote it)",
-    )
-    .await?;
+    fleet
+        .await_words(
+            HOME,
+            "flags",
+            "broken",
+            "ConfigMap 'flags': data.debug: must be a string, not true (quote it)",
+        )
+        .await?;
     fleet.apply_yaml(HOME, &quoted("'true'")).await?;
-    await_ready(fleet, "flags", "broken").await?;
+    fleet.await_ready(HOME, "flags", "broken").await?;
 
     let misspelt = deployment("web", 1).replace("selector:", "selectr: {}, selector:");
     fleet
         .apply_yaml(HOME, &workload("web", "broken", "{}", &[&misspelt]))
         .await?;
-    await_words(
-        fleet,
-        "web",
-        "broken",
-        "Deployment 'web': spec.selectr: there is no such field; is it misspelt?",
-    )
-    .await?;
+    fleet
+        .await_words(
+            HOME,
+            "web",
+            "broken",
+            "Deployment 'web': spec.selectr: there is no such field; is it misspelt?",
+        )
+        .await?;
     let list = "{apiVersion: v1, kind: ConfigMapList, metadata: {name: l}, items: []}";
     fleet
         .apply_yaml(HOME, &workload("list", "broken", "{}", &[list]))
         .await?;
-    await_words(fleet, "list", "broken", "put its items into `manifests`").await?;
+    fleet
+        .await_words(HOME, "list", "broken", "put its items into `manifests`")
+        .await?;
     fleet
         .kubectl(HOME, &["delete", "fwl", "--all", "-n", "broken"])
         .await?;
@@ -396,20 +292,27 @@ async fn an_immutable_field_does_not_hold_up_the_rest(fleet: &Fleet) -> Result<(
         )
     };
     fleet.apply_yaml(HOME, &version("pause:3.9")).await?;
-    await_ready(fleet, "app", "immutable").await?;
+    fleet.await_ready(HOME, "app", "immutable").await?;
     fleet.apply_yaml(HOME, &version("pause:3.8")).await?;
-    await_words(
-        fleet,
-        "app",
-        "immutable",
-        "bergen: Job 'migrate': spec.template: field is immutable",
-    )
-    .await?;
+    fleet
+        .await_words(
+            HOME,
+            "app",
+            "immutable",
+            "bergen: Job 'migrate': spec.template: field is immutable",
+        )
+        .await?;
     let settings = async || {
-        let before = value(fleet, "bergen", "cm/before", "immutable", "{.data.v}").await?;
-        let after = value(fleet, "bergen", "cm/after", "immutable", "{.data.v}").await?;
+        let before = fleet
+            .value("bergen", "cm/before", "immutable", "{.data.v}")
+            .await?;
+        let after = fleet
+            .value("bergen", "cm/after", "immutable", "{.data.v}")
+            .await?;
         let image = "{.spec.template.spec.containers[0].image}";
-        let app = value(fleet, "bergen", "deploy/app", "immutable", image).await?;
+        let app = fleet
+            .value("bergen", "deploy/app", "immutable", image)
+            .await?;
         Ok::<_, anyhow::Error>(format!("{before} {after} {app}"))
     };
     let found = settings().await?;
@@ -427,21 +330,16 @@ async fn an_immutable_field_does_not_hold_up_the_rest(fleet: &Fleet) -> Result<(
         "the count changes while a Job is refused",
         SOON,
         async || {
-            let found = value(
-                fleet,
-                "bergen",
-                "deploy/app",
-                "immutable",
-                "{.spec.replicas}",
-            )
-            .await?;
+            let found = fleet
+                .value("bergen", "deploy/app", "immutable", "{.spec.replicas}")
+                .await?;
             ensure!(found == "4", "it is {found}");
             Ok(())
         },
     )
     .await?;
     fleet.apply_yaml(HOME, &version("pause:3.9")).await?;
-    await_ready(fleet, "app", "immutable").await?;
+    fleet.await_ready(HOME, "app", "immutable").await?;
     fleet
         .kubectl(HOME, &["delete", "fwl", "app", "-n", "immutable"])
         .await?;
@@ -455,21 +353,21 @@ async fn what_holds_up_a_deletion_is_named(fleet: &Fleet) -> Result<()> {
     fleet
         .apply_yaml(HOME, &workload("app", "held", pinned, &[held, &app]))
         .await?;
-    await_ready(fleet, "app", "held").await?;
+    fleet.await_ready(HOME, "app", "held").await?;
     fleet
         .kubectl(
             HOME,
             &["delete", "fwl", "app", "-n", "held", "--wait=false"],
         )
         .await?;
-    await_words(
-        fleet,
-        "app",
+    fleet.await_words(HOME, "app",
         "held",
         "riga: ConfigMap 'held' is being deleted and waits for its finalizers: hanse.example/nobody",
     )
     .await?;
-    let app = value(fleet, "riga", "deploy/app", "held", "{.metadata.name}").await?;
+    let app = fleet
+        .value("riga", "deploy/app", "held", "{.metadata.name}")
+        .await?;
     ensure!(app.is_empty(), "the Deployment is still there");
     let release = r#"{"metadata":{"finalizers":null}}"#;
     fleet
@@ -488,7 +386,9 @@ async fn what_holds_up_a_deletion_is_named(fleet: &Fleet) -> Result<()> {
         )
         .await?;
     await_condition("the workload is gone", SOON, async || {
-        let found = value(fleet, HOME, "fwl/app", "held", "{.metadata.name}").await?;
+        let found = fleet
+            .value(HOME, "fwl/app", "held", "{.metadata.name}")
+            .await?;
         ensure!(found.is_empty(), "it is still there");
         Ok(())
     })
@@ -504,22 +404,17 @@ async fn a_namespace_with_other_things_in_it_outlives_its_workload(fleet: &Fleet
         workload("web", "moved", &rules, &[namespace, &web])
     };
     fleet.apply_yaml(HOME, &at("bergen")).await?;
-    await_ready(fleet, "web", "moved").await?;
-    let team = value(
-        fleet,
-        "bergen",
-        "ns/moved",
-        "moved",
-        "{.metadata.labels.team}",
-    )
-    .await?;
+    fleet.await_ready(HOME, "web", "moved").await?;
+    let team = fleet
+        .value("bergen", "ns/moved", "moved", "{.metadata.labels.team}")
+        .await?;
     ensure!(team == "a", "the label of the namespace is '{team}'");
     fleet
         .kubectl("bergen", &["create", "configmap", "by-hand", "-n", "moved"])
         .await?;
 
     fleet.apply_yaml(HOME, &at("riga")).await?;
-    await_ready(fleet, "web", "moved").await?;
+    fleet.await_ready(HOME, "web", "moved").await?;
     fleet
         .kubectl(
             HOME,
@@ -527,14 +422,14 @@ async fn a_namespace_with_other_things_in_it_outlives_its_workload(fleet: &Fleet
         )
         .await?;
     let by_hand = async || {
-        let found = value(
-            fleet,
-            "bergen",
-            "cm/by-hand",
-            "moved",
-            "{.metadata.name}{.metadata.deletionTimestamp}",
-        )
-        .await?;
+        let found = fleet
+            .value(
+                "bergen",
+                "cm/by-hand",
+                "moved",
+                "{.metadata.name}{.metadata.deletionTimestamp}",
+            )
+            .await?;
         ensure!(found == "by-hand", "it is '{found}'");
         Ok(())
     };
@@ -544,7 +439,9 @@ async fn a_namespace_with_other_things_in_it_outlives_its_workload(fleet: &Fleet
         by_hand,
     )
     .await?;
-    let deleted = values(fleet, "ns/moved", "moved", "{.metadata.deletionTimestamp}").await?;
+    let deleted = fleet
+        .values("ns/moved", "moved", "{.metadata.deletionTimestamp}")
+        .await?;
     ensure!(
         deleted.is_empty(),
         "the namespace is being deleted in {deleted:?}"

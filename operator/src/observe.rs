@@ -10,7 +10,8 @@
 //! | [`invitations`] | `Secret`s through which the CLI asks for an invitation | `Invite` |
 //!
 //! Each module compares what the API server has with what the ledger has and proposes the difference; none keeps
-//! events. [`edit`] decides about a workload, [`round`] executes the decision, [`memory`] is the state kept between
+//! events. [`edit`] decides about a workload, [`round`] executes the decision, [`copy`] writes the
+//! copy of it, [`memory`] is the state kept between
 //! rounds. This cluster's own grants and attributes, read from the watches, are published through [`terms`], because a
 //! host decides by its own API server's objects only.
 //!
@@ -29,6 +30,7 @@ use crate::{
 };
 
 mod answered;
+mod copy;
 mod edit;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -289,7 +289,7 @@ impl Fleet {
     }
 
     /// The members whose cluster has not been killed.
-    fn running(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn running(&self) -> impl Iterator<Item = &str> {
         self.seats
             .iter()
             .filter(|seat| seat.cluster.process_ids().next().is_some())

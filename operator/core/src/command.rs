@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     grant::Grant,
     id::{
-        Epoch, FederationId, Generation, MemberName, OwnerName, PrivateKey, PublicKey, Signature,
-        WorkloadKey,
+        Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PrivateKey, PublicKey,
+        Signature, WorkloadKey,
     },
     reason::Reason,
     timings::Timings,
-    workload::{Share, WorkloadSpec},
+    workload::{ManifestId, Share, WorkloadSpec},
 };
 
 /// The largest command, in bytes of its body. A voter refuses larger ones before they reach the log.
@@ -168,6 +168,13 @@ pub enum Command {
         /// That of the pending removal.
         epoch: Epoch,
     },
+    /// The issuer, a host, saw that these objects have done what they are for and need not run again.
+    Complete {
+        /// Which workload.
+        workload: WorkloadKey,
+        /// The objects, each with the digest of the manifest that it was applied from.
+        objects: BTreeMap<ManifestId, Digest>,
+    },
     /// The leader: no lease granted before the timings were set at `since` runs any more. Ignored if they were set again.
     SettleTimings {
         /// The index of the entry that set the timings.
@@ -211,7 +218,8 @@ impl Command {
             | Self::PublishGrants { .. }
             | Self::PutWorkload { .. }
             | Self::RemoveWorkload { .. }
-            | Self::ConfirmRemoval { .. } => Lane::Member,
+            | Self::ConfirmRemoval { .. }
+            | Self::Complete { .. } => Lane::Member,
             Self::SettleTimings { .. }
             | Self::ExpireLeases { .. }
             | Self::RenewLeases { .. }

@@ -94,10 +94,16 @@ pub fn assess_awaited(object: &Value) -> Health {
     }
 }
 
-/// Whether a Job has succeeded.
+/// Whether an object has done what it is for: a Job that succeeded, a Pod that ended well and is not started again.
 #[must_use]
-pub fn is_complete(job: &Value) -> bool {
-    condition(job, "Complete").is_some_and(|(status, ..)| status == "True")
+pub fn is_complete(object: &Value) -> bool {
+    match (text(object, "/apiVersion"), text(object, "/kind")) {
+        ("batch/v1", "Job") => {
+            condition(object, "Complete").is_some_and(|(status, ..)| status == "True")
+        }
+        ("v1", "Pod") => text(object, "/status/phase") == "Succeeded",
+        _ => false,
+    }
 }
 
 /// The report of a placement of this share with these objects; `None` where an object is missing.

@@ -20,7 +20,7 @@ use crate::{
     schedule::Diagnosis,
     state::{Lease, Removal, Seat, State},
     timings::Timings,
-    workload::{Share, WorkloadSpec},
+    workload::{ManifestId, Mode, Share, WorkloadSpec},
 };
 
 mod update;
@@ -99,6 +99,9 @@ pub struct AssignedPlacement {
     pub proof: Arc<SignedCommand>,
     /// The author.
     pub home: MemberName,
+    /// The objects that are not run again, each with the digest of its manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub completed: BTreeMap<ManifestId, Digest>,
 }
 
 /// One workload as its owner's members receive it.
@@ -259,11 +262,25 @@ fn assigned_placements(
                 generation: workload.generation,
                 proof: workload.proof.clone(),
                 home: workload.home.clone(),
+                completed: completed(workload, member),
             };
             assigned.insert(key.clone(), placement);
         }
     }
     assigned
+}
+
+/// What `member` need not run again: what it completed itself or, unless every member runs its own, what any did.
+fn completed(
+    workload: &crate::state::Workload,
+    member: &MemberName,
+) -> BTreeMap<ManifestId, Digest> {
+    let each = workload.spec.placement.mode == Mode::Duplicated;
+    let completed = workload.completed.iter();
+    completed
+        .filter(|(_, completion)| !each || completion.members.contains(member))
+        .map(|(id, completion)| (id.clone(), completion.manifest))
+        .collect()
 }
 
 fn owned_workloads(

@@ -39,7 +39,8 @@ pub use membership::FOUNDER_NODE;
 pub use outcome::{Outcome, Rejection};
 pub use placements::MAX_PLAN_ROWS;
 pub use rows::{
-    Counter, Invitation, Issuer, Keep, Lease, Member, Placement, Removal, Seat, Workload,
+    Completion, Counter, Invitation, Issuer, Keep, Lease, Member, Placement, Removal, Seat,
+    Workload,
 };
 
 /// Everything the federation has decided, after the entry at `index`.
@@ -248,6 +249,7 @@ impl State {
             Command::ConfirmRemoval { workload, epoch } => {
                 self.confirm_removal(&issuer, &workload, epoch)
             }
+            Command::Complete { workload, objects } => self.complete(&issuer, &workload, objects),
             Command::SetTimings { timings } => self.set_timings(index, timings),
             Command::SettleTimings { since } => self.settle_timings(since),
             Command::ExpireLeases { leases } => self.expire_leases(index, &leases),

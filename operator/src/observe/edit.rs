@@ -64,6 +64,8 @@ impl FromStr for Synced {
 pub(crate) struct Written {
     /// Its deletion was requested.
     pub(crate) deleting: bool,
+    /// It goes because its namespace goes in this cluster, and this cluster is not its home: nobody deleted the workload.
+    pub(crate) evicted: bool,
     /// It carries [`names::PLACEMENTS_FINALIZER`].
     pub(crate) guarded: bool,
     /// What the operator last wrote into it, if that was for this federation.
@@ -93,6 +95,7 @@ impl Written {
         let finalizers = object.finalizers();
         Self {
             deleting: object.metadata.deletion_timestamp.is_some(),
+            evicted: false,
             guarded: finalizers
                 .iter()
                 .any(|name| name == names::PLACEMENTS_FINALIZER),
@@ -114,6 +117,8 @@ pub(crate) struct Memory {
     pub(crate) synced: Option<Synced>,
     /// A specification that the ledger rejected as invalid, and the reason.
     pub(crate) rejected: Option<(Digest, String)>,
+    /// Its copy went with its namespace: an Event says so when it is back.
+    pub(crate) evicted: bool,
     /// The index at which the ledger accepted its removal; an older slice does not show the removal.
     pub(crate) decided: u64,
 }
@@ -158,6 +163,8 @@ pub(crate) enum Decision {
     Overrule { base: Generation },
     /// A user deleted the object: propose the removal.
     Remove,
+    /// The copy goes with its namespace: remove the finalizer, and mirror the workload again when it is gone.
+    Evict,
     /// The workload was removed in another cluster: delete the copy.
     Drop,
     /// Nothing is left to clean up: remove the finalizer.
@@ -216,6 +223,7 @@ fn while_stale(object: &Written, synced: Synced, memory: &Memory) -> Decision {
 fn while_deleting(object: &Written, stale: bool, owned: Option<&OwnedWorkload>) -> Decision {
     match owned {
         _ if !object.guarded => Decision::Settled,
+        _ if object.evicted => Decision::Evict,
         _ if stale => Decision::Remove,
         None => Decision::Release,
         Some(owned) if !owned.removed => Decision::Remove,

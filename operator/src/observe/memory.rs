@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::edit::Memory;
 use crate::cluster::watched::ObjectKey;
 
-/// The memory of one object. It ends with the object, except for `decided`, which concerns the name.
+/// The memory of one object. It ends with the object, except for what concerns the name: `decided` and `evicted`.
 #[derive(Debug, Clone, Default)]
 struct Remembered {
     uid: Option<String>,
@@ -43,14 +43,25 @@ impl Memories {
             return Memory::default();
         };
         if remembered.uid != uid {
-            let decided = remembered.memory.decided;
+            let Memory {
+                evicted, decided, ..
+            } = remembered.memory;
             remembered.uid = uid;
             remembered.memory = Memory {
+                evicted,
                 decided,
                 ..Memory::default()
             };
         }
         remembered.memory.clone()
+    }
+
+    /// Whether the copy of this name went with its namespace; forgotten by asking.
+    pub(super) fn take_evicted(&self, at: &ObjectKey) -> bool {
+        let mut memories = self.objects.lock();
+        memories
+            .get_mut(at)
+            .is_some_and(|remembered| std::mem::take(&mut remembered.memory.evicted))
     }
 
     /// Changes the memory of this object.

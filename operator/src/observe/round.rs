@@ -10,18 +10,12 @@ use hanse_core::{
     workload::WorkloadSpec,
 };
 use hanse_crds::{FederatedWorkload, names};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{DeleteParams, Patch, Preconditions},
-    core::ObjectMeta,
-    runtime::events::{Event, EventType},
-};
+use kube::{Api, ResourceExt, api::Patch};
 use serde_json::json;
 
 use super::{
     answered::PROPOSE_AGAIN,
-    edit::{Decision, FEDERATION_ANNOTATION, Memory, Synced, object_of, spec_of},
+    edit::{Decision, FEDERATION_ANNOTATION, Memory, Synced},
     memory::Memories,
     problems::{Problem, Problems},
 };
@@ -29,7 +23,7 @@ use crate::{
     cluster::{
         CallError, Cluster,
         agenda::Next,
-        bounded, creating, merging, optional,
+        merging, optional,
         watched::{ObjectKey, Watched},
     },
     uplink::{Uplink, UplinkGone},
@@ -98,6 +92,10 @@ impl Round<'_> {
             (Decision::Remove, Some(object), _) => self.remove(object).await,
             (Decision::Drop, Some(object), _) => self.drop_copy(object).await,
             (Decision::Release, Some(object), _) => self.release(object).await,
+            (Decision::Evict, Some(object), _) => {
+                self.remember(|memory| memory.evicted = true);
+                self.release(object).await
+            }
             (
                 Decision::Settled
                 | Decision::Mirror
@@ -107,6 +105,7 @@ impl Round<'_> {
                 | Decision::Overrule { .. }
                 | Decision::Remove
                 | Decision::Drop
+                | Decision::Evict
                 | Decision::Release,
                 _,
                 _,
@@ -126,7 +125,7 @@ impl Round<'_> {
         }
     }
 
-    fn api(&self) -> Api<FederatedWorkload> {
+    pub(super) fn api(&self) -> Api<FederatedWorkload> {
         let client = self.cluster.client.clone();
         Api::namespaced(client, self.key.namespace.as_str())
     }
@@ -167,7 +166,12 @@ impl Round<'_> {
         let call = api.patch(self.key.name.as_str(), &params, &patch);
         // If the object was deleted meanwhile, there is nothing to write.
         if let Some(answer) = optional(call).await? {
-            self.objects.put(answer);
+            // Without its last finalizer an object that is being deleted is gone, and the watch may have said so already.
+            let gone =
+                answer.metadata.deletion_timestamp.is_some() && answer.finalizers().is_empty();
+            if !gone {
+                self.objects.put(answer);
+            }
         }
         Ok(())
     }
@@ -231,13 +235,13 @@ impl Round<'_> {
         }
     }
 
-    fn remember(&self, change: impl FnOnce(&mut Memory)) {
+    pub(super) fn remember(&self, change: impl FnOnce(&mut Memory)) {
         self.memories.remember(self.at, self.object, change);
     }
 
     /// Writes the generation of the object's spec into the annotation, even if the object has changed meanwhile: an
     /// edit made since then is on top of this generation.
-    async fn note_synced(
+    pub(super) async fn note_synced(
         &self,
         object: &FederatedWorkload,
         synced: Synced,
@@ -251,7 +255,7 @@ impl Round<'_> {
         self.patch(&patch).await
     }
 
-    fn annotations(&self, synced: Synced) -> BTreeMap<String, String> {
+    pub(super) fn annotations(&self, synced: Synced) -> BTreeMap<String, String> {
         BTreeMap::from([
             (names::SYNCED_ANNOTATION.to_owned(), synced.to_string()),
             (
@@ -259,121 +263,6 @@ impl Round<'_> {
                 self.federation.to_string(),
             ),
         ])
-    }
-
-    /// Writes the ledger's specification into the object, if the object still has the version that was read.
-    async fn follow(
-        &self,
-        object: &FederatedWorkload,
-        owned: &OwnedWorkload,
-    ) -> Result<Step, RoundError> {
-        let mut new = object.clone();
-        new.spec = object_of(&owned.spec);
-        new.status = None;
-        self.stamp(&mut new, owned);
-        let (api, params) = (self.api(), creating());
-        let call = api.replace(self.key.name.as_str(), &params, &new);
-        let Some(answer) = optional(call).await? else {
-            return Ok(Step::Finished(Next::Retry));
-        };
-        self.settle(answer, owned).await
-    }
-
-    async fn mirror(&self, owned: &OwnedWorkload) -> Result<Step, RoundError> {
-        let mut new = FederatedWorkload::new(self.key.name.as_str(), object_of(&owned.spec));
-        new.metadata.namespace = Some(self.key.namespace.to_string());
-        self.stamp(&mut new, owned);
-        let (api, params) = (self.api(), creating());
-        let answer = match bounded(api.create(&params, &new)).await {
-            Ok(answer) => answer,
-            Err(CallError::NotFound { .. }) => {
-                self.create_namespace().await?;
-                return Ok(Step::Again);
-            }
-            Err(error) => return Err(error.into()),
-        };
-        tracing::info!(workload = %self.key, generation = %owned.generation, "mirrored a workload of another cluster");
-        self.settle(answer, owned).await
-    }
-
-    /// Creates the namespace of a workload, which exists in all clusters of its owner. The operator never removes it.
-    async fn create_namespace(&self) -> Result<(), RoundError> {
-        let api: Api<Namespace> = Api::all(self.cluster.client.clone());
-        let namespace = Namespace {
-            metadata: ObjectMeta {
-                name: Some(self.key.namespace.to_string()),
-                ..ObjectMeta::default()
-            },
-            ..Namespace::default()
-        };
-        match bounded(api.create(&creating(), &namespace)).await {
-            Ok(_) | Err(CallError::Conflict) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn stamp(&self, object: &mut FederatedWorkload, owned: &OwnedWorkload) {
-        let synced = Synced {
-            generation: owned.generation,
-            digest: owned.spec.digest(),
-        };
-        let annotations = object.annotations_mut();
-        annotations.extend(self.annotations(synced));
-        let guard = names::PLACEMENTS_FINALIZER.to_owned();
-        let finalizers = object.finalizers_mut();
-        if !finalizers.contains(&guard) {
-            finalizers.push(guard);
-        }
-    }
-
-    /// Remembers what was written. If the API server stored another spec than it was sent (it drops fields that its CRD
-    /// version does not have), the stored spec counts as unedited. Otherwise two clusters would overwrite each other
-    /// for ever.
-    async fn settle(
-        &self,
-        answer: FederatedWorkload,
-        owned: &OwnedWorkload,
-    ) -> Result<Step, RoundError> {
-        let given = owned.spec.digest();
-        let stored = spec_of(&answer.spec, &self.key.namespace).map_or(given, |spec| spec.digest());
-        let synced = Synced {
-            generation: owned.generation,
-            digest: stored,
-        };
-        self.memories.remember(self.at, Some(&answer), |memory| {
-            memory.synced = Some(synced);
-        });
-        self.objects.put(answer.clone());
-        if stored != given {
-            self.note_synced(&answer, synced).await?;
-        }
-        Ok(Step::Again)
-    }
-
-    async fn publish_edit_conflict(
-        &self,
-        object: &FederatedWorkload,
-        base: Generation,
-        owned: &OwnedWorkload,
-    ) {
-        let note = format!(
-            "this edit was made on generation {base}, but generation {} of member '{}' was accepted before and is \
-             kept; look at it and edit again",
-            owned.generation, owned.home
-        );
-        tracing::info!(workload = %self.key, %base, winner = %owned.home, "an edit came too late");
-        let event = Event {
-            type_: EventType::Warning,
-            reason: "EditConflict".into(),
-            note: Some(note),
-            action: "Overrule".into(),
-            secondary: None,
-        };
-        let reference = object.object_ref(&());
-        let recorder = &self.cluster.recorder;
-        if let Err(error) = bounded(recorder.publish(&event, &reference)).await {
-            tracing::warn!(workload = %self.key, %error, "cannot publish the Event about an edit that came too late");
-        }
     }
 
     async fn remove(&self, object: &FederatedWorkload) -> Result<Step, RoundError> {
@@ -396,19 +285,5 @@ impl Round<'_> {
                 Ok(Step::Finished(Next::After(PROPOSE_AGAIN)))
             }
         }
-    }
-
-    /// Deletes the copy of a workload that was removed in another cluster, if the object still has the version that was
-    /// read.
-    async fn drop_copy(&self, object: &FederatedWorkload) -> Result<Step, RoundError> {
-        tracing::info!(workload = %self.key, "the workload was removed in another cluster, deleting its copy");
-        let exactly = Preconditions {
-            uid: object.metadata.uid.clone(),
-            resource_version: object.metadata.resource_version.clone(),
-        };
-        let (api, params) = (self.api(), DeleteParams::default().preconditions(exactly));
-        optional(api.delete(self.key.name.as_str(), &params)).await?;
-        // The watch will show the deletion; the next round removes the finalizer.
-        Ok(Step::Finished(Next::Done))
     }
 }

@@ -11,6 +11,8 @@ use hanse_core::{
     slice::{OwnedWorkload, Slice},
 };
 use hanse_crds::FederatedWorkload;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,8 +23,9 @@ use super::{
 };
 use crate::{
     cluster::{
-        Cluster,
+        CallError, Cluster,
         agenda::{Agenda, Next},
+        optional,
         watched::{ObjectKey, Watched},
     },
     uplink::{Uplink, UplinkGone},
@@ -72,6 +75,13 @@ fn changed(
         .filter(|(key, row)| old.and_then(|old| old.get(key)) != Some(row))
         .map(|(key, _)| object_key(key));
     gone.chain(different).collect()
+}
+
+/// Whether the namespace of a workload is being deleted in this cluster.
+async fn namespace_ends(cluster: &Cluster, key: &WorkloadKey) -> Result<bool, CallError> {
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let found = optional(namespaces.get(key.namespace.as_str())).await?;
+    Ok(found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()))
 }
 
 /// The object of a workload in the local API server.
@@ -161,9 +171,17 @@ impl Observer<'_> {
         };
         let federation = slice.federation.id;
         let memory = self.memories.recall(at, object.as_deref());
-        let written = object
+        let mut written = object
             .as_deref()
             .map(|object| Written::read(object, &key.namespace, &federation));
+        let owned = slice.workloads.get(key);
+        if let (Some(written), Some(owned)) = (&mut written, owned)
+            && written.deleting
+            && written.guarded
+            && owned.home != self.cluster.member
+        {
+            written.evicted = namespace_ends(self.cluster, key).await?;
+        }
         let decision = decide(written.as_ref(), &memory, View::of(&slice, key));
         tracing::trace!(workload = %key, ?decision, "decided");
         let round = Round {
@@ -176,7 +194,7 @@ impl Observer<'_> {
             key,
             federation,
             index: slice.federation.index,
-            owned: slice.workloads.get(key),
+            owned,
             object: object.as_deref(),
         };
         round.execute(decision).await

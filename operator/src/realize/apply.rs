@@ -110,6 +110,7 @@ impl Host {
             stopped,
             objects,
             absent,
+            done,
         } = built;
         let wanted = Record::of(verified.placement(), stopped);
         let before = self.applied.lock().get(verified.key()).cloned();
@@ -126,7 +127,7 @@ impl Host {
             findings: Findings::default(),
             busy: false,
         };
-        round.run(objects, &absent).await;
+        round.run(objects, &absent, &done).await;
         let Round {
             record,
             inventory,
@@ -148,7 +149,12 @@ impl Round<'_> {
         self.verified.key()
     }
 
-    async fn run(&mut self, mut objects: Vec<BuiltObject>, absent: &[ObjectId]) {
+    async fn run(
+        &mut self,
+        mut objects: Vec<BuiltObject>,
+        absent: &[ObjectId],
+        done: &BTreeSet<ObjectId>,
+    ) {
         self.count_first(&objects, absent).await;
         self.admit(&mut objects).await;
         while let Some(wave) = objects.first().map(|built| built.wave) {
@@ -163,7 +169,7 @@ impl Round<'_> {
             }
             objects = rest;
         }
-        self.prune().await;
+        self.prune(done).await;
     }
 
     /// Scales and stops what exists. Nothing that is wrong with any object may hold this up.
@@ -373,11 +379,11 @@ impl Round<'_> {
     }
 
     /// Removes the objects that the inventory names and the placement no longer contains.
-    async fn prune(&mut self) {
+    async fn prune(&mut self, done: &BTreeSet<ObjectId>) {
         let wanted = &self.record.objects;
         let left_behind = self.inventory.objects.keys();
         let left_behind: BTreeSet<ObjectId> = left_behind
-            .filter(|id| !wanted.contains_key(id))
+            .filter(|id| !wanted.contains_key(id) && !done.contains(id))
             .cloned()
             .collect();
         if left_behind.is_empty() {

@@ -1,6 +1,6 @@
 //! Builds the objects of a placement for this cluster. Pure. The third of five steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_core::workload::{Manifest, ScaleTarget, Stop};
 use k8s_openapi::ByteString;
@@ -17,6 +17,8 @@ pub(super) struct Built<'a> {
     pub(super) objects: Vec<BuiltObject>,
     /// The objects that must not exist while the workload is stopped.
     pub(super) absent: Vec<ObjectId>,
+    /// The objects that have done what they are for: they are not applied again, and stay if they are still there.
+    pub(super) done: BTreeSet<ObjectId>,
 }
 
 /// One object as it is to be applied.
@@ -37,11 +39,16 @@ pub(super) struct BuiltObject {
 /// The manifests with this host's namespace, Hanse's marks and the replicas placed here; nothing runs if it is stopped.
 pub(super) fn build(verified: Verified<'_>, stopped: bool) -> Built<'_> {
     let stopped = stopped || verified.spec().suspend;
-    let (mut objects, mut absent) = (Vec::new(), Vec::new());
+    let (mut objects, mut absent, mut done) = (Vec::new(), Vec::new(), BTreeSet::new());
     for manifest in &verified.spec().manifests {
         let id = ObjectId::of(manifest, &verified.consent().namespace);
         // A guest's namespace is the host's: Hanse makes it, and its labels are the host's terms.
         if verified.is_guest() && is_namespace_of(manifest, &verified) {
+            continue;
+        }
+        let completed = verified.placement().completed.get(&manifest.id());
+        if completed.is_some_and(|completed| *completed == manifest.digest()) {
+            done.insert(id);
             continue;
         }
         // Every specification was checked before it was signed, so its annotations are readable.
@@ -63,6 +70,7 @@ pub(super) fn build(verified: Verified<'_>, stopped: bool) -> Built<'_> {
         stopped,
         objects,
         absent,
+        done,
     }
 }
 
@@ -216,6 +224,22 @@ mod tests {
         assert_eq!(stopped.objects, []);
         let absent: Vec<_> = stopped.absent.iter().map(ToString::to_string).collect();
         assert_eq!(absent, ["Pod 'x'"]);
+    }
+
+    #[test]
+    fn what_has_completed_is_not_built_again_unless_its_manifest_changed() {
+        let job =
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": {}});
+        let mut case = Case::of(job);
+        let (id, digest) = (case.spec.manifests[0].id(), case.spec.manifests[0].digest());
+        case.placement.completed = [(id.clone(), digest)].into();
+        let built_again = |case: &Case| {
+            let built = build(verify(case.dereferenced()).unwrap(), false);
+            (built.objects.len(), built.done.len())
+        };
+        assert_eq!(built_again(&case), (0, 1));
+        case.placement.completed = [(id, hanse_core::id::Digest([0; 32]))].into();
+        assert_eq!(built_again(&case), (1, 0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One placement of a guest's workload, as a host of owner `host` receives it, for tests to change.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hanse_core::{
     command::{Attributes, Command, SignedCommand},
@@ -44,6 +44,7 @@ impl Case {
             generation: Generation(7),
             proof: sign(&slice.federation.id, &put(&key, &spec)),
             home: "acme-1".parse().unwrap(),
+            completed: BTreeMap::new(),
         };
         let granted = Grant {
             grantee: Grantee::Any,

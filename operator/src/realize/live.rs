@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::{StreamExt, pin_mut};
-use hanse_core::{id::WorkloadKey, workload::GroupKind};
+use hanse_core::{health, id::WorkloadKey, workload::GroupKind};
 use hanse_crds::names;
 use kube::{
     Api, Client,
@@ -37,6 +37,8 @@ pub(super) struct Live {
     applied: Arc<Mutex<BTreeMap<WorkloadKey, Record>>>,
     objects: Arc<Mutex<BTreeMap<ObjectId, (WorkloadKey, Arc<Value>)>>>,
     watched: Arc<Mutex<BTreeSet<GroupKind>>>,
+    /// The objects that were seen to have completed. A Job can be deleted by its time to live before a round sees it.
+    completed: Arc<Mutex<BTreeSet<ObjectId>>>,
     stop: CancellationToken,
 }
 
@@ -53,6 +55,7 @@ impl Live {
             applied,
             objects: Arc::default(),
             watched: Arc::default(),
+            completed: Arc::default(),
             stop,
         }
     }
@@ -62,6 +65,16 @@ impl Live {
             .lock()
             .get(id)
             .map(|(_, object)| object.clone())
+    }
+
+    /// Whether the newest object of this id was seen to have completed, even if it is gone.
+    pub(super) fn has_completed(&self, id: &ObjectId) -> bool {
+        self.completed.lock().contains(id)
+    }
+
+    /// Forgets what completed of a workload that is removed.
+    pub(super) fn forget_completed(&self, ids: &BTreeSet<ObjectId>) {
+        self.completed.lock().retain(|id| !ids.contains(id));
     }
 
     /// Starts a watch for each kind that is not watched yet. The version is the one to watch it in.
@@ -117,6 +130,11 @@ impl Live {
         let id = id_of(kind, &object);
         let key = workload_of(&object.metadata)?;
         let value = Arc::new(serde_json::to_value(object).unwrap_or_default());
+        if health::is_complete(&value) {
+            self.completed.lock().insert(id.clone());
+        } else {
+            self.completed.lock().remove(&id);
+        }
         self.objects.lock().insert(id.clone(), (key.clone(), value));
         self.agenda.mark(key);
         Some(id)
@@ -126,7 +144,9 @@ impl Live {
         let Some((key, _)) = self.objects.lock().remove(id) else {
             return;
         };
-        if let Some(record) = self.applied.lock().get_mut(&key) {
+        // What has completed is not applied again.
+        let completed = self.has_completed(id);
+        if let Some(record) = self.applied.lock().get_mut(&key).filter(|_| !completed) {
             record.objects.remove(id);
         }
         self.agenda.mark(key);

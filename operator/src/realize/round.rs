@@ -1,13 +1,17 @@
 //! The rounds of a host. A round realizes or removes one placement and reports it.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hanse_core::{
     command::Command,
     health,
-    id::{Epoch, Generation, WorkloadKey},
+    id::{Digest, Epoch, Generation, WorkloadKey},
     slice::{AssignedPlacement, PlacementPhase, PlacementReport, Slice},
     state::{Keep, Removal},
+    workload::ManifestId,
 };
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -18,8 +22,9 @@ use super::{
     host::Host,
     inventory::{self, Inventory},
     namespace,
+    object_id::ObjectId,
     remove::remove,
-    verify::{Dereferenced, verify},
+    verify::{Dereferenced, Verified, verify},
 };
 use crate::cluster::{CallError, agenda::Next};
 
@@ -68,6 +73,7 @@ impl Host {
         };
         let single = verified.is_single();
         let stopped = single && !self.holds_lease(slice);
+        let manifests = manifests_here(&verified);
         let findings = self.apply_and_note(key, build(verified, stopped)).await;
         let mut report = self.assess(key, placement, stopped);
         if let Some(message) = findings.words() {
@@ -75,6 +81,10 @@ impl Host {
             report.message = cut(&message);
         }
         self.report(key, report);
+        let completed = self.newly_completed(key, placement, manifests);
+        if !completed.is_empty() && !self.confirm_completed(key, completed).await {
+            return Next::Retry;
+        }
         let unacknowledged = self.uplink.standing().borrow().lease_ends.is_none();
         match findings {
             Findings { transient, .. } if transient => Next::Retry,
@@ -83,6 +93,45 @@ impl Host {
             _ if unacknowledged && single => Next::After(LOOK_AGAIN),
             _ => Next::Done,
         }
+    }
+
+    /// The objects applied from these manifests that have completed, and of which the ledger does not know it yet.
+    fn newly_completed(
+        &self,
+        key: &WorkloadKey,
+        placement: &AssignedPlacement,
+        manifests: Vec<(ObjectId, Digest)>,
+    ) -> BTreeMap<ManifestId, Digest> {
+        let applied = self.applied.lock();
+        let Some(record) = applied.get(key) else {
+            return BTreeMap::new();
+        };
+        let completed = manifests
+            .into_iter()
+            .filter(|(id, _)| record.objects.contains_key(id) && self.live.has_completed(id));
+        let completed = completed.map(|(id, digest)| (id.manifest(), digest));
+        completed
+            .filter(|(id, digest)| placement.completed.get(id) != Some(digest))
+            .collect()
+    }
+
+    /// Tells the ledger what has completed. Returns whether it answered.
+    async fn confirm_completed(
+        &self,
+        key: &WorkloadKey,
+        objects: BTreeMap<ManifestId, Digest>,
+    ) -> bool {
+        if !self.uplink.standing().borrow().attached {
+            return false;
+        }
+        info!(workload = %key, objects = objects.len(), "completed");
+        let command = Command::Complete {
+            workload: key.clone(),
+            objects,
+        };
+        timeout(CONFIRM_WITHIN, self.uplink.propose(command))
+            .await
+            .is_ok()
     }
 
     /// The inputs for verifying a placement. Only the terms can be missing, and only for a moment: everything else was
@@ -136,6 +185,7 @@ impl Host {
         let live: Vec<_> = ids
             .unwrap_or_default()
             .into_iter()
+            .filter(|id| !placement.completed.contains_key(&id.manifest()))
             .map(|id| (id.manifest(), self.live.get(&id)))
             .collect();
         let objects: Vec<_> = live
@@ -203,6 +253,7 @@ impl Host {
     ) -> Result<Vec<String>, CallError> {
         self.live.watch(inventory.kinds());
         let all: BTreeSet<_> = inventory.objects.keys().cloned().collect();
+        self.live.forget_completed(&all);
         let removed = remove(&self.objects, key, &mut inventory, &all, keep).await;
         self.applied.lock().remove(key);
         let left = removed.as_ref().map(|removal| removal.left.clone());
@@ -245,6 +296,16 @@ fn cut(message: &str) -> String {
     message
         .chars()
         .take(health::MAX_MESSAGE_CHARACTERS)
+        .collect()
+}
+
+/// The object of each manifest that can complete, with the digest of the manifest.
+fn manifests_here(verified: &Verified<'_>) -> Vec<(ObjectId, Digest)> {
+    let namespace = &verified.consent().namespace;
+    let manifests = verified.spec().manifests.iter();
+    manifests
+        .filter(|manifest| manifest.can_complete())
+        .map(|manifest| (ObjectId::of(manifest, namespace), manifest.digest()))
         .collect()
 }
 

@@ -76,6 +76,7 @@ impl Federation {
             home: "acme-1".parse().unwrap(),
             generation: Generation(self.index),
             removed: false,
+            completed: BTreeMap::new(),
         };
         self.state.workloads.insert(key, workload);
     }

@@ -64,6 +64,13 @@ impl State {
                 "a change of the federation's timings",
                 "members of the owner that founded it",
             ),
+            Command::Complete { workload, .. } => Permission::of(
+                self.placements
+                    .get(workload)
+                    .is_some_and(|hosts| hosts.contains_key(name)),
+                format!("the completion of workload '{workload}'"),
+                "its hosts",
+            ),
             Command::SettleTimings { .. }
             | Command::ExpireLeases { .. }
             | Command::RenewLeases { .. }

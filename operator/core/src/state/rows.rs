@@ -1,6 +1,9 @@
 //! What the tables of the ledger hold.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +13,7 @@ use crate::{
     grant::Grant,
     id::{Digest, Epoch, Generation, MemberName, NodeId, OwnerName, PublicKey},
     reason::Reason,
-    workload::{Share, WorkloadSpec},
+    workload::{ManifestId, Share, WorkloadSpec},
 };
 
 /// An issuer's numbering.
@@ -175,6 +178,18 @@ pub struct Workload {
     pub generation: Generation,
     /// Set when its owner wants it gone; the row goes when the last host has confirmed.
     pub removed: bool,
+    /// Its objects that have done what they are for, by manifest. They are not run again.
+    pub completed: BTreeMap<ManifestId, Completion>,
+}
+
+/// That an object has done what it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Completion {
+    /// The digest of the manifest it was applied from. Another manifest is another task.
+    pub manifest: Digest,
+    /// The members that reported it.
+    pub members: BTreeSet<MemberName>,
 }
 
 /// A workload as a snapshot keeps it: the specification is in the proof.
@@ -185,6 +200,8 @@ struct StoredWorkload {
     home: MemberName,
     generation: Generation,
     removed: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    completed: BTreeMap<ManifestId, Completion>,
 }
 
 impl From<Workload> for StoredWorkload {
@@ -195,6 +212,7 @@ impl From<Workload> for StoredWorkload {
             home,
             generation,
             removed,
+            completed,
         }: Workload,
     ) -> Self {
         Self {
@@ -202,6 +220,7 @@ impl From<Workload> for StoredWorkload {
             home,
             generation,
             removed,
+            completed,
         }
     }
 }
@@ -214,6 +233,7 @@ impl TryFrom<StoredWorkload> for Workload {
             home,
             generation,
             removed,
+            completed,
         }: StoredWorkload,
     ) -> Result<Self, String> {
         match proof.read().map_err(|error| error.to_string())? {
@@ -223,6 +243,7 @@ impl TryFrom<StoredWorkload> for Workload {
                 home,
                 generation,
                 removed,
+                completed,
             }),
             other => Err(format!(
                 "the proof of a workload must be a PutWorkload, not {other:?}"

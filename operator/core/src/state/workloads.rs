@@ -1,12 +1,15 @@
 //! What owners want.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Keep, Rejection, State, Workload};
+use super::{Completion, Keep, Rejection, State, Workload};
 use crate::{
     command::SignedCommand,
-    id::{Generation, MemberName, WorkloadKey},
-    workload::WorkloadSpec,
+    id::{Digest, Generation, MemberName, WorkloadKey},
+    workload::{ManifestId, WorkloadSpec},
 };
 
 /// The most workloads of a federation: what one planner is measured for.
@@ -44,7 +47,12 @@ impl State {
                 most: MAX_WORKLOADS,
             });
         }
+        let mut completed = existing.map(|row| row.completed.clone());
+        if let Some(completed) = &mut completed {
+            completed.retain(|id, completion| is_manifest(&spec, id, &completion.manifest));
+        }
         let workload = Workload {
+            completed: completed.unwrap_or_default(),
             proof: Arc::new(signed.clone()),
             spec: Arc::new(spec),
             home,
@@ -53,6 +61,28 @@ impl State {
         };
         self.workloads.insert(key, workload);
         Ok(index)
+    }
+
+    /// Remembers that these objects have completed. What is no manifest any more is ignored.
+    pub(super) fn complete(
+        &mut self,
+        member: &MemberName,
+        key: &WorkloadKey,
+        objects: BTreeMap<ManifestId, Digest>,
+    ) -> Result<(), Rejection> {
+        let Some(workload) = self.workloads.get_mut(key) else {
+            return Ok(());
+        };
+        for (id, manifest) in objects {
+            if is_manifest(&workload.spec, &id, &manifest) {
+                let completion = workload.completed.entry(id).or_insert(Completion {
+                    manifest,
+                    members: BTreeSet::new(),
+                });
+                completion.members.insert(member.clone());
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn remove_workload(
@@ -81,4 +111,10 @@ impl State {
         self.drop_if_removed(key);
         Ok(())
     }
+}
+
+/// Whether this is one of the manifests, unchanged.
+fn is_manifest(spec: &WorkloadSpec, id: &ManifestId, digest: &Digest) -> bool {
+    let mut manifests = spec.manifests.iter();
+    manifests.any(|manifest| manifest.id() == *id && manifest.digest() == *digest)
 }

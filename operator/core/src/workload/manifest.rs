@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use sha2::{Digest as _, Sha256};
+
 use super::SpecError;
+use crate::id::Digest;
 
 /// API group and kind of an object, for example `apps/Deployment`; the core group is the empty string.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,7 +32,8 @@ impl fmt::Display for GroupKind {
 
 /// The identity of an object within a workload: `<kind>.<group>/<name>`, as kubectl writes it. Its version is not part of
 /// it: the same object can be written in several.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ManifestId {
     /// Its group and kind.
     pub group_kind: GroupKind,
@@ -62,6 +66,19 @@ impl FromStr for ManifestId {
             },
             name: name.to_owned(),
         })
+    }
+}
+
+impl TryFrom<String> for ManifestId {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ManifestId> for String {
+    fn from(id: ManifestId) -> Self {
+        id.to_string()
     }
 }
 
@@ -105,6 +122,22 @@ impl Manifest {
             group_kind: self.group_kind(),
             name: self.name.clone(),
         }
+    }
+
+    /// Whether objects of its kind end by having done what they are for.
+    #[must_use]
+    pub fn can_complete(&self) -> bool {
+        let GroupKind { group, kind } = self.group_kind();
+        matches!(
+            (group.as_str(), kind.as_str()),
+            ("batch", "Job") | ("", "Pod")
+        )
+    }
+
+    /// SHA-256 of the object: the same object, whatever the order of its keys, has the same digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest(Sha256::digest(self.object.to_string()).into())
     }
 
     /// `metadata.namespace`, where the manifest names one.

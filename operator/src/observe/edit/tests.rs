@@ -43,6 +43,7 @@ fn synced(generation: u64, replicas: u32) -> Synced {
 fn object(replicas: u32, synced: Option<Synced>) -> Written {
     Written {
         deleting: false,
+        evicted: false,
         guarded: true,
         synced,
         status_generation: Generation(0),
@@ -196,6 +197,18 @@ fn a_new_object_waits_while_a_workload_of_its_name_is_removed() {
         decided(Some(&new), Some(&removing(true)), 20),
         Decision::Wait
     );
+}
+
+#[test]
+fn a_copy_that_goes_with_its_namespace_deletes_nothing() {
+    let evicted = Written {
+        deleting: true,
+        evicted: true,
+        ..object(1, Some(synced(5, 1)))
+    };
+    let owned = owned(5, 1);
+    assert_eq!(decided(Some(&evicted), Some(&owned), 20), Decision::Evict);
+    assert_eq!(decided(None, Some(&owned), 20), Decision::Mirror);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! What owners want: put, changed, removed.
 
 use super::*;
+use crate::{
+    slice::{Slice, Standing},
+    workload::VolumePolicy,
+};
 
 fn put(key: &str, base: u64, spec: WorkloadSpec) -> Command {
     Command::PutWorkload {
@@ -34,6 +38,7 @@ fn a_workload_is_created_with_its_authors_signature() {
     let signed = ledger.sign(4, &put(WEB, 0, divided(1)));
     let index = accepted(ledger.apply(&signed));
     let web = Workload {
+        completed: BTreeMap::new(),
         proof: Arc::new(signed),
         spec: Arc::new(divided(1)),
         home: member("four"),
@@ -53,6 +58,7 @@ fn every_member_of_its_owner_changes_a_workload_on_the_generation_it_saw() {
     let signed = ledger.sign(4, &put(WEB, created, divided(2)));
     let changed = accepted(ledger.apply(&signed));
     let web = Workload {
+        completed: BTreeMap::new(),
         proof: Arc::new(signed),
         spec: Arc::new(divided(2)),
         home: member("four"),
@@ -235,4 +241,131 @@ fn a_workload_that_is_being_removed_is_put_again_only_once_it_is_gone() {
     accepted(ledger.ask(2, &confirm(removed)));
     let again = accepted(ledger.ask(1, &put(WEB, 0, divided(1))));
     assert_eq!(ledger.generation(WEB), Generation(again));
+}
+
+/// A Job named after its image, and a Deployment of this version.
+fn with_job(image: &str, version: u32, mode: Mode) -> WorkloadSpec {
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate"}, "spec": {"image": image},
+    });
+    let mut spec = spec(mode, version);
+    spec.manifests.push(job.try_into().unwrap());
+    spec
+}
+
+#[test]
+fn what_a_host_completed_is_remembered_until_its_manifest_changes() {
+    let mut ledger = Ledger::of(3);
+    let spec = with_job("v1", 1, Mode::Divided);
+    let complete = Command::Complete {
+        workload: workload(WEB),
+        objects: [(spec.manifests[1].id(), spec.manifests[1].digest())].into(),
+    };
+    accepted(ledger.ask(1, &put(WEB, 0, spec)));
+    ledger.place(&["one"]);
+    assert_eq!(
+        ledger.refused(2, &complete),
+        "the completion of workload 'acme/shop/web' may be asked only by its hosts"
+    );
+    accepted(ledger.ask(1, &complete));
+    let completed = |ledger: &Ledger, host: &str| {
+        let slice = Slice::of(
+            &ledger.state,
+            &Standing::default(),
+            &member(host),
+            &member("one"),
+            1,
+        );
+        let placed = slice.unwrap().placements.remove(&workload(WEB)).unwrap();
+        placed
+            .completed
+            .into_keys()
+            .map(|id| id.to_string())
+            .collect::<Vec<_>>()
+    };
+    // Whoever takes over does not run it again.
+    ledger.place(&["two"]);
+    assert_eq!(completed(&ledger, "two"), ["Job.batch/migrate"]);
+
+    let base = ledger.generation(WEB).0;
+    let edited = accepted(ledger.ask(1, &put(WEB, base, with_job("v1", 2, Mode::Divided))));
+    assert_eq!(completed(&ledger, "one"), ["Job.batch/migrate"]);
+    accepted(ledger.ask(1, &put(WEB, edited, with_job("v2", 2, Mode::Divided))));
+    assert_eq!(completed(&ledger, "one"), [""; 0]);
+}
+
+#[test]
+fn a_duplicated_workload_completes_in_each_member_by_itself() {
+    let mut ledger = Ledger::of(3);
+    let spec = with_job("v1", 1, Mode::Duplicated);
+    let complete = Command::Complete {
+        workload: workload(WEB),
+        objects: [(spec.manifests[1].id(), spec.manifests[1].digest())].into(),
+    };
+    accepted(ledger.ask(1, &put(WEB, 0, spec)));
+    ledger.place(&["one", "two"]);
+    accepted(ledger.ask(1, &complete));
+    let completed = ["one", "two"].map(|host| {
+        let slice = Slice::of(
+            &ledger.state,
+            &Standing::default(),
+            &member(host),
+            &member("one"),
+            1,
+        );
+        slice.unwrap().placements[&workload(WEB)].completed.len()
+    });
+    assert_eq!(completed, [1, 0]);
+}
+
+#[test]
+fn a_host_keeps_volumes_on_a_move_and_deletes_them_with_the_workload_unless_told_otherwise() {
+    let keeps = |volumes: Volumes, gone: fn(&mut Ledger)| {
+        let mut ledger = Ledger::of(2);
+        let spec = WorkloadSpec {
+            volumes,
+            ..divided(1)
+        };
+        accepted(ledger.ask(1, &put(WEB, 0, spec)));
+        ledger.place(&["one", "two"]);
+        gone(&mut ledger);
+        ledger.state.removals[&member("two")][&workload(WEB)].keep
+    };
+    let moved: fn(&mut Ledger) = |ledger| {
+        ledger.take_away(&["two"]);
+    };
+    let deleted: fn(&mut Ledger) = |ledger| {
+        accepted(ledger.ask(1, &remove(WEB)));
+    };
+    let lost: fn(&mut Ledger) = |ledger| {
+        let leases = ledger.leases(&["two"]);
+        accepted(ledger.ask(1, &Command::ExpireLeases { leases }));
+        accepted(ledger.ask(1, &remove(WEB)));
+    };
+    let orphaned: fn(&mut Ledger) = |ledger| {
+        let key = workload(WEB);
+        accepted(ledger.ask(1, &Command::RemoveWorkload { key, orphan: true }));
+    };
+    let other = Volumes {
+        on_move: VolumePolicy::Delete,
+        on_delete: VolumePolicy::Retain,
+    };
+    assert_eq!(
+        [moved, deleted, lost, orphaned].map(|gone| keeps(Volumes::default(), gone)),
+        [
+            Keep::Volumes,
+            Keep::Nothing,
+            Keep::Volumes,
+            Keep::Everything
+        ]
+    );
+    assert_eq!(
+        [moved, deleted, lost, orphaned].map(|gone| keeps(other, gone)),
+        [
+            Keep::Nothing,
+            Keep::Volumes,
+            Keep::Volumes,
+            Keep::Everything
+        ]
+    );
 }

@@ -1,0 +1,21 @@
+//! Manifests as a user writes them, each in one line of YAML.
+
+/// A Deployment of the pause image with this many replicas. Its label `app` is its name.
+#[must_use]
+pub fn deployment(name: &str, replicas: u32) -> String {
+    format!(
+        "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: {name}}}, spec: {{replicas: {replicas}, selector: \
+         {{matchLabels: {{app: {name}}}}}, template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: \
+         [{{name: app, image: registry.k8s.io/pause:3.10}}]}}}}}}}}"
+    )
+}
+
+/// A `FederatedWorkload` with these manifests and this `placement`.
+#[must_use]
+pub fn workload(name: &str, namespace: &str, placement: &str, manifests: &[&str]) -> String {
+    let manifests = manifests.join("\n    - ");
+    format!(
+        "apiVersion: hanse.dev/v1alpha1\nkind: FederatedWorkload\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec:\n  placement: {placement}\n  manifests:\n    - {manifests}\n"
+    )
+}
