@@ -20,13 +20,14 @@ async fn what_other_controllers_decide_is_left_to_them() -> Result<()> {
     let plans = ["lubeck", "bergen", "riga"]
         .map(|name| MemberPlan::new(name).owner("amber").label("site", name));
     let mut fleet = Fleet::federated("controllers", plans).await?;
-    for namespace in ["autoscaled", "evicted", "jobs"] {
+    for namespace in ["autoscaled", "evicted", "jobs", "rollout"] {
         fleet
             .kubectl(HOME, &["create", "namespace", namespace])
             .await?;
     }
     an_autoscaler_decides_the_count(&fleet).await?;
     a_namespace_deleted_in_one_cluster_deletes_no_workload(&fleet).await?;
+    a_workload_is_not_ready_in_the_middle_of_a_rollout(&fleet).await?;
     a_job_that_succeeded_never_runs_again(&mut fleet).await?;
     fleet.end().await
 }
@@ -138,6 +139,47 @@ async fn a_namespace_deleted_in_one_cluster_deletes_no_workload(fleet: &Fleet) -
         },
     )
     .await?;
+    Ok(())
+}
+
+async fn a_workload_is_not_ready_in_the_middle_of_a_rollout(fleet: &Fleet) -> Result<()> {
+    let set = |image: &str| {
+        let set = format!(
+            "{{apiVersion: apps/v1, kind: StatefulSet, metadata: {{name: db}}, spec: {{replicas: 3, serviceName: db, \
+             minReadySeconds: 1, selector: {{matchLabels: {{app: db}}}}, template: {{metadata: {{labels: {{app: db}}}}, \
+             spec: {{terminationGracePeriodSeconds: 1, containers: [{{name: c, image: 'example/{image}'}}]}}}}}}}}"
+        );
+        let at = "{require: {matchLabels: {site: bergen}}}";
+        workload("db", "rollout", at, &[&set])
+    };
+    fleet.apply_yaml(HOME, &set("db:1")).await?;
+    fleet.await_ready(HOME, "db", "rollout").await?;
+    fleet.apply_yaml(HOME, &set("db:2")).await?;
+    // What a script does: it must not return before the rollout is over.
+    fleet
+        .kubectl(
+            HOME,
+            &[
+                "wait",
+                "--for=condition=Ready",
+                "fwl/db",
+                "-n",
+                "rollout",
+                "--timeout=60s",
+            ],
+        )
+        .await?;
+    let revisions = "{.status.updatedReplicas} {.status.availableReplicas} {.spec.template.spec.containers[0].image}";
+    let found = fleet
+        .value("bergen", "sts/db", "rollout", revisions)
+        .await?;
+    ensure!(
+        found == "3 3 example/db:2",
+        "kubectl wait returned at {found}"
+    );
+    fleet
+        .kubectl(HOME, &["delete", "fwl", "db", "-n", "rollout"])
+        .await?;
     Ok(())
 }
 

@@ -45,15 +45,17 @@ mod terms;
 mod timings;
 mod workloads;
 
-pub use problems::{Problem, Problems};
+pub use problems::{Accepted, Problem, Problems};
 pub use terms::{Publication, Terms, TermsSender, terms};
 pub(crate) use workloads::object_key;
 
-/// The problems of all observed objects.
+/// What is known of all observed objects: their problems, and what the ledger has of them.
 #[derive(Debug, Clone, Default)]
 pub struct AllProblems {
     /// Problems of workloads.
     pub workloads: Problems<WorkloadKey>,
+    /// The generation of each workload that the ledger has.
+    pub accepted: Accepted<WorkloadKey>,
     /// The problem of a request to change the federation's timings.
     pub timings: Problems<()>,
     /// Problems of `Member` objects: this member's own description, and requests to revoke others.
@@ -79,7 +81,7 @@ pub async fn run(
         first,
     };
     tokio::join!(
-        workloads::run(cluster, uplink, &local.workloads, &problems.workloads, stop),
+        workloads::run(cluster, uplink, &local.workloads, problems, stop),
         own.run(stop),
         hosting_policy::run(uplink, &local.policies, terms, stop),
         revocation::run(uplink, &local.members, &problems.members, stop),

@@ -15,41 +15,47 @@ pub struct Problem {
     pub message: String,
 }
 
-/// The problems of the objects of one kind, by their names in the ledger. Bounded by the number of objects.
-#[derive(Debug)]
-pub struct Problems<K>(Arc<watch::Sender<BTreeMap<K, Problem>>>);
+/// The problems of the objects of one kind, by their names in the ledger.
+pub type Problems<K> = Notes<K, Problem>;
 
-impl<K> Clone for Problems<K> {
+/// The `metadata.generation` of each workload's object that the ledger has.
+pub type Accepted<K> = Notes<K, i64>;
+
+/// What is known of the objects of one kind. Bounded by the number of objects.
+#[derive(Debug)]
+pub struct Notes<K, V>(Arc<watch::Sender<BTreeMap<K, V>>>);
+
+impl<K, V> Clone for Notes<K, V> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<K> Default for Problems<K> {
+impl<K, V> Default for Notes<K, V> {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(BTreeMap::new())))
     }
 }
 
-impl<K: Ord + Clone> Problems<K> {
-    /// The problem of `key`.
-    pub(crate) fn of(&self, key: &K) -> Option<Problem> {
+impl<K: Ord + Clone, V: PartialEq + Clone> Notes<K, V> {
+    /// What is known of `key`.
+    pub(crate) fn of(&self, key: &K) -> Option<V> {
         self.0.borrow().get(key).cloned()
     }
 
-    /// Notified when any of the problems changes.
-    pub(crate) fn changes(&self) -> watch::Receiver<BTreeMap<K, Problem>> {
+    /// Notified when anything changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<BTreeMap<K, V>> {
         self.0.subscribe()
     }
 
-    pub(crate) fn set(&self, key: &K, problem: Option<Problem>) {
-        self.0.send_if_modified(|problems| match problem {
-            Some(problem) if problems.get(key) == Some(&problem) => false,
-            Some(problem) => {
-                problems.insert(key.clone(), problem);
+    pub(crate) fn set(&self, key: &K, value: Option<V>) {
+        self.0.send_if_modified(|known| match value {
+            Some(value) if known.get(key) == Some(&value) => false,
+            Some(value) => {
+                known.insert(key.clone(), value);
                 true
             }
-            None => problems.remove(key).is_some(),
+            None => known.remove(key).is_some(),
         });
     }
 }

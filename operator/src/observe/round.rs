@@ -17,7 +17,7 @@ use super::{
     answered::PROPOSE_AGAIN,
     edit::{Decision, FEDERATION_ANNOTATION, Memory, Synced},
     memory::Memories,
-    problems::{Problem, Problems},
+    problems::{Accepted, Problem, Problems},
 };
 use crate::{
     cluster::{
@@ -58,6 +58,7 @@ pub(super) struct Round<'a> {
     pub(super) uplink: &'a Uplink,
     pub(super) objects: &'a Watched<FederatedWorkload>,
     pub(super) problems: &'a Problems<WorkloadKey>,
+    pub(super) accepted: &'a Accepted<WorkloadKey>,
     pub(super) memories: &'a Memories,
     pub(super) at: &'a ObjectKey,
     pub(super) key: &'a WorkloadKey,
@@ -72,6 +73,10 @@ impl Round<'_> {
     pub(super) async fn execute(&self, decision: Decision) -> Result<Step, RoundError> {
         if !matches!(decision, Decision::Invalid { .. } | Decision::Wait) {
             self.problems.set(self.key, None);
+        }
+        if decision == Decision::Settled {
+            let generation = self.object.and_then(|object| object.metadata.generation);
+            self.accepted.set(self.key, generation);
         }
         match (decision, self.object, self.owned) {
             (Decision::Invalid { message }, object, _) => {

@@ -16,9 +16,10 @@ use kube::Api;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    AllProblems,
     edit::{View, Written, decide},
     memory::Memories,
-    problems::{Problem, Problems},
+    problems::{Accepted, Problem, Problems},
     round::{Round, RoundError, Step},
 };
 use crate::{
@@ -42,7 +43,7 @@ pub(super) async fn run(
     cluster: &Cluster,
     uplink: &Uplink,
     objects: &Watched<FederatedWorkload>,
-    problems: &Problems<WorkloadKey>,
+    problems: &AllProblems,
     stop: &CancellationToken,
 ) {
     let agenda = Agenda::new();
@@ -52,7 +53,8 @@ pub(super) async fn run(
         cluster,
         uplink,
         objects,
-        problems,
+        problems: &problems.workloads,
+        accepted: &problems.accepted,
         memories: Memories::default(),
     };
     tokio::join!(
@@ -94,6 +96,7 @@ struct Observer<'a> {
     uplink: &'a Uplink,
     objects: &'a Watched<FederatedWorkload>,
     problems: &'a Problems<WorkloadKey>,
+    accepted: &'a Accepted<WorkloadKey>,
     memories: Memories,
 }
 
@@ -189,6 +192,7 @@ impl Observer<'_> {
             uplink: self.uplink,
             objects: self.objects,
             problems: self.problems,
+            accepted: self.accepted,
             memories: &self.memories,
             at,
             key,

@@ -12,6 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::observe::Problem;
 
+const PLANNING: &str = "the planner has not decided yet";
+
 /// Excluded members named with their reasons in one message; all are in `status.excluded`.
 const NAMED_EXCLUSIONS: usize = 5;
 
@@ -86,7 +88,8 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         .map(|it| format!("{} {}/{}", it.member, it.ready, it.replicas));
     let at = at.collect::<Vec<_>>().join(", ");
     let counts = format!("{ready} of {desired} replicas are ready: {at}");
-    let is_ready = ready >= desired && settled && !placed.is_empty();
+    let undecided = is_undecided(owned);
+    let is_ready = ready >= desired && settled && !placed.is_empty() && !undecided;
     let unplaced = owned.diagnosis.unplaced.is_some();
     let (reason, message) = match (is_ready, placed.is_empty(), &failed) {
         (true, _, _) if owned.spec.suspend => (
@@ -100,6 +103,7 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         (true, _, _) => ("AllReplicasReady", counts),
         (_, true, _) => ("NotPlaced", why_unplaced(&owned.diagnosis)),
         (_, _, Some(failed)) => ("PlacementFailed", failed.clone()),
+        (_, _, None) if undecided => ("Planning", PLANNING.to_owned()),
         (_, _, None) => ("ReplicasNotReady", counts),
     };
     let progressing = !is_ready && failed.is_none() && !unplaced;
@@ -110,7 +114,7 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     };
     vec![
         Finding::new(READY, is_ready, reason, message),
-        placement(&owned.diagnosis, placed.is_empty(), &at),
+        placement(&owned.diagnosis, placed.is_empty() || undecided, &at),
         survivability(owned.diagnosis.survives),
         Finding::new(
             COMPLIANT,
@@ -123,12 +127,16 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     ]
 }
 
+/// Whether the last plan is about an earlier generation. Without any plan yet, what was last decided still holds.
+fn is_undecided(owned: &OwnedWorkload) -> bool {
+    let planned = owned.diagnosis.generation;
+    planned.0 > 0 && planned < owned.generation
+}
+
 fn placement(diagnosis: &Diagnosis, nowhere: bool, at: &str) -> Finding {
     match diagnosis.unplaced {
         Some(_) => Finding::new(PLACED, false, "NoEligibleMember", why_unplaced(diagnosis)),
-        None if nowhere => {
-            Finding::new(PLACED, false, "Planning", "the planner has not decided yet")
-        }
+        None if nowhere => Finding::new(PLACED, false, "Planning", PLANNING),
         None => Finding::new(PLACED, true, "Placed", format!("on {at}")),
     }
 }

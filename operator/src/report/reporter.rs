@@ -95,6 +95,7 @@ impl Reporter<'_> {
             self.local.federations.version(),
         );
         let mut workload_problems = self.problems.workloads.changes();
+        let mut accepted = self.problems.accepted.changes();
         let mut member_problems = self.problems.members.changes();
         let mut timing_problems = self.problems.timings.changes();
         let mut publication = self.terms.publication.clone();
@@ -107,6 +108,7 @@ impl Reporter<'_> {
             timing_problems.borrow_and_update();
             publication.borrow_and_update();
             workload_problems.borrow_and_update();
+            accepted.borrow_and_update();
             member_problems.borrow_and_update();
             let seen = Standing::of(&standing.borrow_and_update());
             let pause = match self.round(seen).await {
@@ -127,6 +129,7 @@ impl Reporter<'_> {
                 changed = timing_problems.changed() => changed.is_err(),
                 changed = publication.changed() => changed.is_err(),
                 changed = workload_problems.changed() => changed.is_err(),
+                changed = accepted.changed() => changed.is_err(),
                 changed = member_problems.changed() => changed.is_err(),
             };
             if ended {
@@ -285,6 +288,7 @@ impl Reporter<'_> {
             owned,
             problem: problem.as_ref(),
             generation: object.metadata.generation,
+            accepted: self.problems.accepted.of(key) == object.metadata.generation,
             quorate,
         };
         let after = workload::status(&before, &question, &self.cluster.clock.now());

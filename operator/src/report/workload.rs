@@ -33,6 +33,8 @@ pub(super) struct Question<'a> {
     /// Why the object, as it is written, is not what the ledger has.
     pub(super) problem: Option<&'a Problem>,
     pub(super) generation: Option<i64>,
+    /// Whether the ledger has the object as it is at this generation.
+    pub(super) accepted: bool,
     /// Whether a leader with a quorum answers this member.
     pub(super) quorate: bool,
 }
@@ -44,7 +46,13 @@ pub(super) fn status(
     now: &Time,
 ) -> FederatedWorkloadStatus {
     let mut status = before.clone();
-    status.observed_generation = question.generation;
+    // Until the ledger has an edit, the conditions are about the generation before it.
+    let about = if question.accepted || question.problem.is_some() || question.owned.is_none() {
+        question.generation
+    } else {
+        before.observed_generation
+    };
+    status.observed_generation = about;
     let findings = match question.owned {
         Some(owned) => {
             fill(&mut status, question.slice, owned);
@@ -54,7 +62,7 @@ pub(super) fn status(
     };
     for finding in findings {
         let finding = finding.with_problem(question.problem);
-        let condition = finding.condition(question.generation, now);
+        let condition = finding.condition(about, now);
         set_condition(&mut status.conditions, condition);
     }
     status

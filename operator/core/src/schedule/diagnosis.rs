@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Case;
-use crate::{command::Attributes, id::MemberName, state::Member};
+use crate::{
+    command::Attributes,
+    id::{Generation, MemberName},
+    state::Member,
+};
 
 /// The largest failure domain whose loss a workload survives as things stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,6 +56,9 @@ pub struct Diagnosis {
     pub survives: Survives,
     /// Why it is not (wholly) placed; `None` when it is.
     pub unplaced: Option<String>,
+    /// The generation of the workload that this is about; 0 before the first plan.
+    #[serde(default)]
+    pub generation: Generation,
 }
 
 pub(super) fn diagnose(case: &Case<'_>, unplaced: Option<String>) -> Diagnosis {
@@ -64,6 +71,7 @@ pub(super) fn diagnose(case: &Case<'_>, unplaced: Option<String>) -> Diagnosis {
         excluded: case.excluded.clone(),
         survives: survives(&members),
         unplaced,
+        generation: case.workload.generation,
     }
 }
 

@@ -64,6 +64,7 @@ fn status_of(
         owned: Some(owned),
         problem,
         generation: Some(3),
+        accepted: true,
         quorate,
     };
     let now = Time(Timestamp::from_second(1).unwrap());
@@ -86,6 +87,43 @@ fn condition_text(status: &FederatedWorkloadStatus, kind: &str) -> String {
 }
 
 const READY: Option<(u32, PlacementPhase)> = Some((3, PlacementPhase::Ready));
+
+#[test]
+fn nothing_is_ready_before_the_ledger_and_the_planner_have_the_edit() {
+    let hosts = [("a", 6, true, Some((6, PlacementPhase::Ready)))];
+    let stale = Diagnosis {
+        generation: Generation(4),
+        ..Diagnosis::default()
+    };
+    let owned = workload(&hosts, stale);
+    let slice = slice("acme", "acme-1", 20);
+    let mut question = Question {
+        slice: &slice,
+        owned: Some(&owned),
+        problem: None,
+        generation: Some(4),
+        accepted: false,
+        quorate: true,
+    };
+    let now = Time(Timestamp::from_second(1).unwrap());
+    let before = FederatedWorkloadStatus {
+        observed_generation: Some(3),
+        ..FederatedWorkloadStatus::default()
+    };
+    let edited = status(&before, &question, &now);
+    let ready = condition(&edited, "Ready");
+    assert_eq!(
+        (edited.observed_generation, ready.observed_generation),
+        (Some(3), Some(3))
+    );
+    question.accepted = true;
+    let accepted = status(&before, &question, &now);
+    assert_eq!(accepted.observed_generation, Some(4));
+    assert_eq!(
+        condition_text(&accepted, "Ready"),
+        "False Planning: the planner has not decided yet"
+    );
+}
 
 #[test]
 fn what_is_not_asked_to_run_is_ready_and_says_so() {
@@ -176,6 +214,7 @@ fn a_workload_that_no_member_may_host_lists_the_reason_of_each_member() {
         excluded: [("b".parse().unwrap(), exclusion)].into(),
         survives: schedule::Survives::Nothing,
         unplaced: Some("the only member may not host it".into()),
+        generation: Generation(5),
     };
     let status = status_of(&workload(&[], diagnosis), None, true);
     assert_eq!(
