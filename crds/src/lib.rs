@@ -43,7 +43,7 @@ pub use policy::{
     PodSecurity,
 };
 pub use workload::{
-    Exclusion, FederatedWorkload, FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing,
-    Placement, PlacementMode, PlacementState, PlacementStatus, Requirements, ScaledObject,
-    Survives, VolumePolicy, Volumes,
+    Adopt, Exclusion, FederatedWorkload, FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing,
+    OnImmutable, Placement, PlacementMode, PlacementState, PlacementStatus, Requirements,
+    ScaledObject, Survives, UpdateRules, VolumePolicy, Volumes,
 };

@@ -14,6 +14,9 @@ pub const DEFAULT_NAMESPACE: &str = "hanse-system";
 /// Field manager of everything the operator applies.
 pub const FIELD_MANAGER: &str = "hanse";
 
+/// Annotation on an object that a workload took over: it is never deleted with the workload.
+pub const ADOPTED_ANNOTATION: &str = "hanse.dev/adopted";
+
 /// Annotation of a user on a workload: `Orphan` leaves its objects in the hosts when it is deleted.
 pub const ON_DELETE_ANNOTATION: &str = "hanse.dev/on-delete";
 

@@ -106,12 +106,82 @@ pub struct FederatedWorkloadSpec {
     pub placement: Placement,
     /// Stops everything that runs, in every host: nothing has replicas and no job starts. All objects stay where they are,
     /// and `false` starts everything again in the same hosts.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub suspend: bool,
     /// What becomes of the `PersistentVolumeClaim`s among the manifests. What a `StatefulSet` makes by its templates follows
     /// its own `persistentVolumeClaimRetentionPolicy`. A host that returns after an outage never deletes a claim.
-    #[serde(default, skip_serializing_if = "Volumes::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub volumes: Volumes,
+    /// What becomes of an object that exists already in a host and was not made for this workload: `Never` (default) leaves
+    /// it alone and says so, `IfUnchanged` takes it over if applying the manifest changes nothing that anybody set, `Always`
+    /// takes it over. An object that was taken over is never deleted with the workload.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub adopt: Adopt,
+    /// How edits are carried out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub update: UpdateRules,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// What becomes of an object that exists already.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+pub enum Adopt {
+    /// It is left alone.
+    #[default]
+    Never,
+    /// It is taken over if nothing in it changes.
+    IfUnchanged,
+    /// It is taken over.
+    Always,
+}
+
+/// How edits are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateRules {
+    /// What becomes of an object of which an edit changes a field that cannot be changed: `Fail` (default) leaves it as it is
+    /// and says so, `Recreate` deletes it, with what it runs, and makes it again.
+    #[serde(default)]
+    pub on_immutable: OnImmutable,
+}
+
+/// What becomes of an object that an edit cannot change.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+pub enum OnImmutable {
+    /// It stays as it is.
+    #[default]
+    Fail,
+    /// It is deleted and made again.
+    Recreate,
 }
 
 /// What becomes of the volume claims of a workload.
@@ -135,16 +205,6 @@ impl Default for Volumes {
     }
 }
 
-impl Volumes {
-    #[allow(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 fn retain() -> VolumePolicy {
     VolumePolicy::Retain
 }
@@ -162,14 +222,6 @@ pub enum VolumePolicy {
     Retain,
     /// It is deleted.
     Delete,
-}
-
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// One of the manifests.

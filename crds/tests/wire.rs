@@ -25,8 +25,7 @@ fn a_workload_without_a_placement_is_divided_over_all_members() {
     let expected = FederatedWorkloadSpec {
         manifests: from_value(manifests).unwrap(),
         placement: Placement::default(),
-        suspend: false,
-        volumes: hanse_crds::Volumes::default(),
+        ..FederatedWorkloadSpec::default()
     };
     assert_eq!(workload.spec, expected);
 }

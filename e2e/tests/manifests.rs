@@ -1,7 +1,7 @@
 //! What users really put into a workload: the federation does with it what one cluster would do. One fleet of three
 //! members of one owner; each story has a namespace of its own.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use hanse_e2e::{
@@ -29,6 +29,7 @@ async fn real_manifests_are_realized_as_kubectl_would() -> Result<()> {
         "immutable",
         "held",
         "moved",
+        "handed",
     ] {
         fleet
             .kubectl(HOME, &["create", "namespace", namespace])
@@ -41,6 +42,8 @@ async fn real_manifests_are_realized_as_kubectl_would() -> Result<()> {
     unusable_input_is_named_and_heals_by_an_edit(&fleet).await?;
     an_immutable_field_does_not_hold_up_the_rest(&fleet).await?;
     what_holds_up_a_deletion_is_named(&fleet).await?;
+    an_object_moves_between_workloads_without_a_gap(&fleet).await?;
+    an_existing_object_is_taken_over_only_if_told(&fleet).await?;
     a_namespace_with_other_things_in_it_outlives_its_workload(&fleet).await?;
     fleet.end().await
 }
@@ -338,11 +341,143 @@ async fn an_immutable_field_does_not_hold_up_the_rest(fleet: &Fleet) -> Result<(
         },
     )
     .await?;
-    fleet.apply_yaml(HOME, &version("pause:3.9")).await?;
+    let recreating = format!(
+        "{}  update: {{onImmutable: Recreate}}\n",
+        version("pause:3.8")
+    );
+    fleet.apply_yaml(HOME, &recreating).await?;
+    fleet.await_ready(HOME, "app", "immutable").await?;
+    let image = "{.spec.template.spec.containers[0].image}";
+    let job = fleet
+        .value("bergen", "job/migrate", "immutable", image)
+        .await?;
+    ensure!(
+        job == "example/pause:3.8",
+        "the Job was not made again: {job}"
+    );
+    fleet.apply_yaml(HOME, &version("pause:3.8")).await?;
     fleet.await_ready(HOME, "app", "immutable").await?;
     fleet
         .kubectl(HOME, &["delete", "fwl", "app", "-n", "immutable"])
         .await?;
+    Ok(())
+}
+
+/// Its uid tells whether it was ever away.
+async fn an_object_moves_between_workloads_without_a_gap(fleet: &Fleet) -> Result<()> {
+    let shared = |by: &str| {
+        format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: shared}}, data: {{by: {by}}}}}"
+        )
+    };
+    let own =
+        |name: &str| format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}}}");
+    let everywhere = "{mode: Duplicated}";
+    let with = |name: &str, other: &str| {
+        workload(name, "handed", everywhere, &[&own(other), &shared(name)])
+    };
+    let expect = async |by: &str, before: &BTreeMap<String, String>| {
+        let after = fleet
+            .values("cm/shared", "handed", "{.metadata.uid} {.data.by}")
+            .await?;
+        let uid = |value: &String| value.split(' ').next().map(str::to_owned);
+        ensure!(
+            after.values().map(uid).eq(before.values().map(uid))
+                && after.values().all(|value| value.ends_with(by)),
+            "the objects were {before:?} and are {after:?}"
+        );
+        Ok(())
+    };
+    fleet.apply_yaml(HOME, &with("one", "one")).await?;
+    fleet.await_ready(HOME, "one", "handed").await?;
+    fleet.apply_yaml(HOME, &with("two", "two")).await?;
+    fleet
+        .await_words(
+            HOME,
+            "two",
+            "handed",
+            "ConfigMap 'shared': workload 'amber/handed/one' has an object of this name here",
+        )
+        .await?;
+    let before = fleet
+        .values("cm/shared", "handed", "{.metadata.uid} {.data.by}")
+        .await?;
+    expect("one", &before).await?;
+
+    let without = workload("one", "handed", everywhere, &[&own("one")]);
+    fleet.apply_yaml(HOME, &without).await?;
+    fleet.await_ready(HOME, "two", "handed").await?;
+    expect("two", &before).await?;
+
+    // A workload is renamed: the new one first, then the old one is deleted.
+    fleet.apply_yaml(HOME, &with("three", "two")).await?;
+    fleet
+        .await_words(
+            HOME,
+            "three",
+            "handed",
+            "workload 'amber/handed/two' has an object",
+        )
+        .await?;
+    fleet
+        .kubectl(
+            HOME,
+            &["delete", "fwl", "two", "-n", "handed", "--timeout=60s"],
+        )
+        .await?;
+    fleet.await_ready(HOME, "three", "handed").await?;
+    expect("three", &before).await?;
+    fleet
+        .kubectl(
+            HOME,
+            &["delete", "fwl", "--all", "-n", "handed", "--timeout=60s"],
+        )
+        .await?;
+    Ok(())
+}
+
+async fn an_existing_object_is_taken_over_only_if_told(fleet: &Fleet) -> Result<()> {
+    let by_hand = "{apiVersion: v1, kind: ConfigMap, metadata: {name: found, namespace: handed}, data: {by: hand}}";
+    fleet.apply_yaml("riga", by_hand).await?;
+    let found = |by: &str, adopt: &str| {
+        let found = format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: found}}, data: {{by: {by}}}}}"
+        );
+        let rules = "{require: {matchLabels: {site: riga}}}";
+        let workload = workload("found", "handed", rules, &[&found]);
+        format!("{workload}  adopt: {adopt}\n")
+    };
+    let refused = "an object of this name exists already and was not made for this workload";
+    for (by, adopt) in [("hanse", "Never"), ("hanse", "IfUnchanged")] {
+        fleet.apply_yaml(HOME, &found(by, adopt)).await?;
+        fleet.await_words(HOME, "found", "handed", refused).await?;
+    }
+    fleet
+        .apply_yaml(HOME, &found("hand", "IfUnchanged"))
+        .await?;
+    fleet.await_ready(HOME, "found", "handed").await?;
+    fleet
+        .apply_yaml(HOME, &found("hanse", "IfUnchanged"))
+        .await?;
+    fleet.await_ready(HOME, "found", "handed").await?;
+    fleet
+        .kubectl(
+            HOME,
+            &["delete", "fwl", "found", "-n", "handed", "--timeout=60s"],
+        )
+        .await?;
+    let left = fleet
+        .value(
+            "riga",
+            "cm/found",
+            "handed",
+            "{.data.by} {.metadata.labels}",
+        )
+        .await?;
+    ensure!(
+        left.starts_with("hanse") && !left.contains("hanse.dev"),
+        "it is now '{left}'"
+    );
     Ok(())
 }
 

@@ -41,6 +41,7 @@ mod memory;
 mod problems;
 mod revocation;
 mod round;
+mod spec;
 mod terms;
 mod timings;
 mod workloads;

@@ -11,7 +11,7 @@
 //! The input of each step is a type that only the step before produces, so no step can be skipped.
 //!
 //! - [`round`]: the rounds. [`host`]: what they share. [`follow`], [`waits`]: the events that mark a workload for a round.
-//! - [`verify`], [`build`], [`apply`], [`remove`]: the steps.
+//! - [`verify`], [`build`], [`apply`], [`remove`]: the steps; [`admit`] is the part of applying that decides whose an object is.
 //! - [`inventory`]: what was applied here, kept in the API server. [`record`]: what this process applied. [`live`]: the state
 //!   of those objects, from watches.
 //! - [`objects`], [`namespace`], [`object_id`]: access to objects. [`marks`], [`owned`]: what in an object is Hanse's.
@@ -24,6 +24,7 @@
 //! contains it; a Namespace or a definition only if nothing of others goes with it. A placement that is only missing from the slice stays. A `Single` workload is scaled to zero when this
 //! member's lease ends, by a timer that needs no network.
 
+mod admit;
 mod apply;
 mod build;
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! `WorkloadSpec` is made by [`WorkloadSpec::new`] alone, which checks every rule that needs no cluster; code that
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
-//! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what), `wave` (in which
+//! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `rules` (how its objects are
+//! applied and removed), `share` (how many replicas of what), `wave` (in which
 //! order objects are applied, and how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,18 +13,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    id::{Digest, Namespace},
-    state::Keep,
-};
+use crate::id::{Digest, Namespace};
 
 mod check;
 mod manifest;
+mod rules;
 mod share;
 mod wave;
 
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
+pub use rules::{Adopt, OnImmutable, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};
 
@@ -110,54 +110,12 @@ pub struct WorkloadSpec {
     /// What becomes of its volumes.
     #[serde(default, skip_serializing_if = "Volumes::is_default")]
     pub volumes: Volumes,
-}
-
-/// What becomes of the `PersistentVolumeClaim`s of a workload. Only manifests: what a `StatefulSet` makes by its
-/// templates follows its own `persistentVolumeClaimRetentionPolicy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Volumes {
-    /// When a placement is taken away from a member.
-    pub on_move: VolumePolicy,
-    /// When the workload is deleted.
-    pub on_delete: VolumePolicy,
-}
-
-impl Default for Volumes {
-    fn default() -> Self {
-        Self {
-            on_move: VolumePolicy::Retain,
-            on_delete: VolumePolicy::Delete,
-        }
-    }
-}
-
-impl Volumes {
-    #[allow(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// What becomes of a volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum VolumePolicy {
-    /// Its claim stays, with the data.
-    Retain,
-    /// Its claim is deleted; the reclaim policy of the volume says what becomes of the data.
-    Delete,
-}
-
-impl From<VolumePolicy> for Keep {
-    fn from(policy: VolumePolicy) -> Self {
-        match policy {
-            VolumePolicy::Retain => Self::Volumes,
-            VolumePolicy::Delete => Self::Nothing,
-        }
-    }
+    /// What becomes of objects that exist already.
+    #[serde(default, skip_serializing_if = "Adopt::is_default")]
+    pub adopt: Adopt,
+    /// What becomes of an object that an edit cannot change.
+    #[serde(default, skip_serializing_if = "OnImmutable::is_default")]
+    pub on_immutable: OnImmutable,
 }
 
 #[allow(
@@ -185,6 +143,8 @@ impl WorkloadSpec {
             placement,
             suspend: false,
             volumes: Volumes::default(),
+            adopt: Adopt::default(),
+            on_immutable: OnImmutable::default(),
         };
         spec.check(namespace)?;
         Ok(spec)

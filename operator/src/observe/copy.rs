@@ -10,8 +10,9 @@ use kube::{
 };
 
 use super::{
-    edit::{Synced, object_of, spec_of},
+    edit::Synced,
     round::{Round, RoundError, Step},
+    spec::{object_of, spec_of},
 };
 use crate::cluster::{CallError, agenda::Next, bounded, creating, optional};
 

@@ -24,13 +24,12 @@ use std::{fmt, str::FromStr};
 use hanse_core::{
     id::{Digest, FederationId, Generation, Namespace, WorkloadKey},
     slice::{OwnedWorkload, Slice},
-    workload::{Mode, PlacementRules, Scales, SpecError, VolumePolicy, Volumes, WorkloadSpec},
+    workload::{SpecError, WorkloadSpec},
 };
-use hanse_crds::{
-    FederatedWorkload, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject,
-    names,
-};
+use hanse_crds::{FederatedWorkload, names};
 use kube::ResourceExt;
+
+use super::spec::spec_of;
 
 /// Annotation on a workload: the federation whose generation [`names::SYNCED_ANNOTATION`] names.
 pub(crate) const FEDERATION_ANNOTATION: &str = "hanse.dev/federation";
@@ -277,96 +276,6 @@ fn propose(object: &Written, base: Generation, memory: &Memory, spec: &WorkloadS
             base,
             spec: spec.clone(),
         },
-    }
-}
-
-/// The specification of an object, in the ledger's types.
-pub(crate) fn spec_of(
-    spec: &FederatedWorkloadSpec,
-    namespace: &Namespace,
-) -> Result<WorkloadSpec, SpecError> {
-    let Placement {
-        mode,
-        replicas,
-        scales,
-        require: Requirements { match_labels },
-        domicile,
-    } = &spec.placement;
-    let rules = PlacementRules {
-        mode: match mode {
-            PlacementMode::Divided => Mode::Divided,
-            PlacementMode::Duplicated => Mode::Duplicated,
-            PlacementMode::Single => Mode::Single,
-        },
-        // The schema excludes values below 0.
-        replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),
-        scales: scales.as_ref().map(|ScaledObject { kind, name }| Scales {
-            kind: kind.clone(),
-            name: name.clone(),
-        }),
-        match_labels: match_labels.clone(),
-        domicile: domicile.clone(),
-    };
-    let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
-    Ok(WorkloadSpec {
-        suspend: spec.suspend,
-        volumes: Volumes {
-            on_move: volume_policy(spec.volumes.on_move),
-            on_delete: volume_policy(spec.volumes.on_delete),
-        },
-        ..checked
-    })
-}
-
-/// A specification of the ledger, in the object's types.
-pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
-    let PlacementRules {
-        mode,
-        replicas,
-        scales,
-        match_labels,
-        domicile,
-    } = &spec.placement;
-    let manifests = spec.manifests.iter();
-    FederatedWorkloadSpec {
-        manifests: manifests
-            .map(|manifest| manifest.object().clone())
-            .collect(),
-        placement: Placement {
-            mode: match mode {
-                Mode::Divided => PlacementMode::Divided,
-                Mode::Duplicated => PlacementMode::Duplicated,
-                Mode::Single => PlacementMode::Single,
-            },
-            replicas: replicas.map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX)),
-            scales: scales.as_ref().map(|Scales { kind, name }| ScaledObject {
-                kind: kind.clone(),
-                name: name.clone(),
-            }),
-            require: Requirements {
-                match_labels: match_labels.clone(),
-            },
-            domicile: domicile.clone(),
-        },
-        suspend: spec.suspend,
-        volumes: hanse_crds::Volumes {
-            on_move: written_volume_policy(spec.volumes.on_move),
-            on_delete: written_volume_policy(spec.volumes.on_delete),
-        },
-    }
-}
-
-fn volume_policy(policy: hanse_crds::VolumePolicy) -> VolumePolicy {
-    match policy {
-        hanse_crds::VolumePolicy::Retain => VolumePolicy::Retain,
-        hanse_crds::VolumePolicy::Delete => VolumePolicy::Delete,
-    }
-}
-
-fn written_volume_policy(policy: VolumePolicy) -> hanse_crds::VolumePolicy {
-    match policy {
-        VolumePolicy::Retain => hanse_crds::VolumePolicy::Retain,
-        VolumePolicy::Delete => hanse_crds::VolumePolicy::Delete,
     }
 }
 

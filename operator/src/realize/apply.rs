@@ -17,21 +17,17 @@ use hanse_core::{
     id::WorkloadKey,
     slice::PlacementPhase,
     state::Keep,
+    workload::OnImmutable,
 };
-use serde_json::Value;
 
 use super::{
     build::{Built, BuiltObject},
     host::Host,
-    inventory::{self, Entry, Inventory},
-    marks::workload_of,
-    namespace,
+    inventory::Inventory,
     object_id::ObjectId,
-    objects::Kind,
     owned::{fingerprint, scaled_by},
     record::Record,
-    remove::remove,
-    used::is_standard,
+    remove::{Removing, remove},
     verify::Verified,
     waits::{self, Watch},
 };
@@ -65,7 +61,7 @@ impl Findings {
         self.refuse(id, error);
     }
 
-    fn refuse(&mut self, subject: impl std::fmt::Display, error: &CallError) {
+    pub(super) fn refuse(&mut self, subject: impl std::fmt::Display, error: &CallError) {
         self.transient |= error.is_transient();
         self.refused.push(format!("{subject}: {error}"));
     }
@@ -93,13 +89,13 @@ impl Findings {
 }
 
 /// One round of applying.
-struct Round<'a> {
-    host: &'a Host,
-    verified: &'a Verified<'a>,
-    record: Record,
-    inventory: Inventory,
-    findings: Findings,
-    busy: bool,
+pub(super) struct Round<'a> {
+    pub(super) host: &'a Host,
+    pub(super) verified: &'a Verified<'a>,
+    pub(super) record: Record,
+    pub(super) inventory: Inventory,
+    pub(super) findings: Findings,
+    pub(super) busy: bool,
 }
 
 impl Host {
@@ -145,7 +141,7 @@ impl Host {
 }
 
 impl Round<'_> {
-    fn key(&self) -> &WorkloadKey {
+    pub(super) fn key(&self) -> &WorkloadKey {
         self.verified.key()
     }
 
@@ -156,7 +152,11 @@ impl Round<'_> {
         done: &BTreeSet<ObjectId>,
     ) {
         self.count_first(&objects, absent).await;
-        self.admit(&mut objects).await;
+        if let Err((subject, error)) = self.admit(&mut objects).await {
+            return self.findings.refuse(subject, &error);
+        }
+        let mut kept: BTreeSet<ObjectId> = objects.iter().map(|built| built.id.clone()).collect();
+        kept.extend(done.iter().cloned());
         while let Some(wave) = objects.first().map(|built| built.wave) {
             let later = objects.partition_point(|built| built.wave == wave);
             let rest = objects.split_off(later);
@@ -169,7 +169,7 @@ impl Round<'_> {
             }
             objects = rest;
         }
-        self.prune(done).await;
+        self.prune(&kept).await;
     }
 
     /// Scales and stops what exists. Nothing that is wrong with any object may hold this up.
@@ -198,90 +198,6 @@ impl Round<'_> {
         }
     }
 
-    /// Finds out what each object is here, refuses foreign ones, and writes the inventory and the namespace.
-    async fn admit(&mut self, objects: &mut Vec<BuiltObject>) {
-        let before = self.inventory.clone();
-        for built in objects.iter_mut() {
-            // A kind that is not served yet may be by the time of its wave.
-            if let Ok(kind) = self.kind_of(built).await {
-                self.admit_one(built, &kind).await;
-            }
-        }
-        if self.record.prepared && before == self.inventory {
-            return;
-        }
-        self.busy = true;
-        match self.prepare().await {
-            Ok(()) => self.record.prepared = true,
-            Err((subject, error)) => {
-                self.findings.refuse(subject, &error);
-                objects.clear();
-            }
-        }
-    }
-
-    /// The kind of an object, if this host serves it and the workload may bring it.
-    async fn kind_of(&self, built: &BuiltObject) -> Result<Kind, CallError> {
-        let objects = &self.host.objects;
-        let kind = objects.kind(&built.id.group_kind(), &built.version).await?;
-        if !kind.namespaced && self.verified.is_guest() {
-            let message = "a guest must not place a cluster-scoped object".to_owned();
-            return Err(CallError::Refused { code: 403, message });
-        }
-        Ok(kind)
-    }
-
-    /// Enters an object into the inventory, unless somebody else made it.
-    async fn admit_one(&mut self, built: &mut BuiltObject, kind: &Kind) {
-        if !kind.namespaced {
-            built.id.namespace.clear();
-            if let Some(metadata) = built.object["metadata"].as_object_mut() {
-                metadata.remove("namespace");
-            }
-        }
-        let entry = |made| Entry {
-            version: built.version.clone(),
-            wave: built.wave,
-            made,
-        };
-        if let Some(known) = self.inventory.objects.get_mut(&built.id) {
-            *known = entry(known.made);
-            return;
-        }
-        let found = self.host.objects.get(&built.id, &built.version).await;
-        let made = match found {
-            Ok(None) => true,
-            Ok(Some(found)) => workload_of(&found.metadata).as_ref() == Some(self.key()),
-            Err(_) => return,
-        };
-        if made || built.id.is("", "Namespace") {
-            self.inventory.objects.insert(built.id.clone(), entry(made));
-        }
-    }
-
-    /// Writes the inventory, then makes the namespace, so that the inventory always names a namespace made for a guest. No
-    /// namespace is removed meanwhile.
-    async fn prepare(&mut self) -> Result<(), (String, CallError)> {
-        let _namespaces = self.host.namespaces.lock().await;
-        let client = &self.host.cluster.client;
-        let consent = self.verified.consent();
-        let subject = || format!("Namespace '{}'", consent.namespace);
-        let ours = namespace::is_ours(client, &consent.namespace).await;
-        let ours = ours.map_err(|error| (subject(), error))?;
-        if ours && consent.pod_security.is_some() && self.inventory.made_namespace.is_none() {
-            self.inventory.made_namespace = Some(consent.namespace.clone());
-        }
-        self.write_inventory().await?;
-        namespace::make(client, &self.key().owner, self.verified, ours)
-            .await
-            .map_err(|error| (subject(), error))
-    }
-
-    async fn write_inventory(&self) -> Result<(), (String, CallError)> {
-        let written = inventory::write(&self.host.cluster, self.key(), &self.inventory).await;
-        written.map_err(|error| ("inventory".to_owned(), error))
-    }
-
     async fn apply_one(&mut self, built: &BuiltObject) {
         if let Err(error) = self.try_apply(built).await {
             self.record.objects.remove(&built.id);
@@ -294,12 +210,14 @@ impl Round<'_> {
 
     async fn try_apply(&mut self, built: &BuiltObject) -> Result<(), CallError> {
         let mut built = built.clone();
-        if !self.inventory.objects.contains_key(&built.id) {
+        if !built.shared && !self.inventory.objects.contains_key(&built.id) {
             self.admit_late(&mut built).await?;
         }
-        let id = &built.id;
-        let live = self.host.live.get(id);
-        if let Some(applied) = self.record.objects.get(id)
+        if built.shared {
+            return Ok(());
+        }
+        let live = self.host.live.get(&built.id);
+        if let Some(applied) = self.record.objects.get(&built.id)
             // An object that the watch has not shown yet counts as unchanged.
             && live.as_ref().is_none_or(|live| fingerprint(live) == *applied)
         {
@@ -312,48 +230,45 @@ impl Round<'_> {
         {
             spec.remove("replicas");
         }
-        if self
-            .inventory
-            .objects
-            .get(id)
-            .is_some_and(|entry| !entry.made)
-        {
-            take_marks_off(&mut built.object);
-        }
+        self.mark_as_found(&mut built);
         self.busy = true;
-        let answer = self
-            .host
-            .objects
-            .apply(id, &built.version, &built.object)
-            .await?;
+        let BuiltObject { id, version, .. } = &built;
+        let answer = match self.host.objects.apply(id, version, &built.object).await {
+            Err(CallError::Immutable { .. }) if self.may_recreate(id) => {
+                return self.recreate(id, version).await;
+            }
+            answer => answer?,
+        };
         if id.is("apiextensions.k8s.io", "CustomResourceDefinition") {
             let group = answer["spec"]["group"].as_str().unwrap_or_default();
             self.host.objects.forget_group(group);
         }
         let digest = fingerprint(&answer);
-        self.record.objects.insert(id.clone(), digest);
+        self.record.objects.insert(built.id, digest);
         Ok(())
     }
 
-    /// Admits an object whose kind was not served when the round began, or says why it cannot be.
-    async fn admit_late(&mut self, built: &mut BuiltObject) -> Result<(), CallError> {
-        let kind = self.kind_of(built).await?;
-        self.admit_one(built, &kind).await;
-        if self.inventory.objects.contains_key(&built.id) {
-            return self.write_inventory().await.map_err(|(_, error)| error);
+    /// Whether the user wants an object that cannot be changed to be made again. What holds data or other objects never is.
+    fn may_recreate(&self, id: &ObjectId) -> bool {
+        const NEVER: [(&str, &str); 4] = [
+            ("", "PersistentVolumeClaim"),
+            ("", "PersistentVolume"),
+            ("", "Namespace"),
+            ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ];
+        let made = self.inventory.objects.get(id).is_some_and(|it| it.made);
+        made && self.verified.spec().on_immutable == OnImmutable::Recreate
+            && !NEVER.iter().any(|(group, kind)| id.is(group, kind))
+    }
+
+    /// Deletes an object. When it is gone, the next round makes it again.
+    async fn recreate(&mut self, id: &ObjectId, version: &str) -> Result<(), CallError> {
+        let found = self.host.objects.get(id, version).await?;
+        if let Some(found) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) {
+            self.host.objects.delete(id, version, &found).await?;
         }
-        let message = match self.host.objects.get(&built.id, &built.version).await? {
-            Some(_) if is_standard(&built.id.kind, &built.id.name) => {
-                "Kubernetes makes an object of this name in every namespace; choose another name".to_owned()
-            }
-            Some(found) => match workload_of(&found.metadata) {
-                Some(other) => format!("workload '{other}' has an object of this name here; take it out of one of them"),
-                None => "an object of this name exists already and was not made for this workload; choose another name, or \
-                         delete it if nobody needs it".to_owned(),
-            },
-            None => return Err(CallError::Conflict),
-        };
-        Err(CallError::Refused { code: 409, message })
+        self.findings.waiting = Some(format!("{id} is deleted, to be made again"));
+        Ok(())
     }
 
     /// Notes what has to be ready before the next wave: definitions, and what its author gave a wave.
@@ -375,15 +290,17 @@ impl Round<'_> {
                 None => Some(format!("{} is not there yet", built.id)),
             }
         });
-        self.findings.waiting = missing.into_iter().next();
+        let missing = missing.into_iter().next();
+        let waiting = self.findings.waiting.take();
+        self.findings.waiting = waiting.or(missing);
     }
 
-    /// Removes the objects that the inventory names and the placement no longer contains.
-    async fn prune(&mut self, done: &BTreeSet<ObjectId>) {
-        let wanted = &self.record.objects;
+    /// Removes the objects that the inventory names, and that the placement neither contains nor keeps.
+    async fn prune(&mut self, kept: &BTreeSet<ObjectId>) {
+        let applied = &self.record.objects;
         let left_behind = self.inventory.objects.keys();
         let left_behind: BTreeSet<ObjectId> = left_behind
-            .filter(|id| !wanted.contains_key(id) && !done.contains(id))
+            .filter(|id| !applied.contains_key(id) && !kept.contains(id))
             .cloned()
             .collect();
         if left_behind.is_empty() {
@@ -397,30 +314,15 @@ impl Round<'_> {
 
     async fn remove(&mut self, ids: &BTreeSet<ObjectId>, keep: Keep) {
         let key = self.verified.key();
-        let removed = remove(&self.host.objects, key, &mut self.inventory, ids, keep).await;
+        let heirs = self.host.heirs(key);
+        let removing = Removing { key, keep, heirs };
+        let removed = remove(&self.host.objects, &removing, &mut self.inventory, ids).await;
         match removed {
             Ok(removal) => {
                 self.findings.waiting = removal.pending.into_iter().next();
                 self.record.left.extend(removal.left);
             }
             Err(error) => self.findings.refuse("removal", &error),
-        }
-    }
-}
-
-/// An object that existed before its workload is not Hanse's.
-fn take_marks_off(object: &mut Value) {
-    use hanse_crds::names;
-    let metadata = &mut object["metadata"];
-    for (field, names) in [
-        ("labels", &[names::WORKLOAD_LABEL][..]),
-        (
-            "annotations",
-            &[names::WORKLOAD_ANNOTATION, names::EPOCH_ANNOTATION][..],
-        ),
-    ] {
-        if let Some(map) = metadata[field].as_object_mut() {
-            map.retain(|name, _| !names.contains(&name.as_str()));
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct BuiltObject {
     pub(super) wave: u8,
     /// Whether later waves wait until it is ready.
     pub(super) awaited: bool,
+    /// Whether another workload brings it, so that it only has to exist.
+    pub(super) shared: bool,
     /// Its replicas here, if it scales.
     pub(super) count: Option<u32>,
     pub(super) object: Value,
@@ -115,6 +117,7 @@ fn built_object(
         version: version.to_owned(),
         wave: manifest.wave(),
         awaited: manifest.is_awaited(),
+        shared: false,
         count,
         object,
         id,

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hanse_core::{
+    command::Command,
     id::WorkloadKey,
     slice::{PlacementPhase, PlacementReport, Reports, Slice},
+    workload::ManifestId,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -52,6 +54,23 @@ impl Host {
         let own = slice.members.get(&self.cluster.member);
         own.is_some_and(|row| row.lease.is_held())
             && self.started.elapsed() < slice.federation.timings.lease()
+    }
+
+    /// The objects that other workloads of the same tenant want here.
+    pub(super) fn heirs(&self, key: &WorkloadKey) -> BTreeMap<ManifestId, WorkloadKey> {
+        let slice = self.slice();
+        let placements = slice.iter().flat_map(|slice| &slice.placements);
+        let others = placements.filter(|(other, _)| {
+            *other != key && other.owner == key.owner && other.namespace == key.namespace
+        });
+        let mut heirs = BTreeMap::new();
+        for (other, placement) in others {
+            if let Ok(Command::PutWorkload { spec, .. }) = placement.proof.read() {
+                let manifests = spec.manifests.iter();
+                heirs.extend(manifests.map(|manifest| (manifest.id(), other.clone())));
+            }
+        }
+        heirs
     }
 
     /// Reports a placement. A failure is logged once, not with each attempt.

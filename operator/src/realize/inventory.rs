@@ -43,9 +43,12 @@ impl Inventory {
         kinds.collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
-    /// The objects that Hanse made.
-    pub(super) fn made(&self) -> Vec<ObjectId> {
-        let made = self.objects.iter().filter(|(_, entry)| entry.made);
+    /// The objects with Hanse's marks.
+    pub(super) fn marked(&self) -> Vec<ObjectId> {
+        let made = self.objects.iter().filter(|(id, entry)| {
+            // A Namespace that existed before has none.
+            entry.made || !id.is("", "Namespace")
+        });
         made.map(|(id, _)| id.clone()).collect()
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use hanse_core::workload::GroupKind;
+use hanse_core::{id::WorkloadKey, workload::GroupKind};
 use hanse_crds::names;
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PropagationPolicy},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PropagationPolicy,
+    },
     core::{GroupVersionKind, ObjectMeta},
     discovery::{self, Scope},
 };
@@ -158,6 +160,36 @@ impl Objects {
         Ok(serde_json::to_value(answer).unwrap_or_default())
     }
 
+    /// What a server-side apply would store, if it changes no field of another manager.
+    pub(super) async fn try_out(
+        &self,
+        id: &ObjectId,
+        version: &str,
+        object: &Value,
+    ) -> Result<Value, CallError> {
+        let parameters = PatchParams {
+            dry_run: true,
+            ..PatchParams::apply(names::FIELD_MANAGER)
+        };
+        let api = self.api(id, version).await?;
+        let answer = bounded(api.patch(&id.name, &parameters, &Patch::Apply(object))).await?;
+        Ok(serde_json::to_value(answer).unwrap_or_default())
+    }
+
+    /// Gives an object to another workload, without any change of what it is.
+    pub(super) async fn hand_over(
+        &self,
+        id: &ObjectId,
+        version: &str,
+        heir: &WorkloadKey,
+    ) -> Result<(), CallError> {
+        let marks = json!({"metadata": {
+            "labels": {names::WORKLOAD_LABEL: heir.id()},
+            "annotations": {names::WORKLOAD_ANNOTATION: heir.to_string()},
+        }});
+        self.merge(id, version, &marks).await
+    }
+
     /// Sets the replicas of an object and nothing else: what has to happen at once, whatever else is wrong with it.
     pub(super) async fn scale(
         &self,
@@ -173,7 +205,11 @@ impl Objects {
     pub(super) async fn unmark(&self, id: &ObjectId, version: &str) -> Result<(), CallError> {
         let marks = json!({"metadata": {
             "labels": {names::WORKLOAD_LABEL: null},
-            "annotations": {names::WORKLOAD_ANNOTATION: null, names::EPOCH_ANNOTATION: null},
+            "annotations": {
+                names::WORKLOAD_ANNOTATION: null,
+                names::EPOCH_ANNOTATION: null,
+                names::ADOPTED_ANNOTATION: null,
+            },
         }});
         self.merge(id, version, &marks).await
     }

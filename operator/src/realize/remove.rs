@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hanse_core::{id::WorkloadKey, state::Keep};
+use hanse_core::{id::WorkloadKey, state::Keep, workload::ManifestId};
 use kube::api::DynamicObject;
 
 use super::{
@@ -35,13 +35,20 @@ enum Fate {
     Left(String),
 }
 
+/// What is removed, and how.
+pub(super) struct Removing<'a> {
+    pub(super) key: &'a WorkloadKey,
+    pub(super) keep: Keep,
+    /// The objects that another workload of the same tenant wants here: it gets them as they are.
+    pub(super) heirs: BTreeMap<ManifestId, WorkloadKey>,
+}
+
 /// Removes `ids`, and takes those that are gone or left behind out of `inventory`.
 pub(super) async fn remove(
     objects: &Objects,
-    key: &WorkloadKey,
+    removing: &Removing<'_>,
     inventory: &mut Inventory,
     ids: &BTreeSet<ObjectId>,
-    keep: Keep,
 ) -> Result<Removal, CallError> {
     let mut waves: BTreeMap<u8, Vec<(ObjectId, Entry)>> = BTreeMap::new();
     for (id, entry) in inventory.objects.iter().filter(|(id, _)| ids.contains(id)) {
@@ -51,7 +58,7 @@ pub(super) async fn remove(
     let mut removal = Removal::default();
     for wave in waves.into_values().rev() {
         for (id, entry) in wave {
-            match remove_one(objects, key, &id, &entry, keep).await? {
+            match remove_one(objects, removing, &id, &entry).await? {
                 Fate::Going(why) => {
                     removal.pending.push(format!("{id} {why}"));
                     continue;
@@ -70,16 +77,21 @@ pub(super) async fn remove(
 
 async fn remove_one(
     objects: &Objects,
-    key: &WorkloadKey,
+    removing: &Removing<'_>,
     id: &ObjectId,
     entry: &Entry,
-    keep: Keep,
 ) -> Result<Fate, CallError> {
+    let Removing { key, keep, heirs } = removing;
+    let (key, keep) = (*key, *keep);
     let version = &entry.version;
     let found = objects.get(id, version).await?;
     let Some(object) = found.filter(|it| workload_of(&it.metadata).as_ref() == Some(key)) else {
         return Ok(Fate::Gone);
     };
+    if let Some(heir) = heirs.get(&id.manifest()) {
+        objects.hand_over(id, version, heir).await?;
+        return Ok(Fate::Gone);
+    }
     let is_volume = id.is("", "PersistentVolumeClaim");
     if keep == Keep::Everything || !entry.made {
         objects.unmark(id, version).await?;

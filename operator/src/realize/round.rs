@@ -23,7 +23,7 @@ use super::{
     inventory::{self, Inventory},
     namespace,
     object_id::ObjectId,
-    remove::remove,
+    remove::{Removing, remove},
     verify::{Dereferenced, Verified, verify},
 };
 use crate::cluster::{CallError, agenda::Next};
@@ -181,7 +181,7 @@ impl Host {
         placement: &AssignedPlacement,
         stopped: bool,
     ) -> PlacementReport {
-        let ids = self.inventories.lock().get(key).map(Inventory::made);
+        let ids = self.inventories.lock().get(key).map(Inventory::marked);
         let live: Vec<_> = ids
             .unwrap_or_default()
             .into_iter()
@@ -254,7 +254,9 @@ impl Host {
         self.live.watch(inventory.kinds());
         let all: BTreeSet<_> = inventory.objects.keys().cloned().collect();
         self.live.forget_completed(&all);
-        let removed = remove(&self.objects, key, &mut inventory, &all, keep).await;
+        let heirs = self.heirs(key);
+        let removing = Removing { key, keep, heirs };
+        let removed = remove(&self.objects, &removing, &mut inventory, &all).await;
         self.applied.lock().remove(key);
         let left = removed.as_ref().map(|removal| removal.left.clone());
         for left in left.unwrap_or_default() {

@@ -115,7 +115,11 @@ async fn foreign(
             && !is_standard(&kind.resource.kind, name)
             && workload_of(metadata).as_ref() != Some(key)
     };
-    objects.find(kind, namespace, is_foreign).await
+    match objects.find(kind, namespace, is_foreign).await {
+        // What may not be read may be anything.
+        Err(CallError::Refused { code: 403, .. }) => Ok(Some("(not readable)".to_owned())),
+        found => found,
+    }
 }
 
 /// What Kubernetes makes in every namespace.

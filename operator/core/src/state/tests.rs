@@ -12,7 +12,10 @@ use crate::{
     grant::Grant,
     id::{Generation, PrivateKey},
     reason::Reason,
-    workload::{Manifest, Mode, PlacementRules, ScaleTarget, Share, Volumes, WorkloadSpec},
+    workload::{
+        Adopt, Manifest, Mode, OnImmutable, PlacementRules, ScaleTarget, Share, Volumes,
+        WorkloadSpec,
+    },
 };
 
 mod commands;
@@ -77,6 +80,8 @@ fn spec(mode: Mode, version: u32) -> WorkloadSpec {
         placement: PlacementRules::new(mode),
         suspend: false,
         volumes: Volumes::default(),
+        adopt: Adopt::default(),
+        on_immutable: OnImmutable::default(),
     }
 }
 

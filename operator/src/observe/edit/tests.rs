@@ -3,10 +3,16 @@ use std::{
     sync::Arc,
 };
 
-use hanse_core::{id::Epoch, schedule::Diagnosis, slice::HostStanding};
+use hanse_core::{
+    id::Epoch,
+    schedule::Diagnosis,
+    slice::HostStanding,
+    workload::{Adopt, Mode, OnImmutable, PlacementRules, Scales, VolumePolicy, Volumes},
+};
 use serde_json::json;
 
 use super::*;
+use crate::observe::spec::object_of;
 
 fn spec(replicas: u32) -> WorkloadSpec {
     let rules = PlacementRules {
@@ -28,6 +34,8 @@ fn spec(replicas: u32) -> WorkloadSpec {
             on_move: VolumePolicy::Delete,
             on_delete: VolumePolicy::Retain,
         },
+        adopt: Adopt::IfUnchanged,
+        on_immutable: OnImmutable::Recreate,
         ..spec
     }
 }

@@ -1,0 +1,122 @@
+//! A specification as a user writes it, and as the ledger has it.
+
+use hanse_core::{
+    id::Namespace,
+    workload::{
+        Adopt, Mode, OnImmutable, PlacementRules, Scales, SpecError, VolumePolicy, Volumes,
+        WorkloadSpec,
+    },
+};
+use hanse_crds::{
+    FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject, UpdateRules,
+};
+
+/// The specification of an object, in the ledger's types.
+pub(crate) fn spec_of(
+    spec: &FederatedWorkloadSpec,
+    namespace: &Namespace,
+) -> Result<WorkloadSpec, SpecError> {
+    let Placement {
+        mode,
+        replicas,
+        scales,
+        require: Requirements { match_labels },
+        domicile,
+    } = &spec.placement;
+    let rules = PlacementRules {
+        mode: match mode {
+            PlacementMode::Divided => Mode::Divided,
+            PlacementMode::Duplicated => Mode::Duplicated,
+            PlacementMode::Single => Mode::Single,
+        },
+        // The schema excludes values below 0.
+        replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),
+        scales: scales.as_ref().map(|ScaledObject { kind, name }| Scales {
+            kind: kind.clone(),
+            name: name.clone(),
+        }),
+        match_labels: match_labels.clone(),
+        domicile: domicile.clone(),
+    };
+    let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
+    Ok(WorkloadSpec {
+        suspend: spec.suspend,
+        volumes: Volumes {
+            on_move: volume_policy(spec.volumes.on_move),
+            on_delete: volume_policy(spec.volumes.on_delete),
+        },
+        adopt: match spec.adopt {
+            hanse_crds::Adopt::Never => Adopt::Never,
+            hanse_crds::Adopt::IfUnchanged => Adopt::IfUnchanged,
+            hanse_crds::Adopt::Always => Adopt::Always,
+        },
+        on_immutable: match spec.update.on_immutable {
+            hanse_crds::OnImmutable::Fail => OnImmutable::Fail,
+            hanse_crds::OnImmutable::Recreate => OnImmutable::Recreate,
+        },
+        ..checked
+    })
+}
+
+/// A specification of the ledger, in the object's types.
+pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
+    let PlacementRules {
+        mode,
+        replicas,
+        scales,
+        match_labels,
+        domicile,
+    } = &spec.placement;
+    let manifests = spec.manifests.iter();
+    FederatedWorkloadSpec {
+        manifests: manifests
+            .map(|manifest| manifest.object().clone())
+            .collect(),
+        placement: Placement {
+            mode: match mode {
+                Mode::Divided => PlacementMode::Divided,
+                Mode::Duplicated => PlacementMode::Duplicated,
+                Mode::Single => PlacementMode::Single,
+            },
+            replicas: replicas.map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX)),
+            scales: scales.as_ref().map(|Scales { kind, name }| ScaledObject {
+                kind: kind.clone(),
+                name: name.clone(),
+            }),
+            require: Requirements {
+                match_labels: match_labels.clone(),
+            },
+            domicile: domicile.clone(),
+        },
+        suspend: spec.suspend,
+        volumes: hanse_crds::Volumes {
+            on_move: written_volume_policy(spec.volumes.on_move),
+            on_delete: written_volume_policy(spec.volumes.on_delete),
+        },
+        adopt: match spec.adopt {
+            Adopt::Never => hanse_crds::Adopt::Never,
+            Adopt::IfUnchanged => hanse_crds::Adopt::IfUnchanged,
+            Adopt::Always => hanse_crds::Adopt::Always,
+        },
+        update: UpdateRules {
+            on_immutable: match spec.on_immutable {
+                OnImmutable::Fail => hanse_crds::OnImmutable::Fail,
+                OnImmutable::Recreate => hanse_crds::OnImmutable::Recreate,
+            },
+        },
+    }
+}
+
+fn volume_policy(policy: hanse_crds::VolumePolicy) -> VolumePolicy {
+    match policy {
+        hanse_crds::VolumePolicy::Retain => VolumePolicy::Retain,
+        hanse_crds::VolumePolicy::Delete => VolumePolicy::Delete,
+    }
+}
+
+fn written_volume_policy(policy: VolumePolicy) -> hanse_crds::VolumePolicy {
+    match policy {
+        VolumePolicy::Retain => hanse_crds::VolumePolicy::Retain,
+        VolumePolicy::Delete => hanse_crds::VolumePolicy::Delete,
+    }
+}
