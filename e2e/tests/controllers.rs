@@ -29,6 +29,7 @@ async fn what_other_controllers_decide_is_left_to_them() -> Result<()> {
     a_namespace_deleted_in_one_cluster_deletes_no_workload(&fleet).await?;
     a_workload_is_not_ready_in_the_middle_of_a_rollout(&fleet).await?;
     a_job_that_succeeded_never_runs_again(&mut fleet).await?;
+    a_name_is_free_although_a_dead_member_still_owes_its_removal(&fleet).await?;
     fleet.end().await
 }
 
@@ -183,7 +184,29 @@ async fn a_workload_is_not_ready_in_the_middle_of_a_rollout(fleet: &Fleet) -> Re
     Ok(())
 }
 
-/// Last, because it kills a member.
+/// The workload `kept` was in `bergen`, which is dead.
+async fn a_name_is_free_although_a_dead_member_still_owes_its_removal(fleet: &Fleet) -> Result<()> {
+    fleet
+        .kubectl(
+            HOME,
+            &["delete", "fwl", "kept", "-n", "jobs", "--timeout=60s"],
+        )
+        .await?;
+    fleet
+        .apply_yaml(
+            HOME,
+            &workload("kept", "jobs", "{}", &[&deployment("web", 2)]),
+        )
+        .await?;
+    fleet.await_ready(HOME, "kept", "jobs").await?;
+    let shares = fleet
+        .values("deploy/web", "jobs", "{.spec.replicas}")
+        .await?;
+    ensure!(shares.len() == 2, "it runs in {shares:?}");
+    Ok(())
+}
+
+/// Kills a member.
 async fn a_job_that_succeeded_never_runs_again(fleet: &mut Fleet) -> Result<()> {
     let job = |name: &str, ttl: &str| {
         let job = format!(

@@ -157,6 +157,10 @@ pub enum Command {
     RemoveWorkload {
         /// Which workload.
         key: WorkloadKey,
+        /// The newest generation of it that the issuer has seen; 0 for none. A workload that was put later under the same
+        /// name is not meant.
+        #[serde(default)]
+        seen: Generation,
         /// Whether its objects stay in the hosts, no longer managed.
         #[serde(default)]
         orphan: bool,

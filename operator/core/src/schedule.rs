@@ -90,7 +90,8 @@ fn schedule_workload(
     let placed = state.placements.get(key).unwrap_or(&NOWHERE);
     let (mut eligible, mut excluded) = (Vec::new(), BTreeMap::new());
     for (name, member) in &state.members {
-        match filter::first_objection(key, workload, member, placed.contains_key(name)) {
+        let owes = state.owes_another(key, name);
+        match filter::first_objection(key, workload, member, placed.contains_key(name), owes) {
             None => eligible.push(name),
             Some(exclusion) => {
                 excluded.insert(name.clone(), exclusion);

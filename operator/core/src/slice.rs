@@ -114,6 +114,9 @@ pub struct OwnedWorkload {
     pub generation: Generation,
     /// The member whose API server received the last change.
     pub home: MemberName,
+    /// When it was first put.
+    #[serde(default)]
+    pub born: Generation,
     /// Whether it is being removed.
     pub removed: bool,
     /// Where it runs, and how it does.
@@ -297,6 +300,7 @@ fn owned_workloads(
             spec: row.spec.clone(),
             generation: row.generation,
             home: row.home.clone(),
+            born: row.born,
             removed: row.removed,
             hosts: host_standings(state, standing, key),
             diagnosis: standing.diagnoses.get(key).cloned().unwrap_or_default(),

@@ -245,7 +245,9 @@ impl State {
             } => self.describe(index, &issuer, attributes, version),
             Command::Volunteer { address } => self.volunteer(index, &issuer, address),
             Command::PublishGrants { grants } => self.publish_grants(index, &issuer, grants),
-            Command::RemoveWorkload { key, orphan } => self.remove_workload(index, &key, orphan),
+            Command::RemoveWorkload { key, seen, orphan } => {
+                self.remove_workload(index, &key, seen, orphan)
+            }
             Command::ConfirmRemoval { workload, epoch } => {
                 self.confirm_removal(&issuer, &workload, epoch)
             }

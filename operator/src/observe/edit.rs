@@ -160,8 +160,8 @@ pub(crate) enum Decision {
     Follow,
     /// The ledger accepted another edit before this user's: write the ledger's specification and publish an Event.
     Overrule { base: Generation },
-    /// A user deleted the object: propose the removal.
-    Remove,
+    /// A user deleted the object, which had this generation: propose the removal.
+    Remove { seen: Generation },
     /// The copy goes with its namespace: remove the finalizer, and mirror the workload again when it is gone.
     Evict,
     /// The workload was removed in another cluster: delete the copy.
@@ -184,19 +184,24 @@ pub(crate) fn decide(object: Option<&Written>, memory: &Memory, view: View<'_>) 
     let synced = newest(object.synced, memory.synced);
     let stale = synced.is_some_and(|synced| view.index < synced.generation.0);
     if object.deleting {
-        return while_deleting(object, stale, view.owned);
+        return while_deleting(object, synced, stale, view.owned);
     }
     match (view.owned, synced) {
         (_, Some(synced)) if stale => while_stale(object, synced, memory),
         (None, Some(_)) => Decision::Drop,
         (Some(owned), Some(_)) if owned.removed => Decision::Drop,
-        // A new object has the name of a workload whose removal is not confirmed by all hosts yet.
-        (Some(owned), None) if owned.removed => Decision::Wait,
         (None | Some(_), _) => match &object.spec {
             Err(error) => Decision::Invalid {
                 message: error.to_string(),
             },
-            Ok(spec) => with_spec(object, synced, memory, spec, view.owned),
+            // A new object with the name of a removed workload is another one.
+            Ok(spec) => with_spec(
+                object,
+                synced,
+                memory,
+                spec,
+                view.owned.filter(|it| !it.removed),
+            ),
         },
     }
 }
@@ -219,13 +224,21 @@ fn while_stale(object: &Written, synced: Synced, memory: &Memory) -> Decision {
     }
 }
 
-fn while_deleting(object: &Written, stale: bool, owned: Option<&OwnedWorkload>) -> Decision {
+fn while_deleting(
+    object: &Written,
+    synced: Option<Synced>,
+    stale: bool,
+    owned: Option<&OwnedWorkload>,
+) -> Decision {
+    let seen = synced.map_or(Generation(0), |synced| synced.generation);
     match owned {
         _ if !object.guarded => Decision::Settled,
         _ if object.evicted => Decision::Evict,
-        _ if stale => Decision::Remove,
+        _ if stale => Decision::Remove { seen },
         None => Decision::Release,
-        Some(owned) if !owned.removed => Decision::Remove,
+        // A copy of an earlier workload of this name.
+        Some(owned) if synced.is_some_and(|it| it.generation < owned.born) => Decision::Release,
+        Some(owned) if !owned.removed => Decision::Remove { seen },
         Some(owned) => {
             let mut hosts = owned.hosts.values();
             // A host without a lease cannot confirm now; it receives the removal when it attaches again.

@@ -94,7 +94,7 @@ impl Round<'_> {
                 self.publish_edit_conflict(object, base, owned).await;
                 Ok(step)
             }
-            (Decision::Remove, Some(object), _) => self.remove(object).await,
+            (Decision::Remove { seen }, Some(object), _) => self.remove(object, seen).await,
             (Decision::Drop, Some(object), _) => self.drop_copy(object).await,
             (Decision::Release, Some(object), _) => self.release(object).await,
             (Decision::Evict, Some(object), _) => {
@@ -108,7 +108,7 @@ impl Round<'_> {
                 | Decision::Put { .. }
                 | Decision::Follow
                 | Decision::Overrule { .. }
-                | Decision::Remove
+                | Decision::Remove { .. }
                 | Decision::Drop
                 | Decision::Evict
                 | Decision::Release,
@@ -270,14 +270,18 @@ impl Round<'_> {
         ])
     }
 
-    async fn remove(&self, object: &FederatedWorkload) -> Result<Step, RoundError> {
+    async fn remove(
+        &self,
+        object: &FederatedWorkload,
+        seen: Generation,
+    ) -> Result<Step, RoundError> {
         let key = self.key.clone();
         let orphan = object
             .annotations()
             .get(names::ON_DELETE_ANNOTATION)
             .map(String::as_str)
             == Some("Orphan");
-        let command = Command::RemoveWorkload { key, orphan };
+        let command = Command::RemoveWorkload { key, seen, orphan };
         match self.uplink.propose(command).await? {
             Outcome::Accepted { index } => {
                 tracing::info!(workload = %self.key, index, "the ledger accepted the removal");

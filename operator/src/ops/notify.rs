@@ -283,6 +283,7 @@ mod tests {
             spec: Arc::new(WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap()),
             generation: Generation(5),
             home: "acme-1".parse().unwrap(),
+            born: Generation(1),
             removed: false,
             hosts: [("beta-1".parse().unwrap(), host)].into(),
             diagnosis: Diagnosis::default(),

@@ -13,6 +13,8 @@ struct Question<'a> {
     member: &'a Member,
     /// Whether the member runs it already.
     placed: bool,
+    /// Whether the member still has to remove an earlier workload of this name.
+    owes: bool,
 }
 
 type Filter = fn(&Question<'_>) -> Option<Exclusion>;
@@ -24,6 +26,8 @@ const CHAIN: &[Filter] = &[
     not_revoked,
     // Its lease is over: what it runs is not known.
     lease_held,
+    // What it has of an earlier workload of this name goes first.
+    name_is_free,
     // Its owner wants nothing new there; what runs may stay.
     not_cordoned,
     // Its owner grants this owner, namespace and all kinds.
@@ -40,12 +44,14 @@ pub(super) fn first_objection(
     workload: &Workload,
     member: &Member,
     placed: bool,
+    owes: bool,
 ) -> Option<Exclusion> {
     let question = Question {
         key,
         workload,
         member,
         placed,
+        owes,
     };
     CHAIN.iter().find_map(|filter| filter(&question))
 }
@@ -65,6 +71,15 @@ fn lease_held(question: &Question<'_>) -> Option<Exclusion> {
         "LeaseNotHeld",
         "its lease ended: no heartbeat arrived in time",
     ))
+}
+
+fn name_is_free(question: &Question<'_>) -> Option<Exclusion> {
+    question.owes.then(|| {
+        Exclusion::new(
+            "StillRemoving",
+            "it still removes an earlier workload of this name",
+        )
+    })
 }
 
 fn not_cordoned(question: &Question<'_>) -> Option<Exclusion> {

@@ -75,6 +75,7 @@ impl Federation {
             spec: spec.into(),
             home: "acme-1".parse().unwrap(),
             generation: Generation(self.index),
+            born: Generation(1),
             removed: false,
             completed: BTreeMap::new(),
         };

@@ -3,7 +3,7 @@
 use super::{Keep, Placement, Rejection, Removal, State};
 use crate::{
     command::PlacementChange,
-    id::{Epoch, MemberName, WorkloadKey},
+    id::{Epoch, Generation, MemberName, WorkloadKey},
     workload::Mode,
 };
 
@@ -64,7 +64,20 @@ impl State {
             .workloads
             .get(&row.workload)
             .is_some_and(|workload| workload.spec.placement.mode == Mode::Single);
-        holds_lease && (!single || self.may_run_elsewhere(&row.workload, &row.member).is_none())
+        let clean = !self.owes_another(&row.workload, &row.member);
+        holds_lease
+            && clean
+            && (!single || self.may_run_elsewhere(&row.workload, &row.member).is_none())
+    }
+
+    /// Whether `member` still has to remove an earlier workload of this name.
+    #[must_use]
+    pub fn owes_another(&self, workload: &WorkloadKey, member: &MemberName) -> bool {
+        let pending = self.removals.get(member).and_then(|it| it.get(workload));
+        let row = self.workloads.get(workload);
+        pending
+            .zip(row)
+            .is_some_and(|(pending, row)| pending.born != row.born)
     }
 
     /// The member other than `member` on which the workload is placed or may not have stopped yet.
@@ -152,9 +165,16 @@ impl State {
             Keep::Nothing if returns_later => Keep::Volumes,
             keep => keep,
         };
-        let epoch = Epoch(index);
+        let removal = Removal {
+            epoch: Epoch(index),
+            born: self
+                .workloads
+                .get(workload)
+                .map_or(Generation(0), |row| row.born),
+            keep,
+        };
         let pending = self.removals.entry(member).or_default();
-        pending.insert(workload.clone(), Removal { epoch, keep });
+        pending.insert(workload.clone(), removal);
     }
 
     pub(super) fn confirm_removal(

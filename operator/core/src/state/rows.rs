@@ -176,6 +176,8 @@ pub struct Workload {
     pub home: MemberName,
     /// When it last changed.
     pub generation: Generation,
+    /// When it was first put. A workload that is deleted and put again under its name is another one.
+    pub born: Generation,
     /// Set when its owner wants it gone; the row goes when the last host has confirmed.
     pub removed: bool,
     /// Its objects that have done what they are for, by manifest. They are not run again.
@@ -199,6 +201,8 @@ struct StoredWorkload {
     proof: Arc<SignedCommand>,
     home: MemberName,
     generation: Generation,
+    #[serde(default)]
+    born: Generation,
     removed: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     completed: BTreeMap<ManifestId, Completion>,
@@ -211,6 +215,7 @@ impl From<Workload> for StoredWorkload {
             spec: _,
             home,
             generation,
+            born,
             removed,
             completed,
         }: Workload,
@@ -219,6 +224,7 @@ impl From<Workload> for StoredWorkload {
             proof,
             home,
             generation,
+            born,
             removed,
             completed,
         }
@@ -232,6 +238,7 @@ impl TryFrom<StoredWorkload> for Workload {
             proof,
             home,
             generation,
+            born,
             removed,
             completed,
         }: StoredWorkload,
@@ -242,6 +249,7 @@ impl TryFrom<StoredWorkload> for Workload {
                 spec: Arc::new(spec),
                 home,
                 generation,
+                born,
                 removed,
                 completed,
             }),
@@ -258,6 +266,9 @@ impl TryFrom<StoredWorkload> for Workload {
 pub struct Removal {
     /// The index of the entry that took it away.
     pub epoch: Epoch,
+    /// The workload that was placed there; one that was put later under its name is another.
+    #[serde(default)]
+    pub born: Generation,
     /// What the host keeps.
     #[serde(default)]
     pub keep: Keep,

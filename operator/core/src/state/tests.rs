@@ -100,6 +100,7 @@ fn revoke(name: &str) -> Command {
 fn remove(key: &str) -> Command {
     Command::RemoveWorkload {
         key: workload(key),
+        seen: Generation(0),
         orphan: false,
     }
 }

@@ -30,9 +30,12 @@ impl State {
                 reason: error.to_string(),
             })?;
         let existing = self.workloads.get(&key);
-        if existing.is_some_and(|workload| workload.removed) {
+        let removed = existing.is_some_and(|workload| workload.removed);
+        if removed && base.0 > 0 {
             return Err(Rejection::BeingRemoved);
         }
+        // What is put under the name of a removed workload is another one. What hosts still owe of the removed one stays.
+        let existing = existing.filter(|_| !removed);
         if let Some(workload) = existing.filter(|workload| *workload.spec == spec) {
             // The same specification by another author: nothing to decide.
             return Ok(workload.generation.0);
@@ -57,6 +60,7 @@ impl State {
             spec: Arc::new(spec),
             home,
             generation: Generation(index),
+            born: existing.map_or(Generation(index), |row| row.born),
             removed: false,
         };
         self.workloads.insert(key, workload);
@@ -89,13 +93,15 @@ impl State {
         &mut self,
         index: u64,
         key: &WorkloadKey,
+        seen: Generation,
         orphan: bool,
     ) -> Result<(), Rejection> {
         let Some(workload) = self.workloads.get_mut(key) else {
             // Gone already is what was asked for.
             return Ok(());
         };
-        if workload.removed {
+        let is_another = seen.0 > 0 && seen < workload.born;
+        if workload.removed || is_another {
             return Ok(());
         }
         workload.removed = true;

@@ -64,6 +64,7 @@ fn owned(generation: u64, replicas: u32) -> OwnedWorkload {
         spec: Arc::new(spec(replicas)),
         generation: Generation(generation),
         home: "acme-1".parse().unwrap(),
+        born: Generation(3),
         removed: false,
         hosts: BTreeMap::new(),
         diagnosis: Diagnosis::default(),
@@ -199,11 +200,17 @@ fn a_copy_is_deleted_only_if_the_ledger_provably_had_the_workload() {
 }
 
 #[test]
-fn a_new_object_waits_while_a_workload_of_its_name_is_removed() {
+fn a_new_object_is_another_workload_than_the_one_of_its_name_that_is_removed() {
     let new = object(1, None);
+    assert_eq!(decided(Some(&new), Some(&removing(true)), 20), put(0, 1));
+    // The copy of the earlier one goes without a word about the new one.
+    let earlier = Written {
+        deleting: true,
+        ..object(1, Some(synced(2, 1)))
+    };
     assert_eq!(
-        decided(Some(&new), Some(&removing(true)), 20),
-        Decision::Wait
+        decided(Some(&earlier), Some(&owned(5, 1)), 20),
+        Decision::Release
     );
 }
 
@@ -236,11 +243,15 @@ fn a_deletion_is_proposed_and_released_when_no_host_with_a_lease_has_the_workloa
     assert_eq!(
         decisions,
         [
-            Decision::Remove,
+            Decision::Remove {
+                seen: Generation(5)
+            },
             Decision::Wait,
             Decision::Release,
             Decision::Release,
-            Decision::Remove
+            Decision::Remove {
+                seen: Generation(5)
+            }
         ]
     );
 }

@@ -96,6 +96,7 @@ const REFUSED: &[Row] = &[
         "the proof is of another command",
         |case| {
             let removal = Command::RemoveWorkload {
+                seen: Generation(0),
                 orphan: false,
                 key: case.key.clone(),
             };

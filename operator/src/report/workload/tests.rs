@@ -48,6 +48,7 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
         spec: Arc::new(spec),
         generation: Generation(5),
         home: "acme-1".parse().unwrap(),
+        born: Generation(1),
         removed: false,
         hosts: hosts.iter().map(row).collect(),
         diagnosis,

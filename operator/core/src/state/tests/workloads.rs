@@ -38,6 +38,7 @@ fn a_workload_is_created_with_its_authors_signature() {
     let signed = ledger.sign(4, &put(WEB, 0, divided(1)));
     let index = accepted(ledger.apply(&signed));
     let web = Workload {
+        born: Generation(index),
         completed: BTreeMap::new(),
         proof: Arc::new(signed),
         spec: Arc::new(divided(1)),
@@ -58,6 +59,7 @@ fn every_member_of_its_owner_changes_a_workload_on_the_generation_it_saw() {
     let signed = ledger.sign(4, &put(WEB, created, divided(2)));
     let changed = accepted(ledger.apply(&signed));
     let web = Workload {
+        born: Generation(created),
         completed: BTreeMap::new(),
         proof: Arc::new(signed),
         spec: Arc::new(divided(2)),
@@ -222,25 +224,44 @@ fn removing_what_is_being_removed_or_was_never_there_is_accepted_and_changes_not
 }
 
 #[test]
-fn a_workload_that_is_being_removed_is_put_again_only_once_it_is_gone() {
-    let mut ledger = Ledger::of(2);
+fn what_is_put_under_the_name_of_a_removed_workload_is_another_one() {
+    let mut ledger = Ledger::of(3);
     let created = ledger.put(divided(1));
     ledger.place(&["two"]);
     let removed = accepted(ledger.ask(1, &remove(WEB)));
-    let puts = [
-        put(WEB, 0, divided(1)),
-        put(WEB, created, divided(2)),
-        put(WEB, removed, divided(2)),
-    ];
-    for put in puts {
+    for base in [created, removed] {
         assert_eq!(
-            ledger.refused(1, &put),
+            ledger.refused(1, &put(WEB, base, divided(2))),
             "the workload is being removed; wait until it is gone"
         );
     }
-    accepted(ledger.ask(2, &confirm(removed)));
     let again = accepted(ledger.ask(1, &put(WEB, 0, divided(1))));
-    assert_eq!(ledger.generation(WEB), Generation(again));
+    assert_eq!(
+        ledger.state.workloads[&workload(WEB)].born,
+        Generation(again)
+    );
+
+    // A host takes the new one only after it has removed the old one; the others take it at once.
+    let placed = ledger.place(&["two", "three"]);
+    let owed = format!("three runs 1 since {placed}; two removes since {removed}");
+    assert_eq!(ledger.hosts(), owed);
+    accepted(ledger.ask(2, &confirm(removed)));
+    let placed_later = ledger.place(&["two"]);
+    assert_eq!(
+        ledger.hosts(),
+        format!("three runs 1 since {placed}; two runs 1 since {placed_later}")
+    );
+
+    // Whoever deletes the old one has not seen the new one.
+    let removal = |seen| Command::RemoveWorkload {
+        key: workload(WEB),
+        seen: Generation(seen),
+        orphan: false,
+    };
+    accepted(ledger.ask(1, &removal(created)));
+    assert!(!ledger.state.workloads[&workload(WEB)].removed);
+    accepted(ledger.ask(1, &removal(again)));
+    assert!(ledger.state.workloads[&workload(WEB)].removed);
 }
 
 /// A Job named after its image, and a Deployment of this version.
@@ -344,7 +365,14 @@ fn a_host_keeps_volumes_on_a_move_and_deletes_them_with_the_workload_unless_told
     };
     let orphaned: fn(&mut Ledger) = |ledger| {
         let key = workload(WEB);
-        accepted(ledger.ask(1, &Command::RemoveWorkload { key, orphan: true }));
+        accepted(ledger.ask(
+            1,
+            &Command::RemoveWorkload {
+                key,
+                seen: Generation(0),
+                orphan: true,
+            },
+        ));
     };
     let other = Volumes {
         on_move: VolumePolicy::Delete,
