@@ -20,12 +20,13 @@ async fn what_other_controllers_decide_is_left_to_them() -> Result<()> {
     let plans = ["lubeck", "bergen", "riga"]
         .map(|name| MemberPlan::new(name).owner("amber").label("site", name));
     let mut fleet = Fleet::federated("controllers", plans).await?;
-    for namespace in ["autoscaled", "evicted", "jobs", "rollout"] {
+    for namespace in ["autoscaled", "divided", "evicted", "jobs", "rollout"] {
         fleet
             .kubectl(HOME, &["create", "namespace", namespace])
             .await?;
     }
     an_autoscaler_decides_the_count(&fleet).await?;
+    an_autoscaler_in_the_workload_is_divided(&fleet).await?;
     a_namespace_deleted_in_one_cluster_deletes_no_workload(&fleet).await?;
     a_workload_is_not_ready_in_the_middle_of_a_rollout(&fleet).await?;
     a_job_that_succeeded_never_runs_again(&mut fleet).await?;
@@ -68,12 +69,67 @@ async fn an_autoscaler_decides_the_count(fleet: &Fleet) -> Result<()> {
         },
     )
     .await?;
+    fleet
+        .await_words(HOME, "web", "autoscaled", "11 of 11 replicas are ready")
+        .await?;
+    fleet
+        .await_words(
+            HOME,
+            "web",
+            "autoscaled",
+            "(decided by 'kube-controller-manager')",
+        )
+        .await?;
     let others = fleet
         .value("riga", "deploy/web", "autoscaled", "{.spec.replicas}")
         .await?;
     ensure!(others == "3", "without an autoscaler there are {others}");
     fleet
         .kubectl(HOME, &["delete", "fwl", "web", "-n", "autoscaled"])
+        .await?;
+    Ok(())
+}
+
+/// Its limits are divided like replicas, and a Deployment starts with its part of the minimum.
+async fn an_autoscaler_in_the_workload_is_divided(fleet: &Fleet) -> Result<()> {
+    let web = deployment("web", 1);
+    let autoscaler = "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: web}, spec: \
+                      {minReplicas: 6, maxReplicas: 9, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: \
+                      web}, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, \
+                      averageUtilization: 50}}}]}}";
+    fleet
+        .apply_yaml(HOME, &workload("web", "divided", "{}", &[autoscaler, &web]))
+        .await?;
+    fleet.await_ready(HOME, "web", "divided").await?;
+    let limits = fleet
+        .values(
+            "hpa/web",
+            "divided",
+            "{.spec.minReplicas}-{.spec.maxReplicas}",
+        )
+        .await?;
+    ensure!(
+        limits.len() == 3 && limits.values().all(|limits| limits == "2-3"),
+        "the limits are {limits:?}"
+    );
+    let generations = "{.metadata.generation} {.spec.replicas}";
+    let before = fleet.values("deploy/web", "divided", generations).await?;
+    ensure!(
+        before.values().all(|it| it.ends_with(" 2")),
+        "they are {before:?}"
+    );
+    hold_condition(
+        "nobody changes the count",
+        Duration::from_secs(16),
+        async || {
+            let now = fleet.values("deploy/web", "divided", generations).await?;
+            ensure!(now == before, "they were {before:?} and are {now:?}");
+            Ok(())
+        },
+    )
+    .await?;
+    fleet
+        .kubectl(HOME, &["delete", "fwl", "web", "-n", "divided"])
         .await?;
     Ok(())
 }

@@ -99,19 +99,31 @@ pub fn is_complete(object: &Value) -> bool {
     }
 }
 
-/// The report of a placement of this share with these objects; `None` where an object is missing.
+/// One object of a placement as its host sees it.
+#[derive(Debug, Clone)]
+pub struct Observed<'a> {
+    /// Which manifest it is of.
+    pub id: ManifestId,
+    /// The object; `None` where it is missing.
+    pub object: Option<&'a Value>,
+    /// The controller that decides its replicas instead of the federation.
+    pub scaled_by: Option<&'a str>,
+}
+
+/// The report of a placement of this share with these objects.
 ///
 /// Ready replicas are those of the objects that the share counts, none of them above its count; where nothing is
-/// counted, the whole share if everything is ready. The message is the one of the object that is furthest from ready.
+/// counted, the whole share if everything is ready. Where another controller decides, its count is the one that counts.
+/// The message is the one of the object that is furthest from ready.
 #[must_use]
 pub fn report(
     epoch: Epoch,
     generation: Generation,
     share: &Share,
-    objects: &[(ManifestId, Option<&Value>)],
+    objects: &[Observed<'_>],
 ) -> PlacementReport {
     let mut worst = (PlacementPhase::Ready, String::new());
-    for (id, object) in objects {
+    for Observed { id, object, .. } in objects {
         let (phase, message) = match object.map(assess) {
             None => (PlacementPhase::Applied, "is not there yet".to_owned()),
             Some(Health::Ready) => continue,
@@ -125,30 +137,41 @@ pub fn report(
             worst = (phase, format!("{} '{name}' {message}", group_kind.kind));
         }
     }
-    let ready = share.iter().map(|(target, count)| match target {
-        ScaleTarget::Workload if worst.0 == PlacementPhase::Ready => count,
-        ScaleTarget::Workload => 0,
-        ScaleTarget::Object(counted) => {
-            let found = objects.iter().find(|(id, _)| id == counted);
-            count.min(
-                found
-                    .and_then(|(_, object)| *object)
-                    .map_or(0, ready_replicas),
-            )
-        }
-    });
-    let ready = ready.fold(0, u32::saturating_add);
+    let (mut ready, mut desired, mut scaled_by) = (0_u32, 0_u32, None);
+    for (target, count) in share.iter() {
+        let found = match target {
+            ScaleTarget::Object(id) => objects.iter().find(|it| it.id == *id),
+            ScaleTarget::Workload | ScaleTarget::Limit(_) => None,
+        };
+        let live = found.and_then(|it| it.object);
+        let decided = found.and_then(|it| it.scaled_by).zip(live);
+        let wanted = decided.map_or(count, |(_, object)| replicas(object, "/spec/replicas"));
+        scaled_by = scaled_by.or_else(|| decided.map(|(controller, _)| controller.to_owned()));
+        let (wanted, runs) = match target {
+            ScaleTarget::Limit(_) => (0, 0),
+            ScaleTarget::Workload if worst.0 == PlacementPhase::Ready => (wanted, wanted),
+            ScaleTarget::Workload => (wanted, 0),
+            ScaleTarget::Object(_) => {
+                let runs = live.map_or(0, |object| replicas(object, "/status/readyReplicas"));
+                (wanted, runs.min(wanted))
+            }
+        };
+        ready = ready.saturating_add(runs);
+        desired = desired.saturating_add(wanted);
+    }
     let message = worst.1.chars().take(MAX_MESSAGE_CHARACTERS).collect();
     PlacementReport {
         epoch,
         generation,
         phase: worst.0,
         ready,
+        desired: scaled_by.is_some().then_some(desired),
+        scaled_by,
         message,
     }
 }
 
-fn ready_replicas(object: &Value) -> u32 {
-    let ready = number(object, "/status/readyReplicas").unwrap_or(0);
-    u32::try_from(ready).unwrap_or(u32::MAX)
+fn replicas(object: &Value, pointer: &str) -> u32 {
+    let found = number(object, pointer).unwrap_or(0);
+    u32::try_from(found).unwrap_or(u32::MAX)
 }

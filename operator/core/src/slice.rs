@@ -171,6 +171,12 @@ pub struct PlacementReport {
     pub phase: PlacementPhase,
     /// Ready replicas (or, where nothing scales, 1 when all objects are ready and 0 otherwise).
     pub ready: u32,
+    /// The replicas that should run, if another controller decides that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired: Option<u32>,
+    /// That controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled_by: Option<String>,
     /// The object that is furthest from ready, and why; empty when all are ready. At most 1,024 characters.
     pub message: String,
 }

@@ -3,7 +3,7 @@
 //! `WorkloadSpec` is made by [`WorkloadSpec::new`] alone, which checks every rule that needs no cluster; code that
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
-//! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `rules` (how its objects are
+//! In `workload/`: `manifest` (one object), `autoscale` (autoscalers), `check` (the rules of a specification), `rules` (how its objects are
 //! applied and removed), `share` (how many replicas of what), `wave` (in which
 //! order objects are applied, and how each is stopped).
 
@@ -15,12 +15,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::id::{Digest, Namespace};
 
+mod autoscale;
 mod check;
 mod manifest;
 mod rules;
 mod share;
 mod wave;
 
+pub use autoscale::Autoscaler;
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
 pub use rules::{Adopt, OnImmutable, VolumePolicy, Volumes};
@@ -155,9 +157,12 @@ impl WorkloadSpec {
     #[must_use]
     pub fn counts(&self) -> Share {
         let scalable = self.manifests.iter().filter(|it| it.is_scalable());
-        let counts: Share = scalable
+        let mut counts: Share = scalable
             .map(|manifest| (ScaleTarget::Object(manifest.id()), self.count_of(manifest)))
             .collect();
+        for Autoscaler { id, max, .. } in self.autoscalers() {
+            counts.set(ScaleTarget::Limit(id), max);
+        }
         if counts.is_empty() {
             let whole = self.placement.replicas.unwrap_or(1);
             [(ScaleTarget::Workload, whole)].into_iter().collect()
@@ -166,14 +171,17 @@ impl WorkloadSpec {
         }
     }
 
-    /// The replicas of one object: what the placement says of it, or else what its manifest says.
+    /// The replicas of one object: what the placement says of it, or else its autoscaler, or else its manifest.
     fn count_of(&self, manifest: &Manifest) -> u32 {
         let rules = &self.placement;
         let scales = rules.scales.as_ref();
         match rules.replicas {
             Some(0) => 0,
             Some(replicas) if scales.is_none_or(|scales| scales.is(manifest)) => replicas,
-            Some(_) | None => manifest.replicas().unwrap_or(1),
+            Some(_) | None => match self.autoscaler_of(&manifest.id()) {
+                Some(autoscaler) => autoscaler.min,
+                None => manifest.replicas().unwrap_or(1),
+            },
         }
     }
 
@@ -240,6 +248,14 @@ mod tests {
         let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
         let one = [config.clone(), deployment("web", 4)];
         let two = [deployment("web", 3), deployment("worker", 1)];
+        let autoscaler = json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+            "spec": {
+                "minReplicas": 4, "maxReplicas": 10,
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            },
+        });
+        let scaled = [deployment("web", 1), autoscaler];
         let divided = |replicas| rules(Mode::Divided, replicas);
         let cases = [
             (counts(&one, divided(None)), "4"),
@@ -265,6 +281,20 @@ mod tests {
             (
                 counts(&two, scaling("StatefulSet", "web", None)),
                 "`placement.scales` names StatefulSet 'web', which is no manifest with replicas",
+            ),
+            (
+                counts(&scaled, divided(None)),
+                "Deployment.apps/web 4, HorizontalPodAutoscaler.autoscaling/web:max 10",
+            ),
+            (
+                counts(&scaled, divided(Some(3))),
+                "the replicas of Deployment 'web' are decided by HorizontalPodAutoscaler 'web': set its limits, or \
+                 `placement.replicas` to 0",
+            ),
+            (
+                counts(&scaled, rules(Mode::Single, None)),
+                "mode 'Single' runs one replica of each object: `spec.maxReplicas` of HorizontalPodAutoscaler 'web' must \
+                 be 0 or 1, not 10",
             ),
             (counts(std::slice::from_ref(&config), divided(None)), "1"),
             (counts(&[config], divided(Some(2))), "2"),

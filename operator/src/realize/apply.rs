@@ -19,6 +19,7 @@ use hanse_core::{
     state::Keep,
     workload::OnImmutable,
 };
+use serde_json::Value;
 
 use super::{
     build::{Built, BuiltObject},
@@ -180,7 +181,7 @@ impl Round<'_> {
             let Some(live) = live.filter(|live| live["spec"]["replicas"] != count) else {
                 continue;
             };
-            if count > 0 && scaled_by(&live).is_some() {
+            if count > 0 && is_left_to_others(built, &live) {
                 continue;
             }
             let scaled = self
@@ -223,12 +224,8 @@ impl Round<'_> {
         {
             return Ok(());
         }
-        if let Some(live) = &live
-            && built.count.is_some_and(|count| count > 0)
-            && scaled_by(live).is_some()
-            && let Some(spec) = built.object["spec"].as_object_mut()
-        {
-            spec.remove("replicas");
+        if let Some(live) = &live {
+            leave_count(&mut built, live);
         }
         self.mark_as_found(&mut built);
         self.busy = true;
@@ -324,5 +321,27 @@ impl Round<'_> {
             }
             Err(error) => self.findings.refuse("removal", &error),
         }
+    }
+}
+
+/// Whether another controller decides the replicas of an object that should run.
+fn is_left_to_others(built: &BuiltObject, live: &Value) -> bool {
+    let runs = live["spec"]["replicas"] != 0;
+    scaled_by(live).is_some() || (built.autoscaled && runs)
+}
+
+/// Leaves the count of an object that runs to whoever decides it.
+fn leave_count(built: &mut BuiltObject, live: &Value) {
+    if built.count.is_none_or(|count| count == 0) || !is_left_to_others(built, live) {
+        return;
+    }
+    let Some(spec) = built.object["spec"].as_object_mut() else {
+        return;
+    };
+    if scaled_by(live).is_some() {
+        spec.remove("replicas");
+    } else {
+        // Nobody but Hanse has set it so far: a field that its only owner lets go of falls back to its default.
+        spec.insert("replicas".into(), live["spec"]["replicas"].clone());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hanse_core::workload::{Manifest, ScaleTarget, Stop};
+use hanse_core::workload::{Autoscaler, Manifest, ScaleTarget, Share, Stop};
 use k8s_openapi::ByteString;
 use serde_json::{Map, Value, json};
 
@@ -33,6 +33,8 @@ pub(super) struct BuiltObject {
     pub(super) awaited: bool,
     /// Whether another workload brings it, so that it only has to exist.
     pub(super) shared: bool,
+    /// Whether an autoscaler among the objects decides its replicas once it runs.
+    pub(super) autoscaled: bool,
     /// Its replicas here, if it scales.
     pub(super) count: Option<u32>,
     pub(super) object: Value,
@@ -97,6 +99,10 @@ fn built_object(
     if let Some(count) = count {
         entry(&mut object, "spec").insert("replicas".into(), json!(count));
     }
+    let autoscalers = verified.spec().autoscalers();
+    if let Some(autoscaler) = autoscalers.iter().find(|it| it.id == manifest.id()) {
+        set_limits(&mut object, &placement.share, autoscaler);
+    }
     if stop == Some(Stop::Suspend) {
         entry(&mut object, "spec").insert("suspend".into(), json!(true));
     }
@@ -118,10 +124,24 @@ fn built_object(
         wave: manifest.wave(),
         awaited: manifest.is_awaited(),
         shared: false,
+        autoscaled: autoscalers.iter().any(|it| it.target == manifest.id()),
         count,
         object,
         id,
     }
+}
+
+/// The limits of an autoscaler here. It has at least one replica, also where it has none to scale and is idle.
+fn set_limits(object: &mut Value, share: &Share, autoscaler: &Autoscaler) {
+    let least = share
+        .of(&ScaleTarget::Object(autoscaler.target.clone()))
+        .max(1);
+    let most = share
+        .of(&ScaleTarget::Limit(autoscaler.id.clone()))
+        .max(least);
+    let spec = entry(object, "spec");
+    spec.insert("minReplicas".into(), json!(least));
+    spec.insert("maxReplicas".into(), json!(most));
 }
 
 fn mark(object: &mut Value, namespace: &str, marks: &Marks) {

@@ -7,7 +7,7 @@ use std::{
 
 use hanse_core::{
     command::Command,
-    health,
+    health::{self, Observed},
     id::{Digest, Epoch, Generation, WorkloadKey},
     slice::{AssignedPlacement, PlacementPhase, PlacementReport, Slice},
     state::{Keep, Removal},
@@ -23,6 +23,7 @@ use super::{
     inventory::{self, Inventory},
     namespace,
     object_id::ObjectId,
+    owned::scaled_by,
     remove::{Removing, remove},
     verify::{Dereferenced, Verified, verify},
 };
@@ -190,7 +191,11 @@ impl Host {
             .collect();
         let objects: Vec<_> = live
             .iter()
-            .map(|(id, object)| (id.clone(), object.as_deref()))
+            .map(|(id, object)| Observed {
+                id: id.clone(),
+                object: object.as_deref(),
+                scaled_by: object.as_deref().and_then(scaled_by),
+            })
             .collect();
         let (epoch, generation) = (placement.epoch, placement.generation);
         let mut report = health::report(epoch, generation, &placement.share, &objects);
@@ -288,6 +293,8 @@ impl Host {
             generation: Generation(0),
             phase: PlacementPhase::Removing,
             ready: 0,
+            desired: None,
+            scaled_by: None,
             message: cut(message),
         };
         self.report(key, report);
@@ -322,6 +329,8 @@ fn report_of(
         generation: placement.generation,
         phase,
         ready: 0,
+        desired: None,
+        scaled_by: None,
         message: cut(message),
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Facts<'a> {
     pub(super) owned: &'a OwnedWorkload,
     /// Its placements, without those that are being removed.
     pub(super) placed: Vec<&'a PlacementStatus>,
+    /// The controller that decides the replicas in some host.
+    pub(super) scaled_by: Option<&'a str>,
     pub(super) desired: i32,
     pub(super) ready: i32,
 }
@@ -75,6 +77,7 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     let Facts {
         owned,
         placed,
+        scaled_by,
         desired,
         ready,
     } = facts;
@@ -87,7 +90,9 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         .iter()
         .map(|it| format!("{} {}/{}", it.member, it.ready, it.replicas));
     let at = at.collect::<Vec<_>>().join(", ");
-    let counts = format!("{ready} of {desired} replicas are ready: {at}");
+    let decided = scaled_by.map(|controller| format!(" (decided by '{controller}')"));
+    let decided = decided.unwrap_or_default();
+    let counts = format!("{ready} of {desired} replicas are ready: {at}{decided}");
     let undecided = is_undecided(owned);
     let is_ready = ready >= desired && settled && !placed.is_empty() && !undecided;
     let unplaced = owned.diagnosis.unplaced.is_some();

@@ -85,6 +85,10 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
         let copies = i32::try_from(placed().count().max(1)).unwrap_or(i32::MAX);
         status.desired = status.desired.saturating_mul(copies);
     }
+    let autoscaled = owned.hosts.values().any(|it| scaled(it).is_some());
+    if autoscaled && !owned.spec.suspend {
+        status.desired = placed().map(|placement| placement.replicas).sum();
+    }
     status.ready = placed()
         .filter(|placement| placement.state != PlacementState::Lost)
         .map(|placement| placement.ready)
@@ -148,20 +152,27 @@ fn placement(
         (_, _, None) => String::new(),
     };
     // The replicas of the former generation run on while an update is rolled out.
+    let replicas = scaled(standing).map_or(standing.replicas, |(replicas, _)| replicas);
     let ready = standing
         .report
         .as_ref()
-        .map_or(0, |report| report.ready.min(standing.replicas));
+        .map_or(0, |report| report.ready.min(replicas));
     let owner = slice.members.get(member).map(|row| row.owner.to_string());
     PlacementStatus {
         member: member.to_string(),
         owner: owner.unwrap_or_default(),
-        replicas: small(standing.replicas),
+        replicas: small(replicas),
         ready: small(ready),
         epoch: count(standing.epoch.0),
         state,
         message: cut(&message, MAX_PLACEMENT_MESSAGE),
     }
+}
+
+/// The replicas that another controller decides in a host, and which controller that is.
+pub(super) fn scaled(standing: &HostStanding) -> Option<(u32, &str)> {
+    let report = standing.report.as_ref()?;
+    report.desired.zip(report.scaled_by.as_deref())
 }
 
 /// What a removal waits for.
@@ -209,6 +220,7 @@ fn findings(
     conditions::find(&Facts {
         owned,
         placed: placed(&status.placements).collect(),
+        scaled_by: owned.hosts.values().find_map(|it| Some(scaled(it)?.1)),
         desired: status.desired,
         ready: status.ready,
     })

@@ -386,7 +386,11 @@ fn a_placement_is_as_good_as_its_worst_object() {
     let of = |counts: &[(&str, u32)], objects: &[(&str, Option<&Value>)]| {
         let objects: Vec<_> = objects
             .iter()
-            .map(|(id, object)| (id.parse().unwrap(), *object))
+            .map(|(id, object)| Observed {
+                id: id.parse().unwrap(),
+                object: *object,
+                scaled_by: None,
+            })
             .collect();
         report(Epoch(7), Generation(5), &share(counts), &objects)
     };
@@ -395,6 +399,8 @@ fn a_placement_is_as_good_as_its_worst_object() {
         generation: Generation(5),
         phase,
         ready,
+        desired: None,
+        scaled_by: None,
         message: message.into(),
     };
     let (a, b) = ("Deployment.apps/a", "Deployment.apps/b");
@@ -420,5 +426,26 @@ fn a_placement_is_as_good_as_its_worst_object() {
     assert_eq!(
         of(&[("*", 2)], &[("ConfigMap/c", Some(&json!({})))]),
         expected(PlacementPhase::Ready, 2, "")
+    );
+}
+
+#[test]
+fn where_another_controller_decides_its_count_is_the_one_that_counts() {
+    let scaled = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 5},
+        "status": {"observedGeneration": 2, "replicas": 5, "updatedReplicas": 5, "readyReplicas": 4, "availableReplicas": 4},
+    });
+    let share: Share = [("Deployment.apps/web".parse().unwrap(), 2)]
+        .into_iter()
+        .collect();
+    let object = Observed {
+        id: "Deployment.apps/web".parse().unwrap(),
+        object: Some(&scaled),
+        scaled_by: Some("kube-controller-manager"),
+    };
+    let report = report(Epoch(7), Generation(5), &share, &[object]);
+    assert_eq!(
+        (report.ready, report.desired, report.scaled_by.as_deref()),
+        (4, Some(5), Some("kube-controller-manager"))
     );
 }

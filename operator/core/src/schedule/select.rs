@@ -6,7 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::{Case, Wish, divide::divide};
-use crate::{id::MemberName, reason::Reason, state::Lease, workload::Share};
+use crate::{
+    id::MemberName,
+    reason::Reason,
+    state::Lease,
+    workload::{Autoscaler, ScaleTarget, Share},
+};
 
 type Wishes = BTreeMap<MemberName, Wish>;
 
@@ -99,7 +104,10 @@ pub(super) fn divided(case: &Case<'_>) -> (Wishes, Option<String>) {
 fn shares(case: &Case<'_>, counts: &Share) -> BTreeMap<MemberName, Share> {
     let hosts: Vec<MemberName> = case.eligible.iter().map(|name| (*name).clone()).collect();
     let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
-    for (target, total) in counts.iter() {
+    let objects = counts
+        .iter()
+        .filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
+    for (target, total) in objects {
         let current = case.placed.iter();
         let current = current
             .map(|(name, placement)| (name.clone(), placement.share.of(target)))
@@ -109,7 +117,37 @@ fn shares(case: &Case<'_>, counts: &Share) -> BTreeMap<MemberName, Share> {
             share.set(target.clone(), replicas);
         }
     }
+    for autoscaler in case.workload.spec.autoscalers() {
+        divide_limit(case, &hosts, &autoscaler, &mut shares);
+    }
     shares
+}
+
+/// Divides what an autoscaler may scale to over the members that have a part of its minimum: each at least that part.
+fn divide_limit(
+    case: &Case<'_>,
+    hosts: &[MemberName],
+    autoscaler: &Autoscaler,
+    shares: &mut BTreeMap<MemberName, Share>,
+) {
+    let target = ScaleTarget::Object(autoscaler.target.clone());
+    let limit = ScaleTarget::Limit(autoscaler.id.clone());
+    let hosts: Vec<MemberName> = hosts
+        .iter()
+        .filter(|name| shares.get(*name).is_some_and(|share| share.of(&target) > 0))
+        .cloned()
+        .collect();
+    let above = |share: &Share| share.of(&limit).saturating_sub(share.of(&target));
+    let current = case.placed.iter();
+    let current = current
+        .map(|(name, placement)| (name.clone(), above(&placement.share)))
+        .collect();
+    for (name, above) in divide(autoscaler.max - autoscaler.min, &hosts, &current) {
+        if let Some(share) = shares.get_mut(&name) {
+            let least = share.of(&target);
+            share.set(limit.clone(), least.saturating_add(above));
+        }
+    }
 }
 
 /// All replicas on every member that may. One that is merely lost has nothing to hand over, so its row stays.

@@ -53,11 +53,15 @@ impl Federation {
 
     /// The workload with these Deployments.
     fn put_manifests(&mut self, deployments: &[(&str, u32)], placement: PlacementRules) {
-        let key: WorkloadKey = WEB.parse().unwrap();
         let manifests = deployments.iter().map(|(name, replicas)| {
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": replicas}})
         });
-        let spec = WorkloadSpec::new(manifests.collect(), placement, &key.namespace).unwrap();
+        self.put_objects(manifests.collect(), placement);
+    }
+
+    fn put_objects(&mut self, manifests: Vec<serde_json::Value>, placement: PlacementRules) {
+        let key: WorkloadKey = WEB.parse().unwrap();
+        let spec = WorkloadSpec::new(manifests, placement, &key.namespace).unwrap();
         let command = Command::PutWorkload {
             key: key.clone(),
             base: Generation(0),
@@ -178,6 +182,42 @@ fn each_object_is_divided_by_its_own_count() {
         "acme-1 - (acme-1 was lost); \
          acme-2 Deployment.apps/front 2, Deployment.apps/worker 1 (acme-1 was lost)"
     );
+}
+
+#[test]
+fn the_limits_of_an_autoscaler_are_divided_over_the_members_that_have_a_part_of_its_minimum() {
+    let mut federation = Federation::of(&["acme-1", "acme-2", "acme-3"]);
+    let scaled = |min: u32, max: u32| {
+        let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        vec![
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}),
+            json!({
+                "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+                "spec": {"minReplicas": min, "maxReplicas": max, "scaleTargetRef": target},
+            }),
+        ]
+    };
+    for name in ["acme-1", "acme-2", "acme-3"] {
+        federation.change(name, |row| row.owner = "acme".parse().unwrap());
+    }
+    let mut limits = |min, max| {
+        federation.put_objects(scaled(min, max), PlacementRules::new(Mode::Divided));
+        federation.step();
+        let rows = &federation.state.placements[&WEB.parse().unwrap()];
+        let (web, most) = (
+            "Deployment.apps/web".parse().unwrap(),
+            "HorizontalPodAutoscaler.autoscaling/web:max"
+                .parse()
+                .unwrap(),
+        );
+        let limits = rows
+            .values()
+            .map(|row| (row.share.of(&web), row.share.of(&most)));
+        limits.collect::<Vec<_>>()
+    };
+    assert_eq!(limits(4, 10), [(2, 4), (1, 3), (1, 3)]);
+    assert_eq!(limits(4, 13), [(2, 5), (1, 4), (1, 4)]);
+    assert_eq!(limits(2, 7), [(1, 4), (1, 3)]);
 }
 
 #[test]

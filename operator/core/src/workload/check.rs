@@ -60,9 +60,17 @@ pub enum SpecError {
     #[error("`placement.replicas` must be 0, 1 or absent with mode 'Single', not {0}")]
     SingleReplicas(u32),
     #[error(
-        "mode 'Single' runs one replica of each object: `spec.replicas` of {object} must be 0 or 1, not {count}"
+        "mode 'Single' runs one replica of each object: `spec.{field}` of {object} must be 0 or 1, not {count}"
     )]
-    SingleCount { object: String, count: u32 },
+    SingleCount {
+        object: String,
+        field: &'static str,
+        count: u32,
+    },
+    #[error(
+        "the replicas of {object} are decided by {autoscaler}: set its limits, or `placement.replicas` to 0"
+    )]
+    Autoscaled { object: String, autoscaler: String },
     #[error("`placement.scales` names {object}, which is no manifest with replicas")]
     ScalesNothing { object: String },
     #[error(
@@ -138,16 +146,44 @@ impl WorkloadSpec {
             }
             Some(_) | None => {}
         }
-        let mut counts = scalable
-            .iter()
-            .zip(scalable.iter().map(|manifest| self.count_of(manifest)));
-        match counts.find(|(_, count)| rules.mode == Mode::Single && *count > 1) {
-            Some((manifest, count)) => Err(SpecError::SingleCount {
-                object: manifest.to_string(),
-                count,
-            }),
-            None => Ok(()),
+        for manifest in scalable {
+            self.check_autoscaled(manifest)?;
+            let count = self.count_of(manifest);
+            if rules.mode == Mode::Single && count > 1 {
+                return Err(SpecError::SingleCount {
+                    object: manifest.to_string(),
+                    field: "replicas",
+                    count,
+                });
+            }
         }
+        Ok(())
+    }
+
+    /// An autoscaler decides the replicas alone, within limits that the mode allows.
+    fn check_autoscaled(&self, manifest: &Manifest) -> Result<(), SpecError> {
+        let Some(autoscaler) = self.autoscaler_of(&manifest.id()) else {
+            return Ok(());
+        };
+        let rules = &self.placement;
+        let scales = rules.scales.as_ref();
+        let name = format!("{} '{}'", autoscaler.id.group_kind.kind, autoscaler.id.name);
+        if rules.replicas.is_some_and(|count| count > 0)
+            && scales.is_none_or(|scales| scales.is(manifest))
+        {
+            return Err(SpecError::Autoscaled {
+                object: manifest.to_string(),
+                autoscaler: name,
+            });
+        }
+        if rules.mode == Mode::Single && autoscaler.max > 1 {
+            return Err(SpecError::SingleCount {
+                object: name,
+                field: "maxReplicas",
+                count: autoscaler.max,
+            });
+        }
+        Ok(())
     }
 }
 

@@ -14,16 +14,22 @@ pub enum ScaleTarget {
     Workload,
     /// One of its objects.
     Object(ManifestId),
+    /// The most that an autoscaler among its objects may scale to. It is a limit, and counts nowhere.
+    Limit(ManifestId),
 }
 
 /// The text that stands for [`ScaleTarget::Workload`]; no object has this id.
 const WORKLOAD: &str = "*";
+
+/// What follows the id of an autoscaler in the text of its limit; no name contains a colon.
+const LIMIT: &str = ":max";
 
 impl fmt::Display for ScaleTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Workload => f.write_str(WORKLOAD),
             Self::Object(id) => id.fmt(f),
+            Self::Limit(id) => write!(f, "{id}{LIMIT}"),
         }
     }
 }
@@ -31,9 +37,10 @@ impl fmt::Display for ScaleTarget {
 impl FromStr for ScaleTarget {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            WORKLOAD => Ok(Self::Workload),
-            id => id.parse().map(Self::Object),
+        match (text, text.strip_suffix(LIMIT)) {
+            (WORKLOAD, _) => Ok(Self::Workload),
+            (_, Some(id)) => id.parse().map(Self::Limit),
+            (id, None) => id.parse().map(Self::Object),
         }
     }
 }
@@ -74,9 +81,9 @@ impl Share {
     /// The replicas of everything together.
     #[must_use]
     pub fn total(&self) -> u32 {
-        self.0
-            .values()
-            .fold(0, |sum, count| sum.saturating_add(*count))
+        let counts = self.0.iter();
+        let counts = counts.filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
+        counts.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// Each target with its replicas.
@@ -118,11 +125,19 @@ mod tests {
 
     #[test]
     fn a_share_is_an_object_of_counts_on_the_wire() {
-        let share: Share = [("Deployment.apps/web", 2), ("Worker.jobs.example/w.1", 0)]
-            .map(|(target, count)| (target.parse().unwrap(), count))
-            .into_iter()
-            .collect();
-        let wire = json!({"Deployment.apps/web": 2, "Worker.jobs.example/w.1": 0});
+        let share: Share = [
+            ("Deployment.apps/web", 2),
+            ("Worker.jobs.example/w.1", 0),
+            ("HorizontalPodAutoscaler.autoscaling/web:max", 5),
+        ]
+        .map(|(target, count)| (target.parse().unwrap(), count))
+        .into_iter()
+        .collect();
+        let wire = json!({
+            "Deployment.apps/web": 2, "Worker.jobs.example/w.1": 0,
+            "HorizontalPodAutoscaler.autoscaling/web:max": 5,
+        });
+        assert_eq!(share.total(), 2);
         assert_eq!(serde_json::to_value(&share).unwrap(), wire);
         assert_eq!(serde_json::from_value::<Share>(wire).unwrap(), share);
         let whole: Share = [(ScaleTarget::Workload, 1)].into_iter().collect();

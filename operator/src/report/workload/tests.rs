@@ -32,6 +32,8 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
             generation: Generation(5),
             phase,
             ready,
+            desired: None,
+            scaled_by: None,
             message: String::new(),
         });
         let standing = HostStanding {
@@ -88,6 +90,23 @@ fn condition_text(status: &FederatedWorkloadStatus, kind: &str) -> String {
 }
 
 const READY: Option<(u32, PlacementPhase)> = Some((3, PlacementPhase::Ready));
+
+#[test]
+fn where_an_autoscaler_decides_its_count_is_shown_and_who_decides() {
+    let hosts = [("a", 3, true, READY), ("b", 3, true, READY)];
+    let mut owned = workload(&hosts, Diagnosis::default());
+    let scaled = owned.hosts.get_mut(&"b".parse().unwrap()).unwrap();
+    let report = scaled.report.as_mut().unwrap();
+    report.ready = 5;
+    report.desired = Some(5);
+    report.scaled_by = Some("kube-controller-manager".into());
+    let status = status_of(&owned, None, true);
+    assert_eq!((status.ready, status.desired), (8, 8));
+    assert_eq!(
+        condition_text(&status, "Ready"),
+        "True AllReplicasReady: 8 of 8 replicas are ready: a 3/3, b 5/5 (decided by 'kube-controller-manager')"
+    );
+}
 
 #[test]
 fn nothing_is_ready_before_the_ledger_and_the_planner_have_the_edit() {
