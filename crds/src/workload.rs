@@ -6,10 +6,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    condition::Condition,
-    schema::{self, DNS_LABEL, JURISDICTION, MAX_SAFE_INTEGER, REASON},
+mod status;
+
+pub use status::{
+    Exclusion, FederatedWorkloadStatus, Fencing, PlacementState, PlacementStatus, Survives,
 };
+
+use crate::schema::{self, JURISDICTION};
 
 /// `placement.replicas` is a number for one manifest with replicas, unless `placement.scales` names it. Zero is for all.
 const ONE_SCALES: &str = "!has(self.placement) || !has(self.placement.replicas) || self.placement.replicas == 0 \
@@ -96,8 +99,9 @@ const ONE_SCALES: &str = "!has(self.placement) || !has(self.placement.replicas) 
     .field_path(".placement.scales"))]
 #[serde(rename_all = "camelCase")]
 pub struct FederatedWorkloadSpec {
-    /// The Kubernetes objects to create in every host, 1 to 64, applied in this order. Only the replicas that a host runs
-    /// are changed on the way.
+    /// The Kubernetes objects to create in every host, 1 to 64. They are applied in waves by their kind, and within a wave in
+    /// this order; the annotation `hanse.dev/wave` puts one into another wave. Only the replicas that a host runs are changed on
+    /// the way.
     #[schemars(schema_with = "schema::manifests")]
     pub manifests: Vec<serde_json::Value>,
     /// How many replicas to run and in which members. Without it the workload's own replicas are divided over all
@@ -308,161 +312,4 @@ impl Requirements {
     pub fn is_empty(&self) -> bool {
         self.match_labels.is_empty()
     }
-}
-
-/// Where the workload runs, as the federation last decided and the hosts last reported.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct FederatedWorkloadStatus {
-    /// The `metadata.generation` this status is about. If it is older than the object's, the status is out of date.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
-    pub observed_generation: Option<i64>,
-    /// The generation of the workload in the ledger: the same in every cluster of its owner, and one more with every
-    /// accepted change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
-    pub ledger_generation: Option<i64>,
-    /// The member whose API server received the last change of the workload.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub home: Option<String>,
-    /// Replicas asked for, over all members.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 100_000_000))]
-    pub desired: i32,
-    /// Replicas that are ready, over all members whose lease holds.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 100_000_000))]
-    pub ready: i32,
-    /// The members it runs in, for reading: up to three names, then how many more, such as `eu-1, us-1, ap-1 +2`.
-    /// Programs read `placements`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
-    pub hosts: Option<String>,
-    /// The largest failure domain of which any one can be lost with everything that was asked for still having a place
-    /// to run: `Nothing`, `Cluster`, `Region`, `Provider` or `Owner`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Survives")]
-    pub survives: Option<Survives>,
-    /// The highest epoch of its placements. Grows with every move; what a host applied under a lower one is out of date.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
-    pub epoch: Option<i64>,
-    /// What the promise "never two" of mode `Single` rests on. `Cooperative`: the old host stops its copy itself when its
-    /// lease ends, before another starts. `None`: no such promise, as in the other modes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Fencing")]
-    pub fencing: Option<Fencing>,
-    /// Where it runs: one entry for each member that was given a part of it and has not finished removing it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1000))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["member".into()]))]
-    pub placements: Vec<PlacementStatus>,
-    /// Where it does not run and why: one entry for each member that was ruled out when hosts were last chosen.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1000))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["member".into()]))]
-    pub excluded: Vec<Exclusion>,
-    /// `Ready`: every replica is. `Placed`: every replica has a host. `Compliant`: every host is within the domicile and
-    /// granted. `Survivable`: any one member can be lost. `Progressing`: hosts are being changed. `Stalled`: nothing will
-    /// change unless someone acts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// The largest failure domain of which any one can be lost with everything still having a place to run.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum Survives {
-    /// Losing a single member already leaves too few places.
-    Nothing,
-    /// Any one member.
-    Cluster,
-    /// All members of any one region.
-    Region,
-    /// All members of any one provider.
-    Provider,
-    /// All members of any one owner.
-    Owner,
-}
-
-/// What the promise "never two copies" rests on.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum Fencing {
-    /// There is no such promise.
-    None,
-    /// The old host stops its copy itself when its lease ends.
-    Cooperative,
-}
-
-/// The part of a workload that one member runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PlacementStatus {
-    /// The member that hosts this part.
-    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
-    pub member: String,
-    /// The owner of that member.
-    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
-    pub owner: String,
-    /// Replicas this member was given.
-    #[schemars(range(min = 0, max = 100_000))]
-    pub replicas: i32,
-    /// Replicas that are ready there.
-    #[schemars(range(min = 0, max = 100_000))]
-    pub ready: i32,
-    /// The epoch of this placement: its fencing token. Only grows.
-    #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
-    pub epoch: i64,
-    /// `Pending`: decided, not applied yet. `Applied`: the objects exist. `Ready`: and are healthy. `Failed`: the host
-    /// could not apply them. `Stopped`: the host has stopped its copy because its lease ended. `Lost`: the member's lease
-    /// has ended. `Removing`: the objects are being deleted.
-    pub state: PlacementState,
-    /// Why it is in this state, as the host reports it. At most 1024 characters.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 1024))]
-    pub message: String,
-}
-
-/// How far a placement is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum PlacementState {
-    /// Decided, not applied yet.
-    Pending,
-    /// The objects exist.
-    Applied,
-    /// The objects are healthy.
-    Ready,
-    /// The host could not apply them.
-    Failed,
-    /// The host has stopped its copy because its lease ended.
-    Stopped,
-    /// The member's lease has ended.
-    Lost,
-    /// The objects are being deleted.
-    Removing,
-}
-
-/// A member that does not host the workload, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Exclusion {
-    /// The member that was ruled out.
-    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
-    pub member: String,
-    /// What ruled it out, as one CamelCase word for programs.
-    #[schemars(length(min = 1, max = 128), regex(pattern = REASON))]
-    pub reason: String,
-    /// What ruled it out, as a sentence for people. At most 512 characters.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 512))]
-    pub message: String,
 }

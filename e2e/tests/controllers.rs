@@ -52,12 +52,15 @@ async fn an_autoscaler_decides_the_count(fleet: &Fleet) -> Result<()> {
             .value("bergen", "deploy/web", "autoscaled", "{.spec.replicas}")
             .await
     };
-    await_condition("the autoscaler has set its minimum", SOON, async || {
-        let found = replicas().await?;
-        ensure!(found == "5", "there are {found}");
-        Ok(())
-    })
-    .await?;
+    fleet
+        .await_value(
+            "bergen",
+            "deploy/web",
+            "autoscaled",
+            "{.spec.replicas}",
+            "5",
+        )
+        .await?;
     // Twice the period of the autoscaler's controller.
     hold_condition(
         "the count is the autoscaler's",
@@ -296,14 +299,9 @@ async fn a_job_that_succeeded_never_runs_again(fleet: &mut Fleet) -> Result<()> 
     fleet.operator("bergen")?.restart()?;
     fleet.apply_yaml(HOME, &job("kept", "")).await?;
     fleet.await_ready(HOME, "kept", "jobs").await?;
-    await_condition("the second job has succeeded", SOON, async || {
-        let done = fleet
-            .value("bergen", "job/kept", "jobs", "{.status.succeeded}")
-            .await?;
-        ensure!(done == "1", "{done} pods have succeeded");
-        Ok(())
-    })
-    .await?;
+    fleet
+        .await_value("bergen", "job/kept", "jobs", "{.status.succeeded}", "1")
+        .await?;
     ensure!(runs.len() == 1, "the first job ran as {runs:?}");
     let again = fleet
         .value("bergen", "job/once", "jobs", "{.metadata.uid}")

@@ -65,6 +65,25 @@ impl Fleet {
             .sum()
     }
 
+    /// Waits until a JSON path of one object has this value; an empty value also means that there is no such object.
+    pub async fn await_value(
+        &self,
+        member: &str,
+        object: &str,
+        namespace: &str,
+        path: &str,
+        expected: &str,
+    ) -> Result<()> {
+        let description = format!("{path} of {object} in {member} is '{expected}'");
+        await_condition(description, SETTLES_WITHIN, async || {
+            let found = self.value(member, object, namespace, path).await?;
+            ensure!(found == expected, "it is '{found}'");
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+
     /// Waits until a workload is ready for the specification that it has now.
     pub async fn await_ready(&self, member: &str, workload: &str, namespace: &str) -> Result<()> {
         let object = format!("fwl/{workload}");

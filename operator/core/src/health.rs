@@ -99,6 +99,12 @@ pub fn is_complete(object: &Value) -> bool {
     }
 }
 
+/// The message of a report, cut at [`MAX_MESSAGE_CHARACTERS`].
+#[must_use]
+pub fn bounded(message: &str) -> String {
+    message.chars().take(MAX_MESSAGE_CHARACTERS).collect()
+}
+
 /// One object of a placement as its host sees it.
 #[derive(Debug, Clone)]
 pub struct Observed<'a> {
@@ -159,7 +165,6 @@ pub fn report(
         ready = ready.saturating_add(runs);
         desired = desired.saturating_add(wanted);
     }
-    let message = worst.1.chars().take(MAX_MESSAGE_CHARACTERS).collect();
     PlacementReport {
         epoch,
         generation,
@@ -167,7 +172,7 @@ pub fn report(
         ready,
         desired: scaled_by.is_some().then_some(desired),
         scaled_by,
-        message,
+        message: bounded(&worst.1),
     }
 }
 

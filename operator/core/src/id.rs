@@ -49,6 +49,25 @@ fn is_dns_label(value: &str) -> bool {
         && alphanumeric(bytes[bytes.len() - 1])
 }
 
+/// The conversions with which serde writes a type as its text, from its `Display` and `FromStr`.
+macro_rules! text_form {
+    ($name:ty) => {
+        impl TryFrom<String> for $name {
+            type Error = <Self as std::str::FromStr>::Err;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+    };
+}
+pub(crate) use text_form;
+
 macro_rules! string_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $valid:expr, $error:ident) => {
         $(#[$doc])*
@@ -318,18 +337,7 @@ impl FromStr for WorkloadKey {
     }
 }
 
-impl TryFrom<String> for WorkloadKey {
-    type Error = ParseIdError;
-    fn try_from(value: String) -> Result<Self, Self::Error> {
-        value.parse()
-    }
-}
-
-impl From<WorkloadKey> for String {
-    fn from(key: WorkloadKey) -> Self {
-        key.to_string()
-    }
-}
+text_form!(WorkloadKey);
 
 #[cfg(test)]
 mod tests {

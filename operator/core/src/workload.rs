@@ -3,9 +3,9 @@
 //! `WorkloadSpec` is made by [`WorkloadSpec::new`] alone, which checks every rule that needs no cluster; code that
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
-//! In `workload/`: `manifest` (one object), `autoscale` (autoscalers), `check` (the rules of a specification), `rules` (how its objects are
-//! applied and removed), `share` (how many replicas of what), `wave` (in which
-//! order objects are applied, and how each is stopped).
+//! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what),
+//! `autoscale` (autoscalers), `rules` (how its objects are applied and removed), `wave` (in which order they are applied, and
+//! how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,30 +102,27 @@ impl PlacementRules {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadSpec {
-    /// The objects to run, in the order in which they are applied.
+    /// The objects to run. They are applied by wave, and within a wave in this order.
     pub manifests: Vec<Manifest>,
     /// Where and how many.
     pub placement: PlacementRules,
     /// Whether everything that runs is stopped, while its objects stay where they are.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub suspend: bool,
     /// What becomes of its volumes.
-    #[serde(default, skip_serializing_if = "Volumes::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub volumes: Volumes,
     /// What becomes of objects that exist already.
-    #[serde(default, skip_serializing_if = "Adopt::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub adopt: Adopt,
     /// What becomes of an object that an edit cannot change.
-    #[serde(default, skip_serializing_if = "OnImmutable::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub on_immutable: OnImmutable,
 }
 
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_false(value: &bool) -> bool {
-    !*value
+/// For serde: what is as usual is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl WorkloadSpec {

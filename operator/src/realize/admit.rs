@@ -89,7 +89,8 @@ impl Round<'_> {
     /// Whether an object that nobody's workload made may be taken over.
     async fn may_adopt(&self, built: &BuiltObject, found: &DynamicObject) -> bool {
         match self.verified.spec().adopt {
-            _ if is_standard(&built.id.kind, &built.id.name) => false,
+            // What a host has in a namespace is not a guest's to take, whatever the guest writes.
+            _ if self.verified.is_guest() || is_standard(&built.id.kind, &built.id.name) => false,
             Adopt::Never => false,
             Adopt::Always => true,
             Adopt::IfUnchanged => {

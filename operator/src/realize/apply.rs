@@ -193,7 +193,8 @@ impl Round<'_> {
                 self.findings.refuse(&built.id, &error);
             }
         }
-        let absent: BTreeSet<ObjectId> = absent.iter().cloned().collect();
+        let exists = |id: &&ObjectId| self.inventory.objects.contains_key(*id);
+        let absent: BTreeSet<ObjectId> = absent.iter().filter(exists).cloned().collect();
         if !absent.is_empty() {
             self.remove(&absent, Keep::Nothing).await;
         }
@@ -311,6 +312,7 @@ impl Round<'_> {
 
     async fn remove(&mut self, ids: &BTreeSet<ObjectId>, keep: Keep) {
         let key = self.verified.key();
+        self.host.live.forget_completed(ids);
         let heirs = self.host.heirs(key);
         let removing = Removing { key, keep, heirs };
         let removed = remove(&self.host.objects, &removing, &mut self.inventory, ids).await;

@@ -14,8 +14,6 @@ use hanse_crds::names;
 use kube::{
     Api, Client,
     api::DynamicObject,
-    core::GroupVersionKind,
-    discovery,
     runtime::{WatchStreamExt, watcher},
 };
 use parking_lot::Mutex;
@@ -23,11 +21,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{marks::workload_of, object_id::ObjectId, record::Record};
-use crate::cluster::{
-    agenda::{Agenda, backoff},
-    bounded,
-};
+use super::{marks::workload_of, object_id::ObjectId, objects::served, record::Record};
+use crate::cluster::agenda::{Agenda, backoff};
 
 /// Cheap to clone; all clones share one state.
 #[derive(Clone)]
@@ -91,11 +86,10 @@ impl Live {
     }
 
     async fn keep(&self, kind: GroupKind, version: String) {
-        let wanted = GroupVersionKind::gvk(&kind.group, &version, &kind.kind);
         let mut failures = 0;
         let resource = loop {
-            match bounded(discovery::pinned_kind(&self.client, &wanted)).await {
-                Ok((resource, _)) => break resource,
+            match served(&self.client, &kind, &version).await {
+                Ok(kind) => break kind.resource,
                 Err(error) => {
                     warn!(%kind, %error, "cannot watch, trying again");
                     tokio::time::sleep(backoff(failures)).await;

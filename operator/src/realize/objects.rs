@@ -31,6 +31,25 @@ const PAGE: u32 = 500;
 /// A kind in one version.
 type KindVersion = (GroupKind, String);
 
+/// The kind in this version, as the API server serves it now; `NotFound` if it does not.
+pub(super) async fn served(
+    client: &Client,
+    of: &GroupKind,
+    version: &str,
+) -> Result<Kind, CallError> {
+    let wanted = GroupVersionKind::gvk(&of.group, version, &of.kind);
+    match bounded(discovery::pinned_kind(client, &wanted)).await {
+        Ok((resource, capabilities)) => Ok(Kind {
+            resource,
+            namespaced: capabilities.scope == Scope::Namespaced,
+        }),
+        Err(CallError::NotFound { .. }) => Err(CallError::NotFound {
+            message: format!("this cluster does not serve {of} in version {version}"),
+        }),
+        Err(error) => Err(error),
+    }
+}
+
 /// The objects of this cluster, of any kind.
 pub(super) struct Objects {
     pub(super) client: Client,
@@ -53,19 +72,7 @@ impl Objects {
         if let Some(found) = self.kinds.lock().get(&key) {
             return Ok(found.clone());
         }
-        let GroupKind { group, kind } = of;
-        let wanted = GroupVersionKind::gvk(group, version, kind);
-        let found = bounded(discovery::pinned_kind(&self.client, &wanted)).await;
-        let (resource, capabilities) = found.map_err(|error| match error {
-            CallError::NotFound { .. } => CallError::NotFound {
-                message: format!("this cluster does not serve {of} in version {version}"),
-            },
-            other => other,
-        })?;
-        let found = Kind {
-            resource,
-            namespaced: capabilities.scope == Scope::Namespaced,
-        };
+        let found = served(&self.client, of, version).await?;
         self.kinds.lock().insert(key, found.clone());
         Ok(found)
     }

@@ -7,7 +7,7 @@ use std::{
 
 use hanse_core::{
     command::Command,
-    health::{self, Observed},
+    health::{self, Observed, bounded},
     id::{Digest, Epoch, Generation, WorkloadKey},
     slice::{AssignedPlacement, PlacementPhase, PlacementReport, Slice},
     state::{Keep, Removal},
@@ -79,7 +79,7 @@ impl Host {
         let mut report = self.assess(key, placement, stopped);
         if let Some(message) = findings.words() {
             report.phase = findings.phase();
-            report.message = cut(&message);
+            report.message = bounded(&message);
         }
         self.report(key, report);
         let completed = self.newly_completed(key, placement, manifests);
@@ -209,7 +209,7 @@ impl Host {
             .get(key)
             .map(|record| record.left.clone());
         if let (PlacementPhase::Ready, Some(left)) = (report.phase, left) {
-            report.message = cut(&left.join("; "));
+            report.message = bounded(&left.join("; "));
         }
         report
     }
@@ -295,17 +295,10 @@ impl Host {
             ready: 0,
             desired: None,
             scaled_by: None,
-            message: cut(message),
+            message: bounded(message),
         };
         self.report(key, report);
     }
-}
-
-fn cut(message: &str) -> String {
-    message
-        .chars()
-        .take(health::MAX_MESSAGE_CHARACTERS)
-        .collect()
 }
 
 /// The object of each manifest that can complete, with the digest of the manifest.
@@ -331,6 +324,6 @@ fn report_of(
         ready: 0,
         desired: None,
         scaled_by: None,
-        message: cut(message),
+        message: bounded(message),
     }
 }

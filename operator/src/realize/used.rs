@@ -52,12 +52,7 @@ async fn instance(
         return Ok(None);
     };
     let found = foreign(objects, key, &kind, "").await?;
-    Ok(found.map(|name| {
-        format!(
-            "{} '{name}' was not made by this workload and would be deleted with it",
-            of.kind
-        )
-    }))
+    Ok(found.map(|what| format!("{what} and would be deleted with it")))
 }
 
 /// An object in a namespace that was not made by Kubernetes or by this workload.
@@ -82,11 +77,8 @@ async fn inhabitant(
                 resource,
                 namespaced: true,
             };
-            if let Some(name) = foreign(objects, key, &kind, namespace).await? {
-                let kind = &kind.resource.kind;
-                return Ok(Some(format!(
-                    "{kind} '{name}' in it was not made by this workload and would be deleted with it"
-                )));
+            if let Some(what) = foreign(objects, key, &kind, namespace).await? {
+                return Ok(Some(format!("in it {what} and would be deleted with it")));
             }
         }
     }
@@ -101,7 +93,7 @@ fn is_made_by_kubernetes(resource: &ApiResource) -> bool {
     )
 }
 
-/// The name of an object of this kind that somebody else than this workload or Kubernetes made.
+/// Which object of this kind somebody else than this workload or Kubernetes made, in words.
 async fn foreign(
     objects: &Objects,
     key: &WorkloadKey,
@@ -115,10 +107,16 @@ async fn foreign(
             && !is_standard(&kind.resource.kind, name)
             && workload_of(metadata).as_ref() != Some(key)
     };
+    let plural = &kind.resource.plural;
     match objects.find(kind, namespace, is_foreign).await {
+        Ok(found) => {
+            Ok(found.map(|name| format!("{plural} '{name}' was not made by this workload")))
+        }
         // What may not be read may be anything.
-        Err(CallError::Refused { code: 403, .. }) => Ok(Some("(not readable)".to_owned())),
-        found => found,
+        Err(CallError::Refused { code: 403, .. }) => Ok(Some(format!(
+            "there may be {plural}, which Hanse may not read"
+        ))),
+        Err(error) => Err(error),
     }
 }
 

@@ -14,18 +14,16 @@ use hanse_core::{id::WorkloadKey, workload::GroupKind};
 use kube::{
     Api, Client,
     api::DynamicObject,
-    core::{GroupVersionKind, PartialObjectMeta},
-    discovery,
+    core::PartialObjectMeta,
     runtime::{WatchStreamExt, watcher},
 };
 use parking_lot::Mutex;
 use tokio::{task::AbortHandle, time::sleep};
 
-use super::object_id::ObjectId;
+use super::{object_id::ObjectId, objects::served};
 use crate::cluster::{
     CallError,
     agenda::{Agenda, backoff},
-    bounded,
 };
 
 /// How long changes are collected before the placements that wait for them are tried again.
@@ -82,12 +80,11 @@ impl Waits {
     }
 
     async fn watch(&self, watched: &Watch) {
-        let (GroupKind { group, kind }, version) = watched;
-        let wanted = GroupVersionKind::gvk(group, version, kind);
+        let (kind, version) = watched;
         let mut failures = 0;
         let resource = loop {
-            match bounded(discovery::pinned_kind(&self.client, &wanted)).await {
-                Ok((resource, _)) => break resource,
+            match served(&self.client, kind, version).await {
+                Ok(kind) => break kind.resource,
                 // Its definition is waited for as well.
                 Err(CallError::NotFound { .. }) => return,
                 Err(_) => sleep(backoff(failures)).await,

@@ -73,11 +73,6 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// Ready if no step finds something missing.
-fn ready_unless(missing: Result<(), Health>) -> Health {
-    missing.err().unwrap_or(Health::Ready)
-}
-
 /// Whether a controller has written a status at all.
 fn is_seen(object: &Value) -> bool {
     number(object, "/status/observedGeneration").is_some()
@@ -87,6 +82,18 @@ fn deployment(object: &Value) -> Health {
     if let Some((_, "ProgressDeadlineExceeded", message)) = condition(object, "Progressing") {
         return Health::failed(format!("exceeded its progress deadline: {message}"));
     }
+    let counts = Counts::of(object);
+    replicas(object, || {
+        counts.at_least("updatedReplicas", counts.wanted, "updated")
+    })
+}
+
+fn replica_set(object: &Value) -> Health {
+    replicas(object, || Ok(()))
+}
+
+/// What all kinds with replicas have in common. `rolled_out` is what is missing of the rollout, where a kind has one.
+fn replicas(object: &Value, rolled_out: impl FnOnce() -> Result<(), Health>) -> Health {
     if let Some(("True", _, message)) = condition(object, "ReplicaFailure") {
         return Health::failed(format!("cannot create its pods: {message}"));
     }
@@ -95,58 +102,32 @@ fn deployment(object: &Value) -> Health {
     }
     let counts = Counts::of(object);
     let steps = || {
-        counts.at_least("updatedReplicas", counts.wanted, "updated")?;
+        rolled_out()?;
         counts.at_least("readyReplicas", counts.wanted, "ready")?;
-        counts.at_least("availableReplicas", counts.wanted, "available")?;
-        counts.none_surplus()
-    };
-    ready_unless(steps())
-}
-
-/// A rollout is over when its strategy has nothing left to replace: with a partition only ordinals from it on, with
-/// `OnDelete` nothing.
-fn stateful_set(object: &Value) -> Health {
-    if !is_seen(object) {
-        return Health::progressing(UNSEEN);
-    }
-    let counts = Counts::of(object);
-    let partition = number(object, "/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0);
-    let by_hand = text(object, "/spec/updateStrategy/type") == "OnDelete";
-    let updated = if by_hand {
-        0
-    } else {
-        counts.wanted.saturating_sub(partition)
-    };
-    let rolled_out =
-        text(object, "/status/currentRevision") == text(object, "/status/updateRevision");
-    let steps = || {
-        counts.at_least("readyReplicas", counts.wanted, "ready")?;
-        if !rolled_out {
-            counts.at_least("updatedReplicas", updated, "updated")?;
-        }
-        // API servers before 1.22 do not count it.
+        // API servers before 1.22 do not count it for every kind.
         if object.pointer("/status/availableReplicas").is_some() {
             counts.at_least("availableReplicas", counts.wanted, "available")?;
         }
         counts.none_surplus()
     };
-    ready_unless(steps())
+    steps().err().unwrap_or(Health::Ready)
 }
 
-fn replica_set(object: &Value) -> Health {
-    if let Some(("True", _, message)) = condition(object, "ReplicaFailure") {
-        return Health::failed(format!("cannot create its pods: {message}"));
-    }
-    if !is_seen(object) {
-        return Health::progressing(UNSEEN);
-    }
+/// A rollout is over when its strategy has nothing left to replace: with a partition only ordinals from it on, with
+/// `OnDelete` nothing.
+fn stateful_set(object: &Value) -> Health {
     let counts = Counts::of(object);
-    let steps = || {
-        counts.at_least("readyReplicas", counts.wanted, "ready")?;
-        counts.at_least("availableReplicas", counts.wanted, "available")?;
-        counts.none_surplus()
-    };
-    ready_unless(steps())
+    let partition = number(object, "/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0);
+    let by_hand = text(object, "/spec/updateStrategy/type") == "OnDelete";
+    // Afterwards the counter of updated replicas is no longer kept.
+    let is_over = text(object, "/status/currentRevision") == text(object, "/status/updateRevision");
+    replicas(object, || {
+        if by_hand || is_over {
+            return Ok(());
+        }
+        let updated = counts.wanted.saturating_sub(partition);
+        counts.at_least("updatedReplicas", updated, "updated")
+    })
 }
 
 fn daemon_set(object: &Value) -> Health {

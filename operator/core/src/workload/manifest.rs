@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::SpecError;
-use crate::id::Digest;
+use crate::id::{Digest, text_form};
 
 /// API group and kind of an object, for example `apps/Deployment`; the core group is the empty string.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -69,18 +69,7 @@ impl FromStr for ManifestId {
     }
 }
 
-impl TryFrom<String> for ManifestId {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<ManifestId> for String {
-    fn from(id: ManifestId) -> Self {
-        id.to_string()
-    }
-}
+text_form!(ManifestId);
 
 /// One plain Kubernetes object, with the parts every object has already taken out and checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

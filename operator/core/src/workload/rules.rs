@@ -24,16 +24,6 @@ impl Default for Volumes {
     }
 }
 
-impl Volumes {
-    #[allow(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// What becomes of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VolumePolicy {
@@ -64,16 +54,6 @@ pub enum Adopt {
     Always,
 }
 
-impl Adopt {
-    #[allow(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// What becomes of an object of which an edit changes a field that cannot be changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnImmutable {
@@ -82,14 +62,4 @@ pub enum OnImmutable {
     Fail,
     /// It is deleted with what it runs, and made again.
     Recreate,
-}
-
-impl OnImmutable {
-    #[allow(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
-    pub(super) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }

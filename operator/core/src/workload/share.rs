@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::ManifestId;
+use crate::id::text_form;
 
 /// What a count of replicas is of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,18 +46,7 @@ impl FromStr for ScaleTarget {
     }
 }
 
-impl TryFrom<String> for ScaleTarget {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<ScaleTarget> for String {
-    fn from(target: ScaleTarget) -> Self {
-        target.to_string()
-    }
-}
+text_form!(ScaleTarget);
 
 /// Replicas by what they are of: everything a workload asks for, or the part that one member runs.
 ///
