@@ -30,6 +30,7 @@ async fn real_manifests_are_realized_as_kubectl_would() -> Result<()> {
         "held",
         "moved",
         "handed",
+        "gated",
     ] {
         fleet
             .kubectl(HOME, &["create", "namespace", namespace])
@@ -42,6 +43,7 @@ async fn real_manifests_are_realized_as_kubectl_would() -> Result<()> {
     unusable_input_is_named_and_heals_by_an_edit(&fleet).await?;
     an_immutable_field_does_not_hold_up_the_rest(&fleet).await?;
     what_holds_up_a_deletion_is_named(&fleet).await?;
+    later_waves_wait_for_an_object_with_a_wave_of_its_own(&fleet).await?;
     an_object_moves_between_workloads_without_a_gap(&fleet).await?;
     an_existing_object_is_taken_over_only_if_told(&fleet).await?;
     a_namespace_with_other_things_in_it_outlives_its_workload(&fleet).await?;
@@ -351,6 +353,60 @@ async fn an_immutable_field_does_not_hold_up_the_rest(fleet: &Fleet) -> Result<(
     fleet.await_ready(HOME, "app", "immutable").await?;
     fleet
         .kubectl(HOME, &["delete", "fwl", "app", "-n", "immutable"])
+        .await?;
+    Ok(())
+}
+
+/// A migration before the deployment. The claim is never bound: there is no provisioner.
+async fn later_waves_wait_for_an_object_with_a_wave_of_its_own(fleet: &Fleet) -> Result<()> {
+    let job = |suspend: bool| {
+        format!(
+            "{{apiVersion: batch/v1, kind: Job, metadata: {{name: migrate, annotations: {{hanse.dev/wave: '45'}}}}, spec: \
+             {{suspend: {suspend}, template: {{spec: {{restartPolicy: Never, containers: [{{name: c, image: x}}]}}}}}}}}"
+        )
+    };
+    let claim = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: {accessModes: \
+                 [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}";
+    let app = deployment("app", 1);
+    let pinned = "{require: {matchLabels: {site: riga}}}";
+    let with = |suspend| workload("app", "gated", pinned, &[&app, claim, &job(suspend)]);
+    fleet.apply_yaml(HOME, &with(true)).await?;
+    fleet
+        .await_words(
+            HOME,
+            "app",
+            "gated",
+            "riga: waiting: Job 'migrate' has not succeeded yet",
+        )
+        .await?;
+    let early = fleet
+        .value("riga", "deploy/app", "gated", "{.metadata.name}")
+        .await?;
+    ensure!(early.is_empty(), "the Deployment did not wait");
+
+    fleet.apply_yaml(HOME, &with(false)).await?;
+    fleet
+        .await_value(
+            "riga",
+            "deploy/app",
+            "gated",
+            "{.status.readyReplicas}",
+            "1",
+        )
+        .await?;
+    fleet
+        .await_words(
+            HOME,
+            "app",
+            "gated",
+            "PersistentVolumeClaim 'data' is not bound to a volume",
+        )
+        .await?;
+    fleet
+        .kubectl(
+            HOME,
+            &["delete", "fwl", "app", "-n", "gated", "--timeout=60s"],
+        )
         .await?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -106,11 +106,11 @@ impl Live {
             match event {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(object)) => {
-                    listed.extend(self.changed(&kind, object));
+                    listed.extend(self.changed(&kind, &version, &object));
                 }
                 Ok(watcher::Event::InitDone) => self.forget_unlisted(&kind, &listed),
                 Ok(watcher::Event::Apply(object)) => {
-                    drop(self.changed(&kind, object));
+                    drop(self.changed(&kind, &version, &object));
                 }
                 Ok(watcher::Event::Delete(object)) => {
                     self.deleted(&id_of(&kind, &object));
@@ -120,10 +120,10 @@ impl Live {
         }
     }
 
-    fn changed(&self, kind: &GroupKind, object: DynamicObject) -> Option<ObjectId> {
-        let id = id_of(kind, &object);
+    fn changed(&self, kind: &GroupKind, version: &str, object: &DynamicObject) -> Option<ObjectId> {
+        let id = id_of(kind, object);
         let key = workload_of(&object.metadata)?;
-        let value = Arc::new(serde_json::to_value(object).unwrap_or_default());
+        let value = Arc::new(typed(kind, version, object));
         if health::is_complete(&value) {
             self.completed.lock().insert(id.clone());
         } else {
@@ -155,11 +155,44 @@ impl Live {
     }
 }
 
+/// The object with its version and kind, which the items of a list do not carry.
+fn typed(GroupKind { group, kind }: &GroupKind, version: &str, object: &DynamicObject) -> Value {
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    value["apiVersion"] = if group.is_empty() {
+        json!(version)
+    } else {
+        json!(format!("{group}/{version}"))
+    };
+    value["kind"] = json!(kind);
+    value
+}
+
 fn id_of(kind: &GroupKind, object: &DynamicObject) -> ObjectId {
     ObjectId {
         group: kind.group.clone(),
         kind: kind.kind.clone(),
         namespace: object.metadata.namespace.clone().unwrap_or_default(),
         name: object.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_of_a_list_gets_its_version_and_kind() {
+        let item: DynamicObject =
+            serde_json::from_value(json!({"metadata": {"name": "data"}})).unwrap();
+        let kind = |group: &str, kind: &str| GroupKind {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+        };
+        assert_eq!(
+            typed(&kind("", "PersistentVolumeClaim"), "v1", &item),
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}})
+        );
+        let job = typed(&kind("batch", "Job"), "v1", &item);
+        assert_eq!(job["apiVersion"], "batch/v1");
     }
 }

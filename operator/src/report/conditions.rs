@@ -109,7 +109,7 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         (_, true, _) => ("NotPlaced", why_unplaced(&owned.diagnosis)),
         (_, _, Some(failed)) => ("PlacementFailed", failed.clone()),
         (_, _, None) if undecided => ("Planning", PLANNING.to_owned()),
-        (_, _, None) => ("ReplicasNotReady", counts),
+        (_, _, None) => ("ReplicasNotReady", with_first_missing(counts, placed)),
     };
     let progressing = !is_ready && failed.is_none() && !unplaced;
     let (settling, where_to) = if is_ready {
@@ -130,6 +130,15 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         Finding::new(PROGRESSING, progressing, settling, where_to),
         stall(failed, unplaced && placed.is_empty()),
     ]
+}
+
+/// The counts, and what the first host says that is not done: it need not be a replica.
+fn with_first_missing(counts: String, placed: &[&PlacementStatus]) -> String {
+    let lagging = placed.iter().find(|it| it.state == PlacementState::Applied);
+    match lagging {
+        Some(it) if !it.message.is_empty() => format!("{counts}; {}: {}", it.member, it.message),
+        Some(_) | None => counts,
+    }
 }
 
 /// Whether the last plan is about an earlier generation. Without any plan yet, what was last decided still holds.
