@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use hanse_core::{
     health::{self, Health},
-    id::WorkloadKey,
+    id::{Digest, WorkloadKey},
     slice::PlacementPhase,
     state::Keep,
     workload::OnImmutable,
@@ -219,10 +219,12 @@ impl Round<'_> {
             return Ok(());
         }
         let live = self.host.live.get(&built.id);
-        if let Some(applied) = self.record.objects.get(&built.id)
-            // An object that the watch has not shown yet counts as unchanged.
-            && live.as_ref().is_none_or(|live| fingerprint(live) == *applied)
-        {
+        let unchanged = |applied: &Digest| match &live {
+            Some(live) => fingerprint(live) == *applied,
+            // The watch has not shown it yet.
+            None => !self.host.live.is_gone(&built.id),
+        };
+        if self.record.objects.get(&built.id).is_some_and(unchanged) {
             return Ok(());
         }
         if let Some(live) = &live {

@@ -38,22 +38,16 @@ pub async fn run(
     stop: &CancellationToken,
 ) {
     let agenda: Agenda<WorkloadKey> = Agenda::new();
-    let applied = Arc::default();
     let host = Host {
         cluster: cluster.clone(),
         uplink: uplink.clone(),
         terms: terms.clone(),
         objects: Objects::new(cluster.client.clone()),
-        live: Live::new(
-            cluster.client.clone(),
-            agenda.clone(),
-            Arc::clone(&applied),
-            stop.clone(),
-        ),
+        live: Live::new(cluster.client.clone(), agenda.clone(), stop.clone()),
         waits: Waits::new(cluster.client.clone(), agenda.clone()),
         namespaces: tokio::sync::Mutex::default(),
         inventories: Mutex::default(),
-        applied,
+        applied: Mutex::default(),
         reports: Mutex::default(),
         metrics,
         started: Instant::now(),

@@ -31,7 +31,7 @@ pub(super) struct Host {
     /// The inventories of what this process or an earlier one applied here.
     pub(super) inventories: Mutex<BTreeMap<WorkloadKey, Inventory>>,
     /// What this process applied last, so that an unchanged workload needs no call.
-    pub(super) applied: Arc<Mutex<BTreeMap<WorkloadKey, Record>>>,
+    pub(super) applied: Mutex<BTreeMap<WorkloadKey, Record>>,
     pub(super) reports: Mutex<Reports>,
     pub(super) metrics: RealizeMetrics,
     /// When this process started.
@@ -93,6 +93,8 @@ impl Host {
             slice.placements.contains_key(key) || slice.removals.contains_key(key)
         });
         if reports.placements.len() != before {
+            self.live
+                .forget_gone(|key| slice.placements.contains_key(key));
             self.uplink.report(reports.clone());
         }
     }

@@ -1,7 +1,7 @@
 //! The objects that carry Hanse's marks, as this cluster's API server has them: one watch per kind, started on demand.
 //!
-//! A change marks the workload of the object. A deletion also drops the object from the record of what was applied, so
-//! that the next round applies it again. While the API server cannot be reached the last known objects stay.
+//! A change marks the workload of the object. An object that was deleted is remembered as gone, so that the next round
+//! applies it again. While the API server cannot be reached the last known objects stay.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{marks::workload_of, object_id::ObjectId, objects::served, record::Record};
+use super::{marks::workload_of, object_id::ObjectId, objects::served};
 use crate::cluster::agenda::{Agenda, backoff};
 
 /// Cheap to clone; all clones share one state.
@@ -29,8 +29,8 @@ use crate::cluster::agenda::{Agenda, backoff};
 pub(super) struct Live {
     client: Client,
     agenda: Agenda<WorkloadKey>,
-    applied: Arc<Mutex<BTreeMap<WorkloadKey, Record>>>,
-    objects: Arc<Mutex<BTreeMap<ObjectId, (WorkloadKey, Arc<Value>)>>>,
+    /// `None` for an object that was there and is gone.
+    objects: Arc<Mutex<BTreeMap<ObjectId, (WorkloadKey, Option<Arc<Value>>)>>>,
     watched: Arc<Mutex<BTreeSet<GroupKind>>>,
     /// The objects that were seen to have completed. A Job can be deleted by its time to live before a round sees it.
     completed: Arc<Mutex<BTreeSet<ObjectId>>>,
@@ -41,13 +41,11 @@ impl Live {
     pub(super) fn new(
         client: Client,
         agenda: Agenda<WorkloadKey>,
-        applied: Arc<Mutex<BTreeMap<WorkloadKey, Record>>>,
         stop: CancellationToken,
     ) -> Self {
         Self {
             client,
             agenda,
-            applied,
             objects: Arc::default(),
             watched: Arc::default(),
             completed: Arc::default(),
@@ -56,10 +54,18 @@ impl Live {
     }
 
     pub(super) fn get(&self, id: &ObjectId) -> Option<Arc<Value>> {
-        self.objects
+        let objects = self.objects.lock();
+        objects.get(id).and_then(|(_, object)| object.clone())
+    }
+
+    /// Whether the object was deleted, other than after it had completed.
+    pub(super) fn is_gone(&self, id: &ObjectId) -> bool {
+        let gone = self
+            .objects
             .lock()
             .get(id)
-            .map(|(_, object)| object.clone())
+            .is_some_and(|(_, object)| object.is_none());
+        gone && !self.has_completed(id)
     }
 
     /// Whether the newest object of this id was seen to have completed, even if it is gone.
@@ -67,9 +73,15 @@ impl Live {
         self.completed.lock().contains(id)
     }
 
-    /// Forgets what completed of a workload that is removed.
+    /// Forgets that these objects have completed: they are no longer wanted.
     pub(super) fn forget_completed(&self, ids: &BTreeSet<ObjectId>) {
         self.completed.lock().retain(|id| !ids.contains(id));
+    }
+
+    /// Forgets what is gone of workloads that are not placed here.
+    pub(super) fn forget_gone(&self, is_placed: impl Fn(&WorkloadKey) -> bool) {
+        let mut objects = self.objects.lock();
+        objects.retain(|_, (key, object)| object.is_some() || is_placed(key));
     }
 
     /// Starts a watch for each kind that is not watched yet. The version is the one to watch it in.
@@ -129,21 +141,20 @@ impl Live {
         } else {
             self.completed.lock().remove(&id);
         }
-        self.objects.lock().insert(id.clone(), (key.clone(), value));
+        let known = (key.clone(), Some(value));
+        self.objects.lock().insert(id.clone(), known);
         self.agenda.mark(key);
         Some(id)
     }
 
     fn deleted(&self, id: &ObjectId) {
-        let Some((key, _)) = self.objects.lock().remove(id) else {
+        let mut objects = self.objects.lock();
+        let Some((key, object)) = objects.get_mut(id) else {
             return;
         };
-        // What has completed is not applied again.
-        let completed = self.has_completed(id);
-        if let Some(record) = self.applied.lock().get_mut(&key).filter(|_| !completed) {
-            record.objects.remove(id);
+        if object.take().is_some() {
+            self.agenda.mark(key.clone());
         }
-        self.agenda.mark(key);
     }
 
     fn forget_unlisted(&self, kind: &GroupKind, listed: &BTreeSet<ObjectId>) {

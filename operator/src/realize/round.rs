@@ -88,6 +88,8 @@ impl Host {
         }
         let unacknowledged = self.uplink.standing().borrow().lease_ends.is_none();
         match findings {
+            // Nothing that is wrong with an object may delay the next attempt to stop it.
+            _ if stopped && !findings.is_empty() => Next::After(LOOK_AGAIN),
             Findings { transient, .. } if transient => Next::Retry,
             Findings { refused, .. } if !refused.is_empty() => Next::After(APPLY_AGAIN),
             Findings { waiting, .. } if waiting.is_some() => Next::After(WATCH_FAILED),
