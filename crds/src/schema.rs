@@ -15,6 +15,8 @@ pub(crate) const LABEL_VALUE: &str = "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$
 pub(crate) const JURISDICTION: &str = "^[A-Z][A-Z0-9-]{0,31}$";
 /// A SHA-256 hash or an Ed25519 public key: 32 bytes in hexadecimal.
 pub(crate) const HEX_32_BYTES: &str = "^[0-9a-f]{64}$";
+/// A duration in whole seconds, minutes or hours, such as `90s`.
+pub(crate) const DURATION: &str = "^[0-9]{1,5}[smh]$";
 /// A CamelCase word for programs.
 pub(crate) const REASON: &str = "^[A-Z][A-Za-z0-9]*$";
 

@@ -12,7 +12,7 @@ pub use status::{
     Exclusion, FederatedWorkloadStatus, Fencing, PlacementState, PlacementStatus, Survives,
 };
 
-use crate::schema::{self, JURISDICTION};
+use crate::schema::{self, DURATION, JURISDICTION};
 
 /// `placement.replicas` is a number for one manifest with replicas, unless `placement.scales` names it. Zero is for all.
 const ONE_SCALES: &str = "!has(self.placement) || !has(self.placement.replicas) || self.placement.replicas == 0 \
@@ -112,6 +112,9 @@ pub struct FederatedWorkloadSpec {
     /// and `false` starts everything again in the same hosts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub suspend: bool,
+    /// When a part of it leaves a member.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failover: FailoverRules,
     /// What becomes of the `PersistentVolumeClaim`s among the manifests. What a `StatefulSet` makes by its templates follows
     /// its own `persistentVolumeClaimRetentionPolicy`. A host that returns after an outage never deletes a claim.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -128,6 +131,22 @@ pub struct FederatedWorkloadSpec {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// When a part of a workload leaves a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(self.unplaceableAfter) || (duration(self.unplaceableAfter) >= duration('1s') \
+    && duration(self.unplaceableAfter) <= duration('24h'))")
+    .message("`unplaceableAfter` must be from 1s to 24h")
+    .field_path(".unplaceableAfter"))]
+#[serde(rename_all = "camelCase")]
+pub struct FailoverRules {
+    /// How long a member may refuse its part (a port is taken, a quota is used up, its admission says no) before that part
+    /// moves to a member that takes it: `1s` to `24h`, default `60s`. It stays if something of it runs there and no other
+    /// member has taken this version, and if no other member can host it. Mode `Duplicated` moves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 6), regex(pattern = DURATION))]
+    pub unplaceable_after: Option<String>,
 }
 
 /// What becomes of an object that exists already.

@@ -119,9 +119,9 @@ pub struct PlacementStatus {
     /// The epoch of this placement: its fencing token. Only grows.
     #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
     pub epoch: i64,
-    /// `Pending`: decided, not applied yet. `Applied`: the objects exist. `Ready`: and are healthy. `Failed`: the host
-    /// could not apply them. `Stopped`: the host has stopped its copy because its lease ended. `Lost`: the member's lease
-    /// has ended. `Removing`: the objects are being deleted.
+    /// `Pending`: decided, not applied yet. `Applied`: the objects exist. `Ready`: and are healthy. `Refused`: the host
+    /// could not apply one of them. `Failed`: one of them cannot become healthy. `Stopped`: the host has stopped its copy because
+    /// its lease ended. `Lost`: the member's lease has ended. `Removing`: the objects are being deleted.
     pub state: PlacementState,
     /// Why it is in this state, as the host reports it. At most 1024 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -140,7 +140,9 @@ pub enum PlacementState {
     Applied,
     /// The objects are healthy.
     Ready,
-    /// The host could not apply them.
+    /// The host could not apply one of them.
+    Refused,
+    /// One of them cannot become healthy.
     Failed,
     /// The host has stopped its copy because its lease ended.
     Stopped,

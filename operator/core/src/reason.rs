@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::MemberName;
 
-/// The longest message of [`Reason::MemberExcluded`], in characters: one sentence. A longer one is cut.
+/// The longest message of a reason, in characters: one sentence. A longer one is cut.
 const MAX_MESSAGE_CHARACTERS: usize = 200;
 
 /// Why a placement was made or taken away.
@@ -39,6 +39,13 @@ pub enum Reason {
         /// What excludes it, as a sentence of at most 200 characters; empty where it is not known.
         message: String,
     },
+    /// This member could not apply its share.
+    MemberRefused {
+        /// The member.
+        member: MemberName,
+        /// What it said, at most 200 characters.
+        message: String,
+    },
 }
 
 impl Reason {
@@ -47,6 +54,10 @@ impl Reason {
     pub fn bounded(self) -> Self {
         match self {
             Self::MemberExcluded { member, message } => Self::MemberExcluded {
+                member,
+                message: message.chars().take(MAX_MESSAGE_CHARACTERS).collect(),
+            },
+            Self::MemberRefused { member, message } => Self::MemberRefused {
                 member,
                 message: message.chars().take(MAX_MESSAGE_CHARACTERS).collect(),
             },
@@ -62,7 +73,8 @@ impl Reason {
             Self::FirstPlacement
             | Self::WorkloadChanged
             | Self::EveryMember
-            | Self::MemberExcluded { .. } => false,
+            | Self::MemberExcluded { .. }
+            | Self::MemberRefused { .. } => false,
         }
     }
 }
@@ -80,6 +92,9 @@ impl fmt::Display for Reason {
             }
             Self::MemberExcluded { member, message } => {
                 write!(f, "{member} may no longer host it: {message}")
+            }
+            Self::MemberRefused { member, message } => {
+                write!(f, "{member} refused it: {message}")
             }
         }
     }
@@ -107,8 +122,12 @@ mod tests {
                 message: "no grant".into(),
             },
             Reason::MemberExcluded {
-                member,
+                member: member.clone(),
                 message: String::new(),
+            },
+            Reason::MemberRefused {
+                member,
+                message: "Service 'web': port 30080 is taken".into(),
             },
         ];
         let lines = reasons.map(|reason| {

@@ -9,6 +9,8 @@
 //! must move moves; nothing is placed on an excluded member. Where no member can take a workload, its placements stay
 //! unchanged and the diagnosis says why, member by member.
 //!
+//! A member that could not apply its share is set aside between filter and score (`refusals`).
+//!
 //! Absent: clocks, liveness beyond the ledger's leases, capacity.
 
 use std::collections::BTreeMap;
@@ -24,12 +26,14 @@ use crate::{
 mod diagnosis;
 mod divide;
 mod filter;
+mod refusals;
 mod score;
 mod select;
 #[cfg(test)]
 mod tests;
 
 pub use diagnosis::{Diagnosis, Exclusion, Survives};
+pub use refusals::{AVOIDED_FOR, Objections, Refusals};
 
 /// What the planner wants changed, and what it found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,11 +62,13 @@ struct Case<'a> {
     eligible: Vec<&'a MemberName>,
     /// The others, with the first reason against each.
     excluded: BTreeMap<MemberName, Exclusion>,
+    /// Those of them that refused it, with their words.
+    refusing: BTreeMap<MemberName, String>,
 }
 
-/// The plan for the whole federation.
+/// The plan for the whole federation. `objections` are those of the hosts.
 #[must_use]
-pub fn schedule(state: &State) -> Plan {
+pub fn schedule(state: &State, objections: &Objections) -> Plan {
     let load = score::load(state);
     let mut plan = Plan::default();
     for (key, workload) in state
@@ -70,7 +76,7 @@ pub fn schedule(state: &State) -> Plan {
         .iter()
         .filter(|(_, workload)| !workload.removed)
     {
-        let (changes, diagnosis) = schedule_workload(state, key, workload, &load);
+        let (changes, diagnosis) = schedule_workload(state, key, workload, objections, &load);
         plan.changes.extend(changes);
         plan.diagnoses.insert(key.clone(), diagnosis);
     }
@@ -84,6 +90,7 @@ fn schedule_workload(
     state: &State,
     key: &WorkloadKey,
     workload: &Workload,
+    objections: &Objections,
     load: &BTreeMap<MemberName, usize>,
 ) -> (Vec<PlacementChange>, Diagnosis) {
     static NOWHERE: BTreeMap<MemberName, Placement> = BTreeMap::new();
@@ -98,6 +105,13 @@ fn schedule_workload(
             }
         }
     }
+    let refusing = refusals::set_aside(&mut eligible, objections, (key, workload), |name| {
+        placed.contains_key(name)
+    });
+    let refused = refusing
+        .iter()
+        .map(|(name, message)| (name.clone(), refusals::exclusion(message)));
+    excluded.extend(refused);
     score::order(&mut eligible, state, key, load);
     let case = Case {
         state,
@@ -106,6 +120,7 @@ fn schedule_workload(
         placed,
         eligible,
         excluded,
+        refusing,
     };
     let (wishes, unplaced) = match workload.spec.placement.mode {
         Mode::Divided => select::divided(&case),

@@ -151,7 +151,9 @@ pub enum PlacementPhase {
     Applied,
     /// Everything is there and ready.
     Ready,
-    /// An object was refused or cannot become ready; the message names it.
+    /// An object could not be applied; the message names it.
+    Refused,
+    /// An object is there and cannot become ready; the message names it.
     Failed,
     /// Stopped by the host itself, because its lease ended.
     Stopped,

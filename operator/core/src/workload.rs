@@ -25,7 +25,7 @@ mod wave;
 pub use autoscale::Autoscaler;
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
-pub use rules::{Adopt, OnImmutable, VolumePolicy, Volumes};
+pub use rules::{Adopt, Failover, OnImmutable, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};
 
@@ -109,6 +109,9 @@ pub struct WorkloadSpec {
     /// Whether everything that runs is stopped, while its objects stay where they are.
     #[serde(default, skip_serializing_if = "is_default")]
     pub suspend: bool,
+    /// When it leaves a place.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failover: Failover,
     /// What becomes of its volumes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub volumes: Volumes,
@@ -141,6 +144,7 @@ impl WorkloadSpec {
             manifests,
             placement,
             suspend: false,
+            failover: Failover::default(),
             volumes: Volumes::default(),
             adopt: Adopt::default(),
             on_immutable: OnImmutable::default(),

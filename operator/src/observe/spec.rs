@@ -3,12 +3,13 @@
 use hanse_core::{
     id::Namespace,
     workload::{
-        Adopt, Mode, OnImmutable, PlacementRules, Scales, SpecError, VolumePolicy, Volumes,
-        WorkloadSpec,
+        Adopt, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError, VolumePolicy,
+        Volumes, WorkloadSpec,
     },
 };
 use hanse_crds::{
-    FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject, UpdateRules,
+    FailoverRules, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject,
+    UpdateRules,
 };
 
 /// The specification of an object, in the ledger's types.
@@ -41,6 +42,7 @@ pub(crate) fn spec_of(
     let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
     Ok(WorkloadSpec {
         suspend: spec.suspend,
+        failover: failover(&spec.failover),
         volumes: Volumes {
             on_move: volume_policy(spec.volumes.on_move),
             on_delete: volume_policy(spec.volumes.on_delete),
@@ -89,6 +91,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             domicile: domicile.clone(),
         },
         suspend: spec.suspend,
+        failover: written_failover(spec.failover),
         volumes: hanse_crds::Volumes {
             on_move: written_volume_policy(spec.volumes.on_move),
             on_delete: written_volume_policy(spec.volumes.on_delete),
@@ -107,6 +110,23 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
     }
 }
 
+/// The schema excludes whatever does not parse.
+fn failover(rules: &FailoverRules) -> Failover {
+    let after = rules.unplaceable_after.as_deref();
+    let after = after.and_then(|text| humantime::parse_duration(text).ok());
+    let seconds = after.and_then(|after| u32::try_from(after.as_secs()).ok());
+    seconds.map_or_else(Failover::default, |unplaceable_after_seconds| Failover {
+        unplaceable_after_seconds,
+    })
+}
+
+fn written_failover(failover: Failover) -> FailoverRules {
+    let seconds = failover.unplaceable_after_seconds;
+    FailoverRules {
+        unplaceable_after: (failover != Failover::default()).then(|| format!("{seconds}s")),
+    }
+}
+
 fn volume_policy(policy: hanse_crds::VolumePolicy) -> VolumePolicy {
     match policy {
         hanse_crds::VolumePolicy::Retain => VolumePolicy::Retain,
@@ -118,5 +138,48 @@ fn written_volume_policy(policy: VolumePolicy) -> hanse_crds::VolumePolicy {
     match policy {
         VolumePolicy::Retain => hanse_crds::VolumePolicy::Retain,
         VolumePolicy::Delete => hanse_crds::VolumePolicy::Delete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_specification_of_the_ledger_written_and_read_is_unchanged() {
+        let pod = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
+        let shop = "shop".parse().unwrap();
+        let usual =
+            WorkloadSpec::new(vec![pod], PlacementRules::new(Mode::Divided), &shop).unwrap();
+        let unusual = WorkloadSpec {
+            suspend: true,
+            failover: Failover {
+                unplaceable_after_seconds: 90,
+            },
+            volumes: Volumes {
+                on_move: VolumePolicy::Delete,
+                on_delete: VolumePolicy::Retain,
+            },
+            adopt: Adopt::IfUnchanged,
+            on_immutable: OnImmutable::Recreate,
+            ..usual.clone()
+        };
+        for spec in [usual, unusual] {
+            assert_eq!(spec_of(&object_of(&spec), &shop).unwrap(), spec);
+        }
+    }
+
+    #[test]
+    fn an_hour_is_an_hour_and_no_duration_is_a_minute() {
+        let seconds = |text: Option<&str>| {
+            let unplaceable_after = text.map(ToOwned::to_owned);
+            failover(&FailoverRules { unplaceable_after }).unplaceable_after_seconds
+        };
+        assert_eq!(
+            [Some("1h"), Some("2m"), Some("3s"), None].map(seconds),
+            [3_600, 120, 3, 60]
+        );
     }
 }

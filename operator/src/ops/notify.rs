@@ -165,7 +165,8 @@ async fn publish(cluster: &Cluster, local: &Local, failover: &Failover) {
         Reason::FirstPlacement
         | Reason::WorkloadChanged
         | Reason::EveryMember
-        | Reason::MemberExcluded { .. } => None,
+        | Reason::MemberExcluded { .. }
+        | Reason::MemberRefused { .. } => None,
     };
     let event = Event {
         type_: EventType::Warning,

@@ -76,10 +76,10 @@ impl Findings {
     }
 
     pub(super) fn phase(&self) -> PlacementPhase {
-        if self.refused.is_empty() {
-            PlacementPhase::Applied
-        } else {
-            PlacementPhase::Failed
+        match (self.refused.is_empty(), self.transient) {
+            (true, _) => PlacementPhase::Applied,
+            (false, true) => PlacementPhase::Failed,
+            (false, false) => PlacementPhase::Refused,
         }
     }
 

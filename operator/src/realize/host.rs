@@ -78,8 +78,13 @@ impl Host {
         let mut reports = self.reports.lock();
         let before = reports.placements.get(key);
         let news = before.is_none_or(|before| before.message != report.message);
-        if news && report.phase == PlacementPhase::Failed {
-            warn!(workload = %key, message = report.message, "failed to apply");
+        if news
+            && matches!(
+                report.phase,
+                PlacementPhase::Failed | PlacementPhase::Refused
+            )
+        {
+            warn!(workload = %key, message = report.message, "not as it should be");
         }
         reports.placements.insert(key.clone(), report);
         self.uplink.report(reports.clone());

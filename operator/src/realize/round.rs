@@ -67,8 +67,10 @@ impl Host {
         let verified = match verify(dereferenced) {
             Ok(verified) => verified,
             Err(refusal) => {
-                let failed = PlacementPhase::Failed;
-                self.report(key, report_of(placement, failed, &refusal.to_string()));
+                let mut report = self.assess(key, placement, false);
+                report.phase = PlacementPhase::Refused;
+                report.message = bounded(&refusal.to_string());
+                self.report(key, report);
                 return Next::Done;
             }
         };
@@ -311,21 +313,4 @@ fn manifests_here(verified: &Verified<'_>) -> Vec<(ObjectId, Digest)> {
         .filter(|manifest| manifest.can_complete())
         .map(|manifest| (ObjectId::of(manifest, namespace), manifest.digest()))
         .collect()
-}
-
-/// The report of a placement that is not as it should be.
-fn report_of(
-    placement: &AssignedPlacement,
-    phase: PlacementPhase,
-    message: &str,
-) -> PlacementReport {
-    PlacementReport {
-        epoch: placement.epoch,
-        generation: placement.generation,
-        phase,
-        ready: 0,
-        desired: None,
-        scaled_by: None,
-        message: bounded(message),
-    }
 }

@@ -81,8 +81,7 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         desired,
         ready,
     } = facts;
-    let failed = placed.iter().find(|it| it.state == PlacementState::Failed);
-    let failed = failed.map(|it| format!("{}: {}", it.member, it.message));
+    let failed = failure(placed);
     let settled = placed
         .iter()
         .all(|it| matches!(it.state, PlacementState::Ready | PlacementState::Lost));
@@ -107,15 +106,16 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         ),
         (true, _, _) => ("AllReplicasReady", counts),
         (_, true, _) => ("NotPlaced", why_unplaced(&owned.diagnosis)),
-        (_, _, Some(failed)) => ("PlacementFailed", failed.clone()),
+        (_, _, Some((reason, message))) => (*reason, message.clone()),
         (_, _, None) if undecided => ("Planning", PLANNING.to_owned()),
         (_, _, None) => ("ReplicasNotReady", with_first_missing(counts, placed)),
     };
     let progressing = !is_ready && failed.is_none() && !unplaced;
-    let (settling, where_to) = if is_ready {
-        ("Settled", String::new())
-    } else {
-        ("Moving", at.clone())
+    let (settling, where_to) = match &failed {
+        _ if is_ready => ("Settled", String::new()),
+        Some((reason, message)) => (*reason, message.clone()),
+        None if unplaced => ("NotPlaced", String::new()),
+        None => ("Moving", at.clone()),
     };
     vec![
         Finding::new(READY, is_ready, reason, message),
@@ -130,6 +130,26 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         Finding::new(PROGRESSING, progressing, settling, where_to),
         stall(failed, unplaced && placed.is_empty()),
     ]
+}
+
+/// What is wrong in the hosts: refusals before failures, each with its member, the same words once.
+fn failure(placed: &[&PlacementStatus]) -> Option<(&'static str, String)> {
+    let of = |state: PlacementState| {
+        let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
+        for it in placed.iter().filter(|it| it.state == state) {
+            match said.iter_mut().find(|(message, _)| *message == it.message) {
+                Some((_, members)) => members.push(&it.member),
+                None => said.push((&it.message, vec![&it.member])),
+            }
+        }
+        let said = said
+            .iter()
+            .map(|(message, members)| format!("{}: {message}", members.join(", ")));
+        let said = said.collect::<Vec<_>>().join("; ");
+        (!said.is_empty()).then_some(said)
+    };
+    let refused = of(PlacementState::Refused).map(|said| ("PlacementRefused", said));
+    refused.or_else(|| of(PlacementState::Failed).map(|said| ("PlacementFailed", said)))
 }
 
 /// The counts, and what the first host says that is not done: it need not be a replica.
@@ -182,9 +202,9 @@ fn domain(survives: Survives) -> &'static str {
     }
 }
 
-fn stall(failed: Option<String>, no_member: bool) -> Finding {
+fn stall(failed: Option<(&'static str, String)>, no_member: bool) -> Finding {
     match (failed, no_member) {
-        (Some(failed), _) => Finding::new(STALLED, true, "PlacementFailed", failed),
+        (Some((reason, message)), _) => Finding::new(STALLED, true, reason, message),
         (None, true) => Finding::new(STALLED, true, "NoEligibleMember", ""),
         (None, false) => Finding::new(STALLED, false, "NotStalled", ""),
     }

@@ -140,6 +140,7 @@ fn placement(
             PlacementPhase::Applied => PlacementState::Applied,
             PlacementPhase::Ready => PlacementState::Ready,
             PlacementPhase::Failed => PlacementState::Failed,
+            PlacementPhase::Refused => PlacementState::Refused,
             PlacementPhase::Stopped => PlacementState::Stopped,
             PlacementPhase::Removing => PlacementState::Pending,
         },

@@ -15,7 +15,7 @@ use hanse_core::{
     command::{Command, Lane, PlacementChange, SignedCommand},
     id::{Epoch, FederationId, MemberName, PrivateKey, PublicKey},
     lease::Lessor,
-    schedule::schedule,
+    schedule::{Refusals, schedule},
     state::{Lease, MAX_PLAN_ROWS, Outcome, State},
 };
 use tokio::time::{Instant, sleep, sleep_until};
@@ -117,6 +117,8 @@ struct Term<'a> {
     /// The rows last proposed. The ledger has rejected a plan of the same rows with the same generations already;
     /// proposing it again would only make the log grow.
     proposed: Vec<PlacementChange>,
+    /// What hosts refuse.
+    refusals: Refusals,
 }
 
 impl<'a> Term<'a> {
@@ -129,6 +131,7 @@ impl<'a> Term<'a> {
             federation: leader.ledger().federation(),
             sequence,
             proposed: Vec::new(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -203,7 +206,14 @@ impl<'a> Term<'a> {
     }
 
     async fn plan(&mut self) -> Result<(), ProposeError> {
-        let plan = self.leader.ledger().read(schedule);
+        let now = self.leader.state.now();
+        let plan = {
+            let standing = self.leader.state.standing();
+            self.leader.ledger().read(|state| {
+                let objections = self.refusals.observe(now, state, &standing.reports);
+                schedule(state, &objections)
+            })
+        };
         let changed = self.leader.state.standing().diagnoses != plan.diagnoses;
         if changed {
             self.leader

@@ -39,6 +39,10 @@ impl Case<'_> {
             Some(Lease::Lost { .. }) => Reason::MemberLost { member },
             Some(Lease::Revoked { .. }) => Reason::MemberRevoked { member },
             Some(Lease::Held { .. }) | None => {
+                if let Some(message) = self.refusing.get(name) {
+                    let message = message.clone();
+                    return Reason::MemberRefused { member, message }.bounded();
+                }
                 let exclusion = self.excluded.get(name);
                 let message = exclusion.map_or_else(String::new, |it| it.message.clone());
                 Reason::MemberExcluded { member, message }.bounded()

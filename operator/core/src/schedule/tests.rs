@@ -14,12 +14,16 @@ use crate::{
     workload::{GroupKind, PlacementRules, WorkloadSpec},
 };
 
+mod refusals;
+
 const WEB: &str = "acme/shop/web";
 
 /// Members are owned by the part of their name before the hyphen and grant everything unless told otherwise.
 struct Federation {
     state: State,
     index: u64,
+    /// What hosts object to by now.
+    objections: Objections,
 }
 
 impl Federation {
@@ -27,6 +31,7 @@ impl Federation {
         let mut federation = Self {
             state: State::default(),
             index: 10,
+            objections: Objections::default(),
         };
         for (seed, name) in (1..).zip(members) {
             federation
@@ -82,6 +87,7 @@ impl Federation {
             born: Generation(1),
             removed: false,
             completed: BTreeMap::new(),
+            avoided: BTreeMap::new(),
         };
         self.state.workloads.insert(key, workload);
     }
@@ -109,7 +115,7 @@ impl Federation {
     }
 
     fn plan(&self) -> Plan {
-        schedule(&self.state)
+        schedule(&self.state, &self.objections)
     }
 
     /// The plan in words, then applied as the ledger would.

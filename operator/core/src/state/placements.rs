@@ -4,6 +4,7 @@ use super::{Keep, Placement, Rejection, Removal, State};
 use crate::{
     command::PlacementChange,
     id::{Epoch, Generation, MemberName, WorkloadKey},
+    reason::Reason,
     workload::Mode,
 };
 
@@ -27,6 +28,7 @@ impl State {
             changes.into_iter().partition(|row| row.share.is_none());
         for row in removals {
             if self.is_current(&row) {
+                self.avoid(&row);
                 self.take_away(index, &row.workload, row.member);
             }
         }
@@ -122,6 +124,9 @@ impl State {
                 self.removals.remove(&member);
             }
         }
+        if let Some(workload) = self.workloads.get_mut(&workload) {
+            workload.avoided.remove(&member);
+        }
         let row = Placement {
             share: share.unwrap_or_default(),
             epoch: Epoch(index),
@@ -131,6 +136,16 @@ impl State {
             .entry(workload)
             .or_default()
             .insert(member, row);
+    }
+
+    /// Remembers the member of a row that takes a share away because it was refused there.
+    fn avoid(&mut self, row: &PlacementChange) {
+        let workload = self.workloads.get_mut(&row.workload);
+        if let (Some(workload), Reason::MemberRefused { message, .. }) =
+            (workload, row.reason.clone().bounded())
+        {
+            workload.avoided.insert(row.member.clone(), message);
+        }
     }
 
     fn take_away(&mut self, index: u64, workload: &WorkloadKey, member: MemberName) {

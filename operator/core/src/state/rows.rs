@@ -182,6 +182,8 @@ pub struct Workload {
     pub removed: bool,
     /// Its objects that have done what they are for, by manifest. They are not run again.
     pub completed: BTreeMap<ManifestId, Completion>,
+    /// The members that its share left because they refused it, each with what it said; until the next edit.
+    pub avoided: BTreeMap<MemberName, String>,
 }
 
 /// That an object has done what it is for.
@@ -206,6 +208,8 @@ struct StoredWorkload {
     removed: bool,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     completed: BTreeMap<ManifestId, Completion>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    avoided: BTreeMap<MemberName, String>,
 }
 
 impl From<Workload> for StoredWorkload {
@@ -218,6 +222,7 @@ impl From<Workload> for StoredWorkload {
             born,
             removed,
             completed,
+            avoided,
         }: Workload,
     ) -> Self {
         Self {
@@ -227,6 +232,7 @@ impl From<Workload> for StoredWorkload {
             born,
             removed,
             completed,
+            avoided,
         }
     }
 }
@@ -241,6 +247,7 @@ impl TryFrom<StoredWorkload> for Workload {
             born,
             removed,
             completed,
+            avoided,
         }: StoredWorkload,
     ) -> Result<Self, String> {
         match proof.read().map_err(|error| error.to_string())? {
@@ -252,6 +259,7 @@ impl TryFrom<StoredWorkload> for Workload {
                 born,
                 removed,
                 completed,
+                avoided,
             }),
             other => Err(format!(
                 "the proof of a workload must be a PutWorkload, not {other:?}"

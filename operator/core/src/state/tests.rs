@@ -12,10 +12,7 @@ use crate::{
     grant::Grant,
     id::{Generation, PrivateKey},
     reason::Reason,
-    workload::{
-        Adopt, Manifest, Mode, OnImmutable, PlacementRules, ScaleTarget, Share, Volumes,
-        WorkloadSpec,
-    },
+    workload::{Manifest, Mode, PlacementRules, ScaleTarget, Share, WorkloadSpec},
 };
 
 mod commands;
@@ -75,14 +72,8 @@ fn spec(mode: Mode, version: u32) -> WorkloadSpec {
         "kind": "Deployment",
         "metadata": {"name": "web", "labels": {"version": version.to_string()}},
     });
-    WorkloadSpec {
-        manifests: vec![Manifest::try_from(manifest).unwrap()],
-        placement: PlacementRules::new(mode),
-        suspend: false,
-        volumes: Volumes::default(),
-        adopt: Adopt::default(),
-        on_immutable: OnImmutable::default(),
-    }
+    let rules = PlacementRules::new(mode);
+    WorkloadSpec::new(vec![manifest], rules, &"shop".parse().unwrap()).unwrap()
 }
 
 /// So many replicas of the Deployment of [`spec`].

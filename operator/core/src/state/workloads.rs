@@ -62,6 +62,7 @@ impl State {
             generation: Generation(index),
             born: existing.map_or(Generation(index), |row| row.born),
             removed: false,
+            avoided: BTreeMap::new(),
         };
         self.workloads.insert(key, workload);
         Ok(index)

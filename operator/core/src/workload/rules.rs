@@ -1,5 +1,7 @@
 //! How the objects of a workload are applied and removed, where its author has a choice.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::state::Keep;
@@ -39,6 +41,30 @@ impl From<VolumePolicy> for Keep {
             VolumePolicy::Retain => Self::Volumes,
             VolumePolicy::Delete => Self::Nothing,
         }
+    }
+}
+
+/// When a workload leaves a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Failover {
+    /// How long a share stays with a member that refuses it, in seconds.
+    pub unplaceable_after_seconds: u32,
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self {
+            unplaceable_after_seconds: 60,
+        }
+    }
+}
+
+impl Failover {
+    /// How long a share stays with a member that refuses it.
+    #[must_use]
+    pub fn unplaceable_after(self) -> Duration {
+        Duration::from_secs(self.unplaceable_after_seconds.into())
     }
 }
 

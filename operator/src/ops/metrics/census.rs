@@ -103,7 +103,7 @@ impl PlacementCounts {
                 None | Some(PlacementPhase::Removing) => &mut counts.pending,
                 Some(PlacementPhase::Applied) => &mut counts.applied,
                 Some(PlacementPhase::Ready) => &mut counts.ready,
-                Some(PlacementPhase::Failed) => &mut counts.failed,
+                Some(PlacementPhase::Failed | PlacementPhase::Refused) => &mut counts.failed,
                 Some(PlacementPhase::Stopped) => &mut counts.stopped,
             };
             *count += 1;

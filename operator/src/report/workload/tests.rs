@@ -109,6 +109,34 @@ fn where_an_autoscaler_decides_its_count_is_shown_and_who_decides() {
 }
 
 #[test]
+fn what_hosts_refuse_is_said_once_with_all_of_them_before_what_fails() {
+    let refused = Some((1, PlacementPhase::Refused));
+    let failed = Some((0, PlacementPhase::Failed));
+    let hosts = [
+        ("a", 2, true, refused),
+        ("b", 2, true, refused),
+        ("c", 2, true, failed),
+    ];
+    let mut owned = workload(&hosts, Diagnosis::default());
+    for standing in owned.hosts.values_mut() {
+        let report = standing.report.as_mut().unwrap();
+        report.message = "Service 'web': port 30080 is taken".into();
+    }
+    let refused = status_of(&owned, None, true);
+    let said = "PlacementRefused: a, b: Service 'web': port 30080 is taken";
+    assert_eq!(condition_text(&refused, "Ready"), format!("False {said}"));
+    assert_eq!(
+        condition_text(&refused, "Progressing"),
+        format!("False {said}")
+    );
+    assert_eq!(condition_text(&refused, "Stalled"), format!("True {said}"));
+    owned.hosts.retain(|name, _| name.as_str() == "c");
+    let failed = status_of(&owned, None, true);
+    let said = "PlacementFailed: c: Service 'web': port 30080 is taken";
+    assert_eq!(condition_text(&failed, "Stalled"), format!("True {said}"));
+}
+
+#[test]
 fn nothing_is_ready_before_the_ledger_and_the_planner_have_the_edit() {
     let hosts = [("a", 6, true, Some((6, PlacementPhase::Ready)))];
     let stale = Diagnosis {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     slice::{Slice, Standing},
-    workload::VolumePolicy,
+    workload::{VolumePolicy, Volumes},
 };
 
 fn put(key: &str, base: u64, spec: WorkloadSpec) -> Command {
@@ -40,6 +40,7 @@ fn a_workload_is_created_with_its_authors_signature() {
     let web = Workload {
         born: Generation(index),
         completed: BTreeMap::new(),
+        avoided: BTreeMap::new(),
         proof: Arc::new(signed),
         spec: Arc::new(divided(1)),
         home: member("four"),
@@ -61,6 +62,7 @@ fn every_member_of_its_owner_changes_a_workload_on_the_generation_it_saw() {
     let web = Workload {
         born: Generation(created),
         completed: BTreeMap::new(),
+        avoided: BTreeMap::new(),
         proof: Arc::new(signed),
         spec: Arc::new(divided(2)),
         home: member("four"),

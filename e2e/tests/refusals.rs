@@ -1,0 +1,91 @@
+//! What one member cannot take goes to those that can. One fleet of three members of one owner; each story has a namespace
+//! of its own.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use hanse_e2e::{
+    Fleet, MemberPlan, await_condition,
+    yaml::{deployment, workload},
+};
+
+/// Several times what any step takes on a loaded machine. Only a failure takes that long.
+const SOON: Duration = Duration::from_mins(1);
+
+/// The home of every workload here.
+const HOME: &str = "lubeck";
+const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_member_cannot_take_goes_to_those_that_can() -> Result<()> {
+    let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber").label("site", name));
+    let fleet = Fleet::federated("refusals", plans).await?;
+    for namespace in ["ports"] {
+        fleet
+            .kubectl(HOME, &["create", "namespace", namespace])
+            .await?;
+    }
+    a_share_leaves_a_member_whose_port_is_taken(&fleet).await?;
+    fleet.end().await
+}
+
+async fn a_share_leaves_a_member_whose_port_is_taken(fleet: &Fleet) -> Result<()> {
+    let service = |name: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{type: NodePort, selector: {{app: {name}}}, \
+             ports: [{{port: 80, nodePort: 30481}}]}}}}"
+        )
+    };
+    fleet
+        .kubectl("riga", &["create", "namespace", "squatter"])
+        .await?;
+    let taken = service("taken").replacen("{name: taken}", "{name: taken, namespace: squatter}", 1);
+    fleet.apply_yaml("riga", &taken).await?;
+    let web = workload(
+        "web",
+        "ports",
+        "{}",
+        &[&service("web"), &deployment("web", 6)],
+    );
+    let patient = web.replace(
+        "spec:\n  placement",
+        "spec:\n  failover: {unplaceableAfter: 3s}\n  placement",
+    );
+    fleet.apply_yaml(HOME, &patient).await?;
+    fleet
+        .await_words(HOME, "web", "ports", "riga: Service 'web': ")
+        .await?;
+    fleet.await_ready(HOME, "web", "ports").await?;
+    let hosts = fleet
+        .value(HOME, "fwl/web", "ports", "{.status.placements[*].member}")
+        .await?;
+    ensure!(hosts == "bergen lubeck", "it runs on {hosts}");
+    let why = fleet
+        .value(
+            HOME,
+            "fwl/web",
+            "ports",
+            "{.status.excluded[0].member} {.status.excluded[0].reason} {.status.excluded[0].message}",
+        )
+        .await?;
+    ensure!(
+        why.starts_with("riga Refused it refused it") && why.contains("port is already allocated"),
+        "{why}"
+    );
+    // The port is free and the workload edited: riga may take a part again.
+    fleet
+        .kubectl("riga", &["delete", "service", "taken", "-n", "squatter"])
+        .await?;
+    fleet
+        .apply_yaml(HOME, &patient.replace("replicas: 6", "replicas: 7"))
+        .await?;
+    await_condition("riga has a part again", SOON, async || {
+        let hosts = fleet
+            .value(HOME, "fwl/web", "ports", "{.status.placements[*].member}")
+            .await?;
+        ensure!(hosts == "bergen lubeck riga", "it runs on {hosts}");
+        Ok(())
+    })
+    .await?;
+    fleet.await_ready(HOME, "web", "ports").await
+}

@@ -1,0 +1,162 @@
+//! Shares that a host refuses, in seconds of the leader's clock.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    schedule::{AVOIDED_FOR, Refusals},
+    slice::{PlacementPhase, PlacementReport, Reports},
+};
+
+/// A federation whose hosts answer: those in `refusing` refuse everything, the others take it.
+struct Hosts {
+    federation: Federation,
+    refusals: Refusals,
+    refusing: BTreeSet<&'static str>,
+    /// Replicas of an earlier version that run on whoever refuses the newest.
+    still_running: u32,
+}
+
+impl Hosts {
+    fn new(members: &[&str], mode: Mode, refusing: &[&'static str]) -> Self {
+        let replicas = (mode != Mode::Single).then_some(6);
+        let mut federation = Federation::of(members).with(mode, replicas);
+        federation.step();
+        Self {
+            federation,
+            refusals: Refusals::default(),
+            refusing: refusing.iter().copied().collect(),
+            still_running: 0,
+        }
+    }
+
+    fn reports(&self) -> BTreeMap<MemberName, Reports> {
+        let key: WorkloadKey = WEB.parse().unwrap();
+        let state = &self.federation.state;
+        let rows = state.placements.get(&key).into_iter().flatten();
+        let report = |(member, row): (&MemberName, &Placement)| {
+            let refuses = self.refusing.contains(member.as_str());
+            let report = PlacementReport {
+                epoch: row.epoch,
+                generation: state.workloads[&key].generation,
+                phase: if refuses {
+                    PlacementPhase::Refused
+                } else {
+                    PlacementPhase::Ready
+                },
+                ready: if refuses { self.still_running } else { 1 },
+                desired: None,
+                scaled_by: None,
+                message: "port 30080 is taken".into(),
+            };
+            let placements = BTreeMap::from([(key.clone(), report)]);
+            (member.clone(), Reports { placements })
+        };
+        rows.map(report).collect()
+    }
+
+    /// The plan at this second, in words, then applied; a host confirms at once what it has to remove.
+    fn at(&mut self, second: u64) -> String {
+        let now = Duration::from_secs(second);
+        let reports = self.reports();
+        let objections = self.refusals.observe(now, &self.federation.state, &reports);
+        self.federation.objections = objections;
+        let words = self.federation.step();
+        self.federation.state.removals.clear();
+        words
+    }
+}
+
+#[test]
+fn a_refused_share_moves_after_a_minute_to_the_members_that_take_theirs() {
+    let mut hosts = Hosts::new(&["acme-1", "beta-1", "gamma-1"], Mode::Divided, &["beta-1"]);
+    assert_eq!(hosts.at(0), "");
+    assert_eq!(hosts.at(59), "");
+    let why = "beta-1 refused it: port 30080 is taken";
+    assert_eq!(
+        hosts.at(60),
+        format!("beta-1 - ({why}); acme-1 3 ({why}); gamma-1 3 ({why})")
+    );
+    assert_eq!(hosts.at(61), "");
+}
+
+#[test]
+fn a_refusal_that_ends_in_time_moves_nothing() {
+    let mut hosts = Hosts::new(&["acme-1", "beta-1"], Mode::Divided, &["beta-1"]);
+    assert_eq!(hosts.at(0), "");
+    hosts.refusing.clear();
+    assert_eq!(hosts.at(30), "");
+    hosts.refusing.insert("beta-1");
+    assert_eq!(hosts.at(31), "");
+    assert_eq!(hosts.at(90), "");
+    assert_ne!(hosts.at(91), "");
+}
+
+#[test]
+fn a_single_goes_from_member_to_member_and_stays_where_it_is_when_all_refuse() {
+    let mut hosts = Hosts::new(&["acme-1", "beta-1"], Mode::Single, &["acme-1", "beta-1"]);
+    hosts.at(0);
+    assert!(hosts.at(60).starts_with("acme-1 - (acme-1 refused it"));
+    assert!(hosts.at(61).starts_with("beta-1 1 "));
+    hosts.at(62);
+    for second in [122, 300, 600] {
+        assert_eq!(hosts.at(second), "", "at {second} s");
+    }
+    let excluded = hosts.federation.plan().diagnoses[&WEB.parse().unwrap()]
+        .excluded
+        .clone();
+    let excluded: Vec<_> = excluded
+        .iter()
+        .map(|(name, it)| (name.as_str(), &*it.reason))
+        .collect();
+    assert_eq!(excluded, [("acme-1", "Refused")]);
+    let again = 61 + AVOIDED_FOR.as_secs();
+    assert!(hosts.at(again).starts_with("beta-1 - (beta-1 refused it"));
+}
+
+#[test]
+fn an_edit_lets_an_avoided_member_take_part_again() {
+    let mut hosts = Hosts::new(&["acme-1", "beta-1"], Mode::Single, &["acme-1"]);
+    hosts.at(0);
+    hosts.at(60);
+    assert!(hosts.at(61).starts_with("beta-1 1 "));
+    let avoids = |hosts: &Hosts| {
+        let row = &hosts.federation.state.workloads[&WEB.parse().unwrap()];
+        row.avoided
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(avoids(&hosts), ["acme-1"]);
+    hosts.federation.put(Mode::Single, None, |_| {});
+    assert_eq!(avoids(&hosts), Vec::<String>::new());
+}
+
+#[test]
+fn an_edit_that_hosts_refuse_takes_away_nothing_that_still_runs() {
+    let mut hosts = Hosts::new(&["acme-1", "beta-1", "gamma-1"], Mode::Divided, &[]);
+    hosts
+        .federation
+        .state
+        .placements
+        .get_mut(&WEB.parse().unwrap())
+        .unwrap()
+        .remove(&"gamma-1".parse().unwrap());
+    hosts.federation.put(Mode::Divided, Some(4), |_| {});
+    hosts.still_running = 2;
+    hosts.refusing = BTreeSet::from(["acme-1", "beta-1"]);
+    for second in [0, 60, 600] {
+        assert_eq!(hosts.at(second), "", "at {second} s");
+    }
+    // Once one of them takes the edit, it is the other's own fault.
+    hosts.refusing.remove("acme-1");
+    assert!(hosts.at(601).starts_with("beta-1 - (beta-1 refused it"));
+}
+
+#[test]
+fn mode_duplicated_moves_nothing() {
+    let mut hosts = Hosts::new(&["acme-1", "beta-1"], Mode::Duplicated, &["beta-1"]);
+    for second in [0, 60, 600] {
+        assert_eq!(hosts.at(second), "", "at {second} s");
+    }
+}
