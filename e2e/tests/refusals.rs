@@ -20,12 +20,13 @@ const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
 async fn what_one_member_cannot_take_goes_to_those_that_can() -> Result<()> {
     let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber").label("site", name));
     let fleet = Fleet::federated("refusals", plans).await?;
-    for namespace in ["ports"] {
+    for namespace in ["ports", "kinds"] {
         fleet
             .kubectl(HOME, &["create", "namespace", namespace])
             .await?;
     }
     a_share_leaves_a_member_whose_port_is_taken(&fleet).await?;
+    a_member_without_the_kind_gets_no_part_until_it_has_it(&fleet).await?;
     fleet.end().await
 }
 
@@ -88,4 +89,62 @@ async fn a_share_leaves_a_member_whose_port_is_taken(fleet: &Fleet) -> Result<()
     })
     .await?;
     fleet.await_ready(HOME, "web", "ports").await
+}
+
+async fn a_member_without_the_kind_gets_no_part_until_it_has_it(fleet: &Fleet) -> Result<()> {
+    const DEFINITION: &str = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: \
+        sales.shop.example}, spec: {group: shop.example, scope: Namespaced, names: {kind: Sale, plural: sales}, versions: \
+        [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, \
+        x-kubernetes-preserve-unknown-fields: true}}}]}}";
+    for member in ["lubeck", "bergen"] {
+        fleet.apply_yaml(member, DEFINITION).await?;
+    }
+    let served = "{.status.placements[*].member} {.status.excluded[*].reason}";
+    let apply = async |name: &str| {
+        let sale = "{apiVersion: shop.example/v1, kind: Sale, metadata: {name: NAME}}"
+            .replace("NAME", name);
+        let everywhere = workload(name, "kinds", "{mode: Duplicated}", &[&sale]);
+        fleet.apply_yaml(HOME, &everywhere).await?;
+        fleet.await_ready(HOME, name, "kinds").await?;
+        fleet
+            .value(HOME, &format!("fwl/{name}"), "kinds", served)
+            .await
+    };
+    // The members tell the federation of a definition within a second or so.
+    await_condition("a sale goes where sales are served", SOON, async || {
+        let hosts = apply("sale").await?;
+        ensure!(hosts == "bergen lubeck KindNotServed", "it is at {hosts}");
+        Ok(())
+    })
+    .await?;
+    fleet.apply_yaml("riga", DEFINITION).await?;
+    fleet
+        .await_value(HOME, "fwl/sale", "kinds", served, "bergen lubeck riga ")
+        .await?;
+    fleet.await_ready(HOME, "sale", "kinds").await?;
+    // Once the kind is gone, its host refuses its part, and the part ends there.
+    let impatient = r#"{"spec":{"failover":{"unplaceableAfter":"2s"}}}"#;
+    let patch = [
+        "patch",
+        "fwl/sale",
+        "-n",
+        "kinds",
+        "--type=merge",
+        "-p",
+        impatient,
+    ];
+    fleet.kubectl(HOME, &patch).await?;
+    fleet
+        .kubectl("riga", &["delete", "crd", "sales.shop.example"])
+        .await?;
+    fleet
+        .await_value(
+            HOME,
+            "fwl/sale",
+            "kinds",
+            served,
+            "bergen lubeck KindNotServed",
+        )
+        .await?;
+    fleet.await_ready(HOME, "sale", "kinds").await
 }

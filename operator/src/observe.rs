@@ -5,6 +5,7 @@
 //! | [`workloads`] | `FederatedWorkload`s of all namespaces | `PutWorkload`, `RemoveWorkload` |
 //! | [`member`] | this cluster's own `Member` | `Describe` |
 //! | [`hosting_policy`] | `HostingPolicy`s | `PublishGrants` |
+//! | [`kinds`] | definitions, and the API server's discovery | `PublishKinds` |
 //! | [`revocation`] | other clusters' `Member`s with the annotation `hanse.dev/revoke` | `Revoke` |
 //! | [`timings`] | this cluster's `Federation` with the annotation `hanse.dev/timings` | `SetTimings` |
 //! | [`invitations`] | `Secret`s through which the CLI asks for an invitation | `Invite` |
@@ -36,6 +37,7 @@ mod edit;
 pub(crate) mod fixture;
 pub(crate) mod hosting_policy;
 mod invitations;
+mod kinds;
 pub(crate) mod member;
 mod memory;
 mod problems;
@@ -84,6 +86,7 @@ pub async fn run(
     tokio::join!(
         workloads::run(cluster, uplink, &local.workloads, problems, stop),
         own.run(stop),
+        kinds::run(&cluster.client, uplink, stop),
         hosting_policy::run(uplink, &local.policies, terms, stop),
         revocation::run(uplink, &local.members, &problems.members, stop),
         timings::run(cluster, uplink, &local.federations, &problems.timings, stop),

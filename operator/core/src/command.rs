@@ -15,7 +15,7 @@ use crate::{
     },
     reason::Reason,
     timings::Timings,
-    workload::{ManifestId, Share, WorkloadSpec},
+    workload::{GroupKind, ManifestId, Share, WorkloadSpec},
 };
 
 /// The largest command, in bytes of its body. A voter refuses larger ones before they reach the log.
@@ -144,6 +144,11 @@ pub enum Command {
         /// All of them, in the order in which they are asked.
         grants: Vec<Grant>,
     },
+    /// The API server of the issuer serves these kinds, replacing what it served before.
+    PublishKinds {
+        /// All of them.
+        kinds: BTreeSet<GroupKind>,
+    },
     /// The issuer's owner wants this workload. `base` is the generation the author saw; 0 creates.
     PutWorkload {
         /// Which workload.
@@ -220,6 +225,7 @@ impl Command {
             | Self::Volunteer { .. }
             | Self::SetTimings { .. }
             | Self::PublishGrants { .. }
+            | Self::PublishKinds { .. }
             | Self::PutWorkload { .. }
             | Self::RemoveWorkload { .. }
             | Self::ConfirmRemoval { .. }

@@ -290,6 +290,7 @@ mod tests {
             attributes: Attributes::default(),
             version: String::new(),
             grants: Vec::new(),
+            kinds: None,
             seat: None,
             lease,
             generation: Generation(0),

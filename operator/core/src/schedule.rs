@@ -98,7 +98,9 @@ fn schedule_workload(
     let (mut eligible, mut excluded) = (Vec::new(), BTreeMap::new());
     for (name, member) in &state.members {
         let owes = state.owes_another(key, name);
-        match filter::first_objection(key, workload, member, placed.contains_key(name), owes) {
+        let refused = objections.leaves(key, name);
+        let is_placed = placed.contains_key(name);
+        match filter::first_objection(key, workload, member, is_placed, owes, refused) {
             None => eligible.push(name),
             Some(exclusion) => {
                 excluded.insert(name.clone(), exclusion);

@@ -245,6 +245,7 @@ impl State {
             } => self.describe(index, &issuer, attributes, version),
             Command::Volunteer { address } => self.volunteer(index, &issuer, address),
             Command::PublishGrants { grants } => self.publish_grants(index, &issuer, grants),
+            Command::PublishKinds { kinds } => self.publish_kinds(index, &issuer, kinds),
             Command::RemoveWorkload { key, seen, orphan } => {
                 self.remove_workload(index, &key, seen, orphan)
             }

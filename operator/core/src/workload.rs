@@ -192,6 +192,17 @@ impl WorkloadSpec {
         self.manifests.iter().map(Manifest::group_kind).collect()
     }
 
+    /// The kinds that a host must serve: all but those that the workload itself defines.
+    #[must_use]
+    pub fn kinds_needed(&self) -> BTreeSet<GroupKind> {
+        let defined: BTreeSet<_> = self
+            .manifests
+            .iter()
+            .filter_map(Manifest::defines)
+            .collect();
+        self.kinds().difference(&defined).cloned().collect()
+    }
+
     /// The JSON that stands for this specification everywhere: same specification, same bytes (object keys are sorted).
     #[must_use]
     pub fn canonical(&self) -> String {

@@ -37,6 +37,7 @@ fn member(row: &str) -> (String, Member) {
         },
         version: String::new(),
         grants: vec![],
+        kinds: None,
         seat: Some(Seat {
             node,
             address: address.into(),

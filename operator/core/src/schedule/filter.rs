@@ -15,6 +15,8 @@ struct Question<'a> {
     placed: bool,
     /// Whether the member still has to remove an earlier workload of this name.
     owes: bool,
+    /// Whether the member has refused it for so long that it should leave.
+    refused: bool,
 }
 
 type Filter = fn(&Question<'_>) -> Option<Exclusion>;
@@ -32,6 +34,8 @@ const CHAIN: &[Filter] = &[
     not_cordoned,
     // Its owner grants this owner, namespace and all kinds.
     granted,
+    // Its API server serves all kinds.
+    kinds_served,
     // It carries the labels asked for.
     labels_match,
     // It is where the law allows the workload to be.
@@ -45,6 +49,7 @@ pub(super) fn first_objection(
     member: &Member,
     placed: bool,
     owes: bool,
+    refused: bool,
 ) -> Option<Exclusion> {
     let question = Question {
         key,
@@ -52,6 +57,7 @@ pub(super) fn first_objection(
         member,
         placed,
         owes,
+        refused,
     };
     CHAIN.iter().find_map(|filter| filter(&question))
 }
@@ -106,6 +112,18 @@ fn granted(question: &Question<'_>) -> Option<Exclusion> {
         Refusal::KindNotGranted { .. } => "KindNotGranted",
     };
     Some(Exclusion::new(reason, &refusal.to_string()))
+}
+
+/// What runs where a kind is no longer served stays until its host refuses it: other objects of it may be well.
+fn kinds_served(question: &Question<'_>) -> Option<Exclusion> {
+    let served = question.member.kinds.as_ref()?;
+    let stays = question.placed && !question.refused;
+    let needed = question.workload.spec.kinds_needed();
+    let missing = needed.difference(served).next().filter(|_| !stays)?;
+    Some(Exclusion::new(
+        "KindNotServed",
+        &format!("it does not serve {missing}: its definition is not installed there"),
+    ))
 }
 
 fn labels_match(question: &Question<'_>) -> Option<Exclusion> {

@@ -86,6 +86,12 @@ impl Refusals {
 }
 
 impl Objections {
+    /// Whether the share of `member` should leave it.
+    pub(super) fn leaves(&self, key: &WorkloadKey, member: &MemberName) -> bool {
+        let row = (key.clone(), member.clone());
+        self.leaving.contains_key(&row)
+    }
+
     /// What speaks against `member`, if it refuses the workload or did so not long ago.
     fn against<'a>(
         &'a self,
@@ -93,6 +99,9 @@ impl Objections {
         workload: &'a Workload,
         member: &MemberName,
     ) -> Option<&'a str> {
+        if workload.spec.placement.mode == Mode::Duplicated {
+            return None;
+        }
         let row = (key.clone(), member.clone());
         if let Some(message) = self.leaving.get(&row) {
             return Some(message);
@@ -118,7 +127,6 @@ fn refusals<'a>(
         reports.placements.iter().filter_map(move |(key, report)| {
             let workload = state.workloads.get(key)?;
             let refused = report.phase == PlacementPhase::Refused
-                && workload.spec.placement.mode != Mode::Duplicated
                 && is_current(state, key, workload, member, report);
             refused.then_some((member, report, key, workload))
         })

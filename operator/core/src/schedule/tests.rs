@@ -1,6 +1,6 @@
 //! The planner's specification: a federation in a line, a plan in a line.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -165,6 +165,7 @@ fn member_row(name: &str, seed: u8) -> Member {
             host_namespace: None,
             pod_security: PodSecurity::Restricted,
         }],
+        kinds: None,
         seat: None,
         lease: Lease::Held { epoch: Epoch(1) },
         generation: Generation(1),
@@ -400,6 +401,49 @@ fn every_member_ruled_out_has_the_first_reason_against_it() {
             "gamma-1 LabelsDoNotMatch: its label 'gpu' is not 'h200'",
         ]
     );
+}
+
+#[test]
+fn a_member_that_does_not_serve_a_kind_gets_no_part_and_keeps_one_until_it_refuses_it() {
+    let mut federation = Federation::of(&["acme-1", "acme-2"]);
+    let kinds = |names: &[&str]| {
+        let kind = |name: &&str| GroupKind {
+            group: "shop.example".into(),
+            kind: (*name).into(),
+        };
+        Some(Arc::new(names.iter().map(kind).collect()))
+    };
+    for name in ["acme-1", "acme-2"] {
+        federation.change(name, |row| row.kinds = kinds(&["Sale"]));
+    }
+    federation.change("acme-2", |row| row.kinds = kinds(&[]));
+    let sale = json!({"apiVersion": "shop.example/v1", "kind": "Sale", "metadata": {"name": "s"}});
+    federation.put_objects(vec![sale.clone()], PlacementRules::new(Mode::Duplicated));
+    let every = "every member that may host it runs it";
+    assert_eq!(federation.step(), format!("acme-1 1 ({every})"));
+    let excluded = federation.plan().diagnoses[&WEB.parse().unwrap()].excluded
+        [&"acme-2".parse::<MemberName>().unwrap()]
+        .clone();
+    let message = "it does not serve shop.example/Sale: its definition is not installed there";
+    assert_eq!(excluded, Exclusion::new("KindNotServed", message));
+    federation.change("acme-2", |row| row.kinds = kinds(&["Sale"]));
+    assert_eq!(federation.step(), format!("acme-2 1 ({every})"));
+    federation.change("acme-1", |row| row.kinds = kinds(&[]));
+    assert_eq!(federation.step(), "");
+    // A workload that brings the definition needs no member that has it.
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "sales.shop.example"},
+        "spec": {"group": "shop.example", "names": {"kind": "Sale", "plural": "sales"}},
+    });
+    let spec = WorkloadSpec::new(
+        vec![definition, sale],
+        PlacementRules::new(Mode::Divided),
+        &"shop".parse().unwrap(),
+    );
+    let needed = spec.unwrap().kinds_needed();
+    let needed: Vec<_> = needed.iter().map(ToString::to_string).collect();
+    assert_eq!(needed, ["apiextensions.k8s.io/CustomResourceDefinition"]);
 }
 
 #[test]

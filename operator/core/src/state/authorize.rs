@@ -83,6 +83,7 @@ impl State {
             | Command::Describe { .. }
             | Command::Volunteer { .. }
             | Command::PublishGrants { .. }
+            | Command::PublishKinds { .. }
             | Command::ConfirmRemoval { .. } => Permission::of(true, "", ""),
         }
     }

@@ -1,6 +1,6 @@
 //! Who is in, who votes, who is alive.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Invitation, Lease, Member, Rejection, Seat, State};
 use crate::{
@@ -8,10 +8,14 @@ use crate::{
     grant::{Grant, MAX_GRANTS},
     id::{Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey, Signature},
     timings::Timings,
+    workload::GroupKind,
 };
 
 /// The most invitations open at once. Expired ones make room by themselves.
 const MAX_INVITATIONS: usize = 1_000;
+
+/// The most kinds of one member: several times what a cluster full of operators serves.
+const MAX_KINDS: usize = 4_096;
 
 /// The longest version of an operator; the CRD states the same bound.
 const MAX_VERSION_BYTES: usize = 64;
@@ -188,6 +192,7 @@ impl State {
             attributes: Attributes::default(),
             version: String::new(),
             grants: Vec::new(),
+            kinds: None,
             seat,
             lease: Lease::Held {
                 epoch: Epoch(index),
@@ -288,6 +293,26 @@ impl State {
         let member = self.member_mut(issuer)?;
         if member.grants != grants {
             member.grants = grants;
+            member.generation = Generation(index);
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish_kinds(
+        &mut self,
+        index: u64,
+        issuer: &MemberName,
+        kinds: BTreeSet<GroupKind>,
+    ) -> Result<(), Rejection> {
+        if kinds.len() > MAX_KINDS {
+            return Err(Rejection::TooMany {
+                what: "kinds".into(),
+                most: MAX_KINDS,
+            });
+        }
+        let member = self.member_mut(issuer)?;
+        if member.kinds.as_deref() != Some(&kinds) {
+            member.kinds = Some(Arc::new(kinds));
             member.generation = Generation(index);
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::{
     grant::Grant,
     id::{Digest, Epoch, Generation, MemberName, NodeId, OwnerName, PublicKey},
     reason::Reason,
-    workload::{ManifestId, Share, WorkloadSpec},
+    workload::{GroupKind, ManifestId, Share, WorkloadSpec},
 };
 
 /// An issuer's numbering.
@@ -74,6 +74,9 @@ pub struct Member {
     pub version: String,
     /// What its owner lets others run there.
     pub grants: Vec<Grant>,
+    /// The kinds that its API server serves; `None` until it has reported them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<Arc<BTreeSet<GroupKind>>>,
     /// Its seat in the Raft group, where it offered to vote.
     pub seat: Option<Seat>,
     /// Its right to run what it was given.

@@ -104,6 +104,20 @@ impl Manifest {
         }
     }
 
+    /// The kind that it defines, if it is a `CustomResourceDefinition`.
+    #[must_use]
+    pub fn defines(&self) -> Option<GroupKind> {
+        let own = self.group_kind();
+        if own.group != "apiextensions.k8s.io" || own.kind != "CustomResourceDefinition" {
+            return None;
+        }
+        let text = |pointer| self.object.pointer(pointer).and_then(Value::as_str);
+        Some(GroupKind {
+            group: text("/spec/group")?.to_owned(),
+            kind: text("/spec/names/kind")?.to_owned(),
+        })
+    }
+
     /// Its identity within the workload.
     #[must_use]
     pub fn id(&self) -> ManifestId {

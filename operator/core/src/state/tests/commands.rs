@@ -56,6 +56,7 @@ fn a_founder_enters_with_a_seat_and_without_a_sponsor() {
         attributes: Attributes::default(),
         version: String::new(),
         grants: Vec::new(),
+        kinds: None,
         seat: Some(Seat {
             node: FOUNDER_NODE,
             address: String::new(),

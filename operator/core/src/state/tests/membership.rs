@@ -33,6 +33,7 @@ fn a_newcomer_enters_with_a_lease_and_no_seat() {
         attributes: Attributes::default(),
         version: String::new(),
         grants: Vec::new(),
+        kinds: None,
         seat: None,
         lease: Lease::Held { epoch: Epoch(4) },
         generation: Generation(4),

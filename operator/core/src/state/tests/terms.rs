@@ -1,7 +1,10 @@
 //! What members say about themselves, and the timings they share.
 
 use super::*;
-use crate::grant::{GrantedNamespaces, Grantee, MAX_GRANTS, PodSecurity};
+use crate::{
+    grant::{GrantedNamespaces, Grantee, MAX_GRANTS, PodSecurity},
+    workload::GroupKind,
+};
 
 fn grant(owner: &str) -> Grant {
     Grant {
@@ -82,6 +85,34 @@ fn more_grants_than_are_kept_are_refused_as_a_whole() {
         "grants: at most 256 are kept; remove some first"
     );
     accepted(ledger.ask(2, &publish(MAX_GRANTS)));
+}
+
+#[test]
+fn kinds_replace_those_before_and_the_same_again_change_nothing() {
+    let mut ledger = Ledger::of(2);
+    let kinds = |count: usize| -> BTreeSet<GroupKind> {
+        let kind = |number| GroupKind {
+            group: "shop.example".into(),
+            kind: format!("Kind{number}"),
+        };
+        (0..count).map(kind).collect()
+    };
+    let publish = |count| Command::PublishKinds {
+        kinds: kinds(count),
+    };
+    accepted(ledger.ask(2, &publish(3)));
+    let mut expected = ledger.decided();
+    let index = accepted(ledger.ask(2, &publish(2)));
+    let row = expected.members.get_mut(&member("two")).unwrap();
+    row.kinds = Some(kinds(2).into());
+    row.generation = Generation(index);
+    assert_eq!(ledger.decided(), expected);
+    accepted(ledger.ask(2, &publish(2)));
+    assert_eq!(ledger.decided(), expected);
+    assert_eq!(
+        ledger.refused(2, &publish(4_097)),
+        "kinds: at most 4096 are kept; remove some first"
+    );
 }
 
 #[test]
