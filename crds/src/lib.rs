@@ -43,7 +43,7 @@ pub use policy::{
     PodSecurity,
 };
 pub use workload::{
-    Adopt, Exclusion, FailoverRules, FederatedWorkload, FederatedWorkloadSpec,
+    Adopt, Conflicts, Exclusion, FailoverRules, FederatedWorkload, FederatedWorkloadSpec,
     FederatedWorkloadStatus, Fencing, OnImmutable, Placement, PlacementMode, PlacementState,
     PlacementStatus, Requirements, ScaledObject, Survives, UpdateRules, VolumePolicy, Volumes,
 };

@@ -124,6 +124,11 @@ pub struct FederatedWorkloadSpec {
     /// takes it over. An object that was taken over is never deleted with the workload.
     #[serde(default, skip_serializing_if = "is_default")]
     pub adopt: Adopt,
+    /// What becomes of a field that another field manager has set to another value in a host: `Refuse` (default) leaves it
+    /// alone and names the field and its manager, `Force` takes it over. What somebody set there with kubectl is corrected in
+    /// any case.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conflicts: Conflicts,
     /// How edits are carried out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub update: UpdateRules,
@@ -172,6 +177,29 @@ pub enum Adopt {
     IfUnchanged,
     /// It is taken over.
     Always,
+}
+
+/// What becomes of a field that another field manager has set.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+pub enum Conflicts {
+    /// It is left alone.
+    #[default]
+    Refuse,
+    /// It is taken over.
+    Force,
 }
 
 /// How edits are carried out.

@@ -20,13 +20,14 @@ const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
 async fn what_one_member_cannot_take_goes_to_those_that_can() -> Result<()> {
     let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber").label("site", name));
     let fleet = Fleet::federated("refusals", plans).await?;
-    for namespace in ["ports", "kinds"] {
+    for namespace in ["ports", "kinds", "fields"] {
         fleet
             .kubectl(HOME, &["create", "namespace", namespace])
             .await?;
     }
     a_share_leaves_a_member_whose_port_is_taken(&fleet).await?;
     a_member_without_the_kind_gets_no_part_until_it_has_it(&fleet).await?;
+    a_field_of_another_manager_is_left_alone_unless_forced(&fleet).await?;
     fleet.end().await
 }
 
@@ -147,4 +148,63 @@ async fn a_member_without_the_kind_gets_no_part_until_it_has_it(fleet: &Fleet) -
         )
         .await?;
     fleet.await_ready(HOME, "sale", "kinds").await
+}
+
+async fn a_field_of_another_manager_is_left_alone_unless_forced(fleet: &Fleet) -> Result<()> {
+    let config = |value: &str| {
+        format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: c, namespace: fields}}, data: {{a: {value}}}}}"
+        )
+    };
+    let everywhere = workload("c", "fields", "{mode: Duplicated}", &[&config("hanse")]);
+    fleet.apply_yaml(HOME, &everywhere).await?;
+    fleet.await_ready(HOME, "c", "fields").await?;
+    let a = async || fleet.value("riga", "cm/c", "fields", "{.data.a}").await;
+    // By hand: drift.
+    let by_hand = r#"{"data":{"a":"hand"}}"#;
+    let patch = [
+        "patch",
+        "cm/c",
+        "-n",
+        "fields",
+        "--type=merge",
+        "-p",
+        by_hand,
+    ];
+    fleet.kubectl("riga", &patch).await?;
+    fleet
+        .await_value("riga", "cm/c", "fields", "{.data.a}", "hanse")
+        .await?;
+    // By another controller: its own.
+    let tuned = r#"{"data":{"a":"tuned"}}"#;
+    let tune = [
+        "patch",
+        "cm/c",
+        "-n",
+        "fields",
+        "--type=merge",
+        "-p",
+        tuned,
+        "--field-manager=tuner",
+    ];
+    fleet.kubectl("riga", &tune).await?;
+    let words = "riga: ConfigMap 'c': data.a is owned by 'tuner'; set `spec.conflicts: Force` to take it over";
+    fleet.await_words(HOME, "c", "fields", words).await?;
+    let found = a().await?;
+    ensure!(found == "tuned", "it is '{found}'");
+    let force = r#"{"spec":{"conflicts":"Force"}}"#;
+    let patch = [
+        "patch",
+        "fwl/c",
+        "-n",
+        "fields",
+        "--type=merge",
+        "-p",
+        force,
+    ];
+    fleet.kubectl(HOME, &patch).await?;
+    fleet.await_ready(HOME, "c", "fields").await?;
+    let found = a().await?;
+    ensure!(found == "hanse", "it is '{found}'");
+    Ok(())
 }

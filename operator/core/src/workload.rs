@@ -25,7 +25,7 @@ mod wave;
 pub use autoscale::Autoscaler;
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
-pub use rules::{Adopt, Failover, OnImmutable, VolumePolicy, Volumes};
+pub use rules::{Adopt, Conflicts, Failover, OnImmutable, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};
 
@@ -118,6 +118,9 @@ pub struct WorkloadSpec {
     /// What becomes of objects that exist already.
     #[serde(default, skip_serializing_if = "is_default")]
     pub adopt: Adopt,
+    /// What becomes of fields that another manager has set.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conflicts: Conflicts,
     /// What becomes of an object that an edit cannot change.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_immutable: OnImmutable,
@@ -147,6 +150,7 @@ impl WorkloadSpec {
             failover: Failover::default(),
             volumes: Volumes::default(),
             adopt: Adopt::default(),
+            conflicts: Conflicts::default(),
             on_immutable: OnImmutable::default(),
         };
         spec.check(namespace)?;

@@ -11,7 +11,10 @@ pub enum CallError {
     Immutable { message: String },
     /// Another field manager owns fields that were to be changed.
     #[error("{message}")]
-    Owned { message: String },
+    Owned {
+        message: String,
+        managers: Vec<String>,
+    },
     /// The namespace is being deleted.
     #[error("{message}")]
     Terminating { message: String },

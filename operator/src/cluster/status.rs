@@ -40,10 +40,14 @@ pub(super) fn error_of(status: Status) -> CallError {
         409 if causes.iter().any(|it| it.reason == "FieldManagerConflict") => {
             let owned = causes.iter().map(|cause| {
                 let field = field(&cause.field);
-                format!("{field} is owned by {}", manager(&cause.message))
+                format!("{field} is owned by '{}'", manager(&cause.message))
             });
             CallError::Owned {
                 message: summed_up(&owned.collect::<Vec<_>>(), &message),
+                managers: causes
+                    .iter()
+                    .map(|it| manager(&it.message).to_owned())
+                    .collect(),
             }
         }
         409 => CallError::Conflict,
@@ -105,9 +109,8 @@ fn why(message: &str) -> &str {
 }
 
 /// `conflict with "kubectl" with subresource "scale" using apps/v1` names its manager in quotes.
-fn manager(message: &str) -> String {
-    let name = message.split('"').nth(1).unwrap_or("another manager");
-    format!("'{name}'")
+fn manager(message: &str) -> &str {
+    message.split('"').nth(1).unwrap_or("another manager")
 }
 
 fn field(path: &str) -> &str {

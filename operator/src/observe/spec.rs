@@ -3,8 +3,8 @@
 use hanse_core::{
     id::Namespace,
     workload::{
-        Adopt, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError, VolumePolicy,
-        Volumes, WorkloadSpec,
+        Adopt, Conflicts, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError,
+        VolumePolicy, Volumes, WorkloadSpec,
     },
 };
 use hanse_crds::{
@@ -51,6 +51,10 @@ pub(crate) fn spec_of(
             hanse_crds::Adopt::Never => Adopt::Never,
             hanse_crds::Adopt::IfUnchanged => Adopt::IfUnchanged,
             hanse_crds::Adopt::Always => Adopt::Always,
+        },
+        conflicts: match spec.conflicts {
+            hanse_crds::Conflicts::Refuse => Conflicts::Refuse,
+            hanse_crds::Conflicts::Force => Conflicts::Force,
         },
         on_immutable: match spec.update.on_immutable {
             hanse_crds::OnImmutable::Fail => OnImmutable::Fail,
@@ -100,6 +104,10 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             Adopt::Never => hanse_crds::Adopt::Never,
             Adopt::IfUnchanged => hanse_crds::Adopt::IfUnchanged,
             Adopt::Always => hanse_crds::Adopt::Always,
+        },
+        conflicts: match spec.conflicts {
+            Conflicts::Refuse => hanse_crds::Conflicts::Refuse,
+            Conflicts::Force => hanse_crds::Conflicts::Force,
         },
         update: UpdateRules {
             on_immutable: match spec.on_immutable {
@@ -163,6 +171,7 @@ mod tests {
                 on_delete: VolumePolicy::Retain,
             },
             adopt: Adopt::IfUnchanged,
+            conflicts: Conflicts::Force,
             on_immutable: OnImmutable::Recreate,
             ..usual.clone()
         };

@@ -17,7 +17,7 @@ use hanse_core::{
     id::{Digest, WorkloadKey},
     slice::PlacementPhase,
     state::Keep,
-    workload::OnImmutable,
+    workload::{Conflicts, OnImmutable},
 };
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ use super::{
     host::Host,
     inventory::Inventory,
     object_id::ObjectId,
-    owned::{fingerprint, scaled_by},
+    owned::{fingerprint, is_drift, scaled_by},
     record::Record,
     remove::{Removing, remove},
     verify::Verified,
@@ -233,7 +233,7 @@ impl Round<'_> {
         self.mark_as_found(&mut built);
         self.busy = true;
         let BuiltObject { id, version, .. } = &built;
-        let answer = match self.host.objects.apply(id, version, &built.object).await {
+        let answer = match self.apply_fields(&built).await {
             Err(CallError::Immutable { .. }) if self.may_recreate(id) => {
                 return self.recreate(id, version).await;
             }
@@ -246,6 +246,29 @@ impl Round<'_> {
         let digest = fingerprint(&answer);
         self.record.objects.insert(built.id, digest);
         Ok(())
+    }
+
+    /// Applies an object, and takes over fields of other managers where the author of the workload wants that or where it is
+    /// drift.
+    async fn apply_fields(&self, built: &BuiltObject) -> Result<Value, CallError> {
+        let BuiltObject {
+            id,
+            version,
+            object,
+            ..
+        } = built;
+        let objects = &self.host.objects;
+        let force = self.verified.spec().conflicts == Conflicts::Force;
+        match objects.apply(id, version, object, force).await {
+            Err(CallError::Owned { managers, .. }) if managers.iter().all(|it| is_drift(it)) => {
+                objects.apply(id, version, object, true).await
+            }
+            Err(CallError::Owned { message, managers }) => Err(CallError::Owned {
+                message: format!("{message}; set `spec.conflicts: Force` to take it over"),
+                managers,
+            }),
+            answer => answer,
+        }
     }
 
     /// Whether the user wants an object that cannot be changed to be made again. What holds data or other objects never is.

@@ -154,14 +154,19 @@ impl Objects {
         }
     }
 
-    /// Server-side apply. Returns the object as the API server stored it.
+    /// Server-side apply. Returns the object as the API server stored it. Unless `force`, it changes no field of another
+    /// manager.
     pub(super) async fn apply(
         &self,
         id: &ObjectId,
         version: &str,
         object: &Value,
+        force: bool,
     ) -> Result<Value, CallError> {
-        let parameters = applying();
+        let parameters = PatchParams {
+            force,
+            ..applying()
+        };
         let api = self.api(id, version).await?;
         let answer = bounded(api.patch(&id.name, &parameters, &Patch::Apply(object))).await?;
         Ok(serde_json::to_value(answer).unwrap_or_default())

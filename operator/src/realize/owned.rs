@@ -26,7 +26,12 @@ pub(super) fn scaled_by(object: &Value) -> Option<&str> {
         entry["subresource"] == "scale" && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
     });
     let mut managers = scaling.filter_map(|entry| entry["manager"].as_str());
-    managers.find(|manager| *manager != names::FIELD_MANAGER && !manager.starts_with("kubectl"))
+    managers.find(|manager| !is_drift(manager))
+}
+
+/// Whether what this manager set is drift: a person with kubectl, or Hanse itself when it scaled.
+pub(super) fn is_drift(manager: &str) -> bool {
+    manager == names::FIELD_MANAGER || manager.starts_with("kubectl")
 }
 
 fn managers(object: &Value) -> impl Iterator<Item = &Value> {

@@ -80,6 +80,16 @@ pub enum Adopt {
     Always,
 }
 
+/// What becomes of a field that another manager has set to another value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Conflicts {
+    /// It is left alone, and the workload says so. What somebody set with kubectl in a host is corrected.
+    #[default]
+    Refuse,
+    /// It is taken over.
+    Force,
+}
+
 /// What becomes of an object of which an edit changes a field that cannot be changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnImmutable {
