@@ -31,6 +31,7 @@ mod membership;
 mod outcome;
 mod placements;
 mod rows;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod workloads;

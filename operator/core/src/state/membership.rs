@@ -1,24 +1,16 @@
 //! Who is in, who votes, who is alive.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use super::{Invitation, Lease, Member, Rejection, Seat, State};
 use crate::{
     command::{Attributes, Newcomer, SignedCommand, admission_message},
-    grant::{Grant, MAX_GRANTS},
     id::{Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey, Signature},
     timings::Timings,
-    workload::GroupKind,
 };
 
 /// The most invitations open at once. Expired ones make room by themselves.
 const MAX_INVITATIONS: usize = 1_000;
-
-/// The most kinds of one member: several times what a cluster full of operators serves.
-const MAX_KINDS: usize = 4_096;
-
-/// The longest version of an operator; the CRD states the same bound.
-const MAX_VERSION_BYTES: usize = 64;
 
 /// The node id of a founder: the index of the entry that makes it a voter is not known when it is made, and index 1 is
 /// always the blank entry of the first term, which allocates nothing.
@@ -40,25 +32,6 @@ impl State {
         self.set_timings(index, timings)?;
         self.federation = Some(federation);
         self.enter(index, founder, None);
-        Ok(())
-    }
-
-    pub(super) fn set_timings(&mut self, index: u64, timings: Timings) -> Result<(), Rejection> {
-        timings.check().map_err(|error| Rejection::Invalid {
-            reason: error.to_string(),
-        })?;
-        self.longest_lease_ms = self.longest_lease_ms.max(timings.lease_ms);
-        if self.timings != timings || self.timings_since == Epoch(0) {
-            self.timings = timings;
-            self.timings_since = Epoch(index);
-        }
-        Ok(())
-    }
-
-    pub(super) fn settle_timings(&mut self, since: Epoch) -> Result<(), Rejection> {
-        if self.timings_since == since {
-            self.longest_lease_ms = self.timings.lease_ms;
-        }
         Ok(())
     }
 
@@ -231,28 +204,6 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn describe(
-        &mut self,
-        index: u64,
-        issuer: &MemberName,
-        attributes: Attributes,
-        version: String,
-    ) -> Result<(), Rejection> {
-        if version.len() > MAX_VERSION_BYTES {
-            return Err(Rejection::Invalid {
-                reason: format!("`version` must have at most {MAX_VERSION_BYTES} characters"),
-            });
-        }
-        let member = self.member_mut(issuer)?;
-        member.version = version;
-        // A version is not what plans are decided on, so it leaves the generation as it is.
-        if member.attributes != attributes {
-            member.attributes = attributes;
-            member.generation = Generation(index);
-        }
-        Ok(())
-    }
-
     /// A member that already sits keeps neither its seat nor its node id: it asks again only when its volume is new
     /// (docs/adr/0003), and a node id belongs to one volume for ever. The exception is a founder telling its address.
     pub(super) fn volunteer(
@@ -275,46 +226,6 @@ impl State {
         };
         member.seat = Some(Seat { node, address });
         member.generation = Generation(index);
-        Ok(())
-    }
-
-    pub(super) fn publish_grants(
-        &mut self,
-        index: u64,
-        issuer: &MemberName,
-        grants: Vec<Grant>,
-    ) -> Result<(), Rejection> {
-        if grants.len() > MAX_GRANTS {
-            return Err(Rejection::TooMany {
-                what: "grants".into(),
-                most: MAX_GRANTS,
-            });
-        }
-        let member = self.member_mut(issuer)?;
-        if member.grants != grants {
-            member.grants = grants;
-            member.generation = Generation(index);
-        }
-        Ok(())
-    }
-
-    pub(super) fn publish_kinds(
-        &mut self,
-        index: u64,
-        issuer: &MemberName,
-        kinds: BTreeSet<GroupKind>,
-    ) -> Result<(), Rejection> {
-        if kinds.len() > MAX_KINDS {
-            return Err(Rejection::TooMany {
-                what: "kinds".into(),
-                most: MAX_KINDS,
-            });
-        }
-        let member = self.member_mut(issuer)?;
-        if member.kinds.as_deref() != Some(&kinds) {
-            member.kinds = Some(Arc::new(kinds));
-            member.generation = Generation(index);
-        }
         Ok(())
     }
 
@@ -396,7 +307,7 @@ impl State {
         }
     }
 
-    fn member_mut(&mut self, name: &MemberName) -> Result<&mut Member, Rejection> {
+    pub(super) fn member_mut(&mut self, name: &MemberName) -> Result<&mut Member, Rejection> {
         self.members
             .get_mut(name)
             .ok_or_else(|| Rejection::NotFound {
