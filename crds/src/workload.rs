@@ -148,7 +148,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub struct FailoverRules {
     /// How long a member may refuse its part (a port is taken, a quota is used up, its admission says no) before that part
     /// moves to a member that takes it: `1s` to `24h`, default `60s`. It stays if something of it runs there and no other
-    /// member has taken this version, and if no other member can host it. Mode `Duplicated` moves nothing.
+    /// member is ready with this version, and if no other member can host it. Mode `Duplicated` moves nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6), regex(pattern = DURATION))]
     pub unplaceable_after: Option<String>,

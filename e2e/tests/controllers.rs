@@ -20,11 +20,8 @@ async fn what_other_controllers_decide_is_left_to_them() -> Result<()> {
     let plans = ["lubeck", "bergen", "riga"]
         .map(|name| MemberPlan::new(name).owner("amber").label("site", name));
     let mut fleet = Fleet::federated("controllers", plans).await?;
-    for namespace in ["autoscaled", "divided", "evicted", "jobs", "rollout"] {
-        fleet
-            .kubectl(HOME, &["create", "namespace", namespace])
-            .await?;
-    }
+    let namespaces = ["autoscaled", "divided", "evicted", "jobs", "rollout"];
+    fleet.create_namespaces(HOME, &namespaces).await?;
     an_autoscaler_decides_the_count(&fleet).await?;
     an_autoscaler_in_the_workload_is_divided(&fleet).await?;
     a_namespace_deleted_in_one_cluster_deletes_no_workload(&fleet).await?;

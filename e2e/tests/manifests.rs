@@ -20,7 +20,7 @@ const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
 async fn real_manifests_are_realized_as_kubectl_would() -> Result<()> {
     let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber").label("site", name));
     let fleet = Fleet::federated("manifests", plans).await?;
-    for namespace in [
+    let namespaces = [
         "counts",
         "zero",
         "bundle",
@@ -31,11 +31,8 @@ async fn real_manifests_are_realized_as_kubectl_would() -> Result<()> {
         "moved",
         "handed",
         "gated",
-    ] {
-        fleet
-            .kubectl(HOME, &["create", "namespace", namespace])
-            .await?;
-    }
+    ];
+    fleet.create_namespaces(HOME, &namespaces).await?;
     each_deployment_keeps_its_own_count(&fleet).await?;
     zero_replicas_keep_every_object(&fleet).await?;
     a_definition_and_its_instance_come_in_one_workload(&fleet).await?;

@@ -12,6 +12,9 @@ use hanse_e2e::{
 /// Several times what any step takes on a loaded machine. Only a failure takes that long.
 const SOON: Duration = Duration::from_mins(1);
 
+/// The field manager of a person.
+const BY_HAND: &str = "kubectl-edit";
+
 /// The home of every workload here.
 const HOME: &str = "lubeck";
 const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
@@ -20,12 +23,10 @@ const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
 async fn what_one_member_cannot_take_goes_to_those_that_can() -> Result<()> {
     let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber").label("site", name));
     let fleet = Fleet::federated("refusals", plans).await?;
-    for namespace in ["ports", "kinds", "fields"] {
-        fleet
-            .kubectl(HOME, &["create", "namespace", namespace])
-            .await?;
-    }
+    let namespaces = ["ports", "quotas", "kinds", "fields"];
+    fleet.create_namespaces(HOME, &namespaces).await?;
     a_share_leaves_a_member_whose_port_is_taken(&fleet).await?;
+    a_share_leaves_a_member_whose_quota_is_used_up(&fleet).await?;
     a_member_without_the_kind_gets_no_part_until_it_has_it(&fleet).await?;
     a_field_of_another_manager_is_left_alone_unless_forced(&fleet).await?;
     fleet.end().await
@@ -49,11 +50,8 @@ async fn a_share_leaves_a_member_whose_port_is_taken(fleet: &Fleet) -> Result<()
         "{}",
         &[&service("web"), &deployment("web", 6)],
     );
-    let patient = web.replace(
-        "spec:\n  placement",
-        "spec:\n  failover: {unplaceableAfter: 3s}\n  placement",
-    );
-    fleet.apply_yaml(HOME, &patient).await?;
+    let web = impatient(&web);
+    fleet.apply_yaml(HOME, &web).await?;
     fleet
         .await_words(HOME, "web", "ports", "riga: Service 'web': ")
         .await?;
@@ -71,7 +69,8 @@ async fn a_share_leaves_a_member_whose_port_is_taken(fleet: &Fleet) -> Result<()
         )
         .await?;
     ensure!(
-        why.starts_with("riga Refused it refused it") && why.contains("port is already allocated"),
+        why.starts_with("riga Refused it could not take its part")
+            && why.contains("port is already allocated"),
         "{why}"
     );
     // The port is free and the workload edited: riga may take a part again.
@@ -79,7 +78,7 @@ async fn a_share_leaves_a_member_whose_port_is_taken(fleet: &Fleet) -> Result<()
         .kubectl("riga", &["delete", "service", "taken", "-n", "squatter"])
         .await?;
     fleet
-        .apply_yaml(HOME, &patient.replace("replicas: 6", "replicas: 7"))
+        .apply_yaml(HOME, &web.replace("replicas: 6", "replicas: 7"))
         .await?;
     await_condition("riga has a part again", SOON, async || {
         let hosts = fleet
@@ -125,16 +124,9 @@ async fn a_member_without_the_kind_gets_no_part_until_it_has_it(fleet: &Fleet) -
     fleet.await_ready(HOME, "sale", "kinds").await?;
     // Once the kind is gone, its host refuses its part, and the part ends there.
     let impatient = r#"{"spec":{"failover":{"unplaceableAfter":"2s"}}}"#;
-    let patch = [
-        "patch",
-        "fwl/sale",
-        "-n",
-        "kinds",
-        "--type=merge",
-        "-p",
-        impatient,
-    ];
-    fleet.kubectl(HOME, &patch).await?;
+    fleet
+        .merge(HOME, "fwl/sale", "kinds", BY_HAND, impatient)
+        .await?;
     fleet
         .kubectl("riga", &["delete", "crd", "sales.shop.example"])
         .await?;
@@ -161,50 +153,72 @@ async fn a_field_of_another_manager_is_left_alone_unless_forced(fleet: &Fleet) -
     fleet.await_ready(HOME, "c", "fields").await?;
     let a = async || fleet.value("riga", "cm/c", "fields", "{.data.a}").await;
     // By hand: drift.
-    let by_hand = r#"{"data":{"a":"hand"}}"#;
-    let patch = [
-        "patch",
-        "cm/c",
-        "-n",
-        "fields",
-        "--type=merge",
-        "-p",
-        by_hand,
-    ];
-    fleet.kubectl("riga", &patch).await?;
+    fleet
+        .merge(
+            "riga",
+            "cm/c",
+            "fields",
+            BY_HAND,
+            r#"{"data":{"a":"hand"}}"#,
+        )
+        .await?;
     fleet
         .await_value("riga", "cm/c", "fields", "{.data.a}", "hanse")
         .await?;
     // By another controller: its own.
-    let tuned = r#"{"data":{"a":"tuned"}}"#;
-    let tune = [
-        "patch",
-        "cm/c",
-        "-n",
-        "fields",
-        "--type=merge",
-        "-p",
-        tuned,
-        "--field-manager=tuner",
-    ];
-    fleet.kubectl("riga", &tune).await?;
+    fleet
+        .merge(
+            "riga",
+            "cm/c",
+            "fields",
+            "tuner",
+            r#"{"data":{"a":"tuned"}}"#,
+        )
+        .await?;
     let words = "riga: ConfigMap 'c': data.a is owned by 'tuner'; set `spec.conflicts: Force` to take it over";
     fleet.await_words(HOME, "c", "fields", words).await?;
     let found = a().await?;
     ensure!(found == "tuned", "it is '{found}'");
-    let force = r#"{"spec":{"conflicts":"Force"}}"#;
-    let patch = [
-        "patch",
-        "fwl/c",
-        "-n",
-        "fields",
-        "--type=merge",
-        "-p",
-        force,
-    ];
-    fleet.kubectl(HOME, &patch).await?;
+    fleet
+        .merge(
+            HOME,
+            "fwl/c",
+            "fields",
+            BY_HAND,
+            r#"{"spec":{"conflicts":"Force"}}"#,
+        )
+        .await?;
     fleet.await_ready(HOME, "c", "fields").await?;
     let found = a().await?;
     ensure!(found == "hanse", "it is '{found}'");
     Ok(())
+}
+
+async fn a_share_leaves_a_member_whose_quota_is_used_up(fleet: &Fleet) -> Result<()> {
+    // The namespace comes to the other members with the workload; here it exists before.
+    fleet.create_namespaces("riga", &["quotas"]).await?;
+    let quota = "{apiVersion: v1, kind: ResourceQuota, metadata: {name: none, namespace: quotas}, spec: {hard: {pods: 0}}}";
+    fleet.apply_yaml("riga", quota).await?;
+    let web = workload("web", "quotas", "{}", &[&deployment("web", 6)]);
+    fleet.apply_yaml(HOME, &impatient(&web)).await?;
+    fleet
+        .await_words(
+            HOME,
+            "web",
+            "quotas",
+            "riga: Deployment 'web' cannot create its pods: ",
+        )
+        .await?;
+    fleet.await_ready(HOME, "web", "quotas").await?;
+    let hosts = fleet
+        .value(HOME, "fwl/web", "quotas", "{.status.placements[*].member}")
+        .await?;
+    ensure!(hosts == "bergen lubeck", "it runs on {hosts}");
+    Ok(())
+}
+
+/// The workload with little patience for refusals.
+fn impatient(workload: &str) -> String {
+    let patience = "spec:\n  failover: {unplaceableAfter: 3s}\n  placement";
+    workload.replace("spec:\n  placement", patience)
 }

@@ -65,6 +65,38 @@ impl Fleet {
             .sum()
     }
 
+    /// Makes these namespaces in one member.
+    pub async fn create_namespaces(&self, member: &str, names: &[&str]) -> Result<()> {
+        for name in names {
+            self.kubectl(member, &["create", "namespace", name]).await?;
+        }
+        Ok(())
+    }
+
+    /// Merges a patch into one object, as `manager`.
+    pub async fn merge(
+        &self,
+        member: &str,
+        object: &str,
+        namespace: &str,
+        manager: &str,
+        patch: &str,
+    ) -> Result<()> {
+        let manager = format!("--field-manager={manager}");
+        let what = [
+            "patch",
+            object,
+            "-n",
+            namespace,
+            "--type=merge",
+            "-p",
+            patch,
+        ];
+        self.kubectl(member, &[&what[..], &[&manager]].concat())
+            .await?;
+        Ok(())
+    }
+
     /// Waits until a JSON path of one object has this value; an empty value also means that there is no such object.
     pub async fn await_value(
         &self,

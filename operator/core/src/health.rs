@@ -33,6 +33,11 @@ pub enum Health {
         /// What is still missing.
         message: String,
     },
+    /// Its pods may not be created: a quota is used up, or admission refuses them.
+    Refused {
+        /// What was said.
+        message: String,
+    },
     /// It will not become ready without a change.
     Failed {
         /// What is wrong.
@@ -50,6 +55,16 @@ impl Health {
     fn failed(message: impl Into<String>) -> Self {
         Self::Failed {
             message: message.into(),
+        }
+    }
+
+    /// The phase of a placement with this object, and the message about it.
+    fn phase(self) -> (PlacementPhase, String) {
+        match self {
+            Self::Ready => (PlacementPhase::Ready, String::new()),
+            Self::Progressing { message } => (PlacementPhase::Applied, message),
+            Self::Failed { message } => (PlacementPhase::Failed, message),
+            Self::Refused { message } => (PlacementPhase::Refused, message),
         }
     }
 
@@ -130,15 +145,9 @@ pub fn report(
 ) -> PlacementReport {
     let mut worst = (PlacementPhase::Ready, String::new());
     for Observed { id, object, .. } in objects {
-        let (phase, message) = match object.map(assess) {
-            None => (PlacementPhase::Applied, "is not there yet".to_owned()),
-            Some(Health::Ready) => continue,
-            Some(Health::Progressing { message }) => (PlacementPhase::Applied, message),
-            Some(Health::Failed { message }) => (PlacementPhase::Failed, message),
-        };
-        let worse = worst.0 == PlacementPhase::Ready
-            || (worst.0 == PlacementPhase::Applied && phase == PlacementPhase::Failed);
-        if worse {
+        let health = object.map_or_else(|| Health::progressing("is not there yet"), assess);
+        let (phase, message) = health.phase();
+        if badness(phase) > badness(worst.0) {
             let ManifestId { group_kind, name } = id;
             worst = (phase, format!("{} '{name}' {message}", group_kind.kind));
         }
@@ -170,9 +179,20 @@ pub fn report(
         generation,
         phase: worst.0,
         ready,
+        runs: objects.iter().filter_map(|it| it.object).any(kinds::runs),
         desired: scaled_by.is_some().then_some(desired),
         scaled_by,
         message: bounded(&worst.1),
+    }
+}
+
+/// How far a phase is from ready: the worst object speaks for the placement.
+fn badness(phase: PlacementPhase) -> u8 {
+    match phase {
+        PlacementPhase::Ready => 0,
+        PlacementPhase::Applied | PlacementPhase::Removing => 1,
+        PlacementPhase::Failed | PlacementPhase::Stopped => 2,
+        PlacementPhase::Refused => 3,
     }
 }
 

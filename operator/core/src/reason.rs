@@ -52,14 +52,15 @@ impl Reason {
     /// The same with a message that is no longer than the ledger keeps.
     #[must_use]
     pub fn bounded(self) -> Self {
+        let cut = |message: String| message.chars().take(MAX_MESSAGE_CHARACTERS).collect();
         match self {
             Self::MemberExcluded { member, message } => Self::MemberExcluded {
                 member,
-                message: message.chars().take(MAX_MESSAGE_CHARACTERS).collect(),
+                message: cut(message),
             },
             Self::MemberRefused { member, message } => Self::MemberRefused {
                 member,
-                message: message.chars().take(MAX_MESSAGE_CHARACTERS).collect(),
+                message: cut(message),
             },
             short => short,
         }

@@ -32,6 +32,8 @@ mod select;
 #[cfg(test)]
 mod tests;
 
+use filter::Question;
+
 pub use diagnosis::{Diagnosis, Exclusion, Survives};
 pub use refusals::{AVOIDED_FOR, Objections, Refusals};
 
@@ -96,11 +98,19 @@ fn schedule_workload(
     static NOWHERE: BTreeMap<MemberName, Placement> = BTreeMap::new();
     let placed = state.placements.get(key).unwrap_or(&NOWHERE);
     let (mut eligible, mut excluded) = (Vec::new(), BTreeMap::new());
+    let (kinds, needed) = (workload.spec.kinds(), workload.spec.kinds_needed());
     for (name, member) in &state.members {
-        let owes = state.owes_another(key, name);
-        let refused = objections.leaves(key, name);
-        let is_placed = placed.contains_key(name);
-        match filter::first_objection(key, workload, member, is_placed, owes, refused) {
+        let question = Question {
+            key,
+            workload,
+            kinds: &kinds,
+            needed: &needed,
+            member,
+            placed: placed.contains_key(name),
+            owes: state.owes_another(key, name),
+            refused: objections.leaves(key, name),
+        };
+        match filter::first_objection(&question) {
             None => eligible.push(name),
             Some(exclusion) => {
                 excluded.insert(name.clone(), exclusion);

@@ -173,6 +173,9 @@ pub struct PlacementReport {
     pub phase: PlacementPhase,
     /// Ready replicas (or, where nothing scales, 1 when all objects are ready and 0 otherwise).
     pub ready: u32,
+    /// Whether anything of it runs there, of whatever version. A host that does not say may.
+    #[serde(default = "may_run")]
+    pub runs: bool,
     /// The replicas that should run, if another controller decides that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<u32>,
@@ -181,6 +184,11 @@ pub struct PlacementReport {
     pub scaled_by: Option<String>,
     /// The object that is furthest from ready, and why; empty when all are ready. At most 1,024 characters.
     pub message: String,
+}
+
+/// For serde.
+fn may_run() -> bool {
+    true
 }
 
 /// What a member reports of its placements, whole on attach and as differences from then on.

@@ -6,22 +6,19 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures::{StreamExt, pin_mut};
+use futures::StreamExt;
 use hanse_core::{command::Command, state::Outcome, workload::GroupKind};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client,
-    core::{
-        PartialObjectMeta,
-        discovery::v2::{APIGroupDiscovery, APIGroupDiscoveryList},
-    },
-    runtime::{WatchStreamExt, watcher},
+    Client,
+    api::ApiResource,
+    core::discovery::v2::{APIGroupDiscovery, APIGroupDiscoveryList},
 };
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::{CallError, agenda::backoff, bounded},
+    cluster::{CallError, agenda::backoff, bounded, changes},
     uplink::Uplink,
 };
 
@@ -45,17 +42,9 @@ pub(super) async fn run(client: &Client, uplink: &Uplink, stop: &CancellationTok
 
 /// Notifies of every change of a definition.
 async fn watch(client: &Client, changed: &Notify) {
-    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(client.clone());
-    let events = watcher(api, watcher::Config::default()).default_backoff();
-    pin_mut!(events);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_)) => {
-                changed.notify_one();
-            }
-            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) | Err(_) => {}
-        }
-    }
+    let definitions = ApiResource::erase::<CustomResourceDefinition>(&());
+    let changes = changes(client, &definitions);
+    changes.for_each(async |()| changed.notify_one()).await;
 }
 
 async fn publish(client: &Client, uplink: &Uplink, changed: &Notify) {

@@ -307,9 +307,11 @@ impl Round<'_> {
             let health = live.map(|live| health::assess_awaited(&live));
             match health {
                 Some(Health::Ready) => None,
-                Some(Health::Progressing { message } | Health::Failed { message }) => {
-                    Some(format!("{} {message}", built.id))
-                }
+                Some(
+                    Health::Progressing { message }
+                    | Health::Refused { message }
+                    | Health::Failed { message },
+                ) => Some(format!("{} {message}", built.id)),
                 None => Some(format!("{} is not there yet", built.id)),
             }
         });

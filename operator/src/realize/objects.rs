@@ -167,9 +167,7 @@ impl Objects {
             force,
             ..applying()
         };
-        let api = self.api(id, version).await?;
-        let answer = bounded(api.patch(&id.name, &parameters, &Patch::Apply(object))).await?;
-        Ok(serde_json::to_value(answer).unwrap_or_default())
+        self.apply_with(id, version, object, &parameters).await
     }
 
     /// What a server-side apply would store, if it changes no field of another manager.
@@ -180,11 +178,22 @@ impl Objects {
         object: &Value,
     ) -> Result<Value, CallError> {
         let parameters = PatchParams {
+            force: false,
             dry_run: true,
-            ..PatchParams::apply(names::FIELD_MANAGER)
+            ..applying()
         };
+        self.apply_with(id, version, object, &parameters).await
+    }
+
+    async fn apply_with(
+        &self,
+        id: &ObjectId,
+        version: &str,
+        object: &Value,
+        parameters: &PatchParams,
+    ) -> Result<Value, CallError> {
         let api = self.api(id, version).await?;
-        let answer = bounded(api.patch(&id.name, &parameters, &Patch::Apply(object))).await?;
+        let answer = bounded(api.patch(&id.name, parameters, &Patch::Apply(object))).await?;
         Ok(serde_json::to_value(answer).unwrap_or_default())
     }
 

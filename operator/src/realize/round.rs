@@ -297,6 +297,7 @@ impl Host {
             generation: Generation(0),
             phase: PlacementPhase::Removing,
             ready: 0,
+            runs: true,
             desired: None,
             scaled_by: None,
             message: bounded(message),

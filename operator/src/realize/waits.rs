@@ -11,12 +11,7 @@ use std::{
 
 use futures::{StreamExt, pin_mut};
 use hanse_core::{id::WorkloadKey, workload::GroupKind};
-use kube::{
-    Api, Client,
-    api::DynamicObject,
-    core::PartialObjectMeta,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::Client;
 use parking_lot::Mutex;
 use tokio::{task::AbortHandle, time::sleep};
 
@@ -24,6 +19,7 @@ use super::{object_id::ObjectId, objects::served};
 use crate::cluster::{
     CallError,
     agenda::{Agenda, backoff},
+    changes,
 };
 
 /// How long changes are collected before the placements that wait for them are tried again.
@@ -91,18 +87,10 @@ impl Waits {
             }
             failures += 1;
         };
-        let api: Api<PartialObjectMeta<DynamicObject>> =
-            Api::all_with(self.client.clone(), &resource);
-        let events = watcher(api, watcher::Config::default()).default_backoff();
-        pin_mut!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                // What changed before the watch began is in its first list.
-                Ok(
-                    watcher::Event::InitDone | watcher::Event::Apply(_) | watcher::Event::Delete(_),
-                ) => {}
-                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) | Err(_) => continue,
-            }
+        // What changed before the watch began is in its first list.
+        let changes = changes(&self.client, &resource);
+        pin_mut!(changes);
+        while changes.next().await.is_some() {
             sleep(COLLECT).await;
             let workloads = match self.waiting.lock().get(watched) {
                 Some(wait) => wait.workloads.clone(),

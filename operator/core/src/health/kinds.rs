@@ -6,16 +6,14 @@ use super::{
     Health,
     fields::{condition, holds, items, number, text},
 };
+use crate::workload::{GroupKind, Stop};
 
 const UNSEEN: &str = "its controller has not seen it yet";
 
 /// By the rule of its kind. Its controller has seen its newest generation.
 pub(super) fn assess(object: &Value) -> Health {
-    let group = match text(object, "/apiVersion").split_once('/') {
-        Some((group, _)) => group,
-        None => "",
-    };
-    match (group, text(object, "/kind")) {
+    let of = GroupKind::of(object);
+    match (of.group.as_str(), of.kind.as_str()) {
         ("apps", "Deployment") => deployment(object),
         ("apps", "StatefulSet") => stateful_set(object),
         ("apps", "ReplicaSet") | ("", "ReplicationController") => replica_set(object),
@@ -30,6 +28,25 @@ pub(super) fn assess(object: &Value) -> Health {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object),
         ("apiregistration.k8s.io", "APIService") => api_service(object),
         _ => generic(object),
+    }
+}
+
+/// Whether an object runs something, in whatever state that is. A custom object may.
+pub(super) fn runs(object: &Value) -> bool {
+    let of = GroupKind::of(object);
+    let counts = |field: &str| number(object, field).unwrap_or(0) > 0;
+    match (of.group.as_str(), of.kind.as_str()) {
+        ("apps", "DaemonSet") => counts("/status/currentNumberScheduled"),
+        ("batch", "Job") => {
+            let over = holds(object, "Complete") || holds(object, "Failed");
+            object.pointer("/status/startTime").is_some() && !over
+        }
+        ("", "Pod") => !matches!(text(object, "/status/phase"), "Succeeded" | "Failed"),
+        _ => match of.stop() {
+            Some(Stop::Scale) => counts("/status/replicas"),
+            Some(Stop::Nothing) => false,
+            Some(Stop::Suspend | Stop::Delete) | None => true,
+        },
     }
 }
 
@@ -79,6 +96,9 @@ fn is_seen(object: &Value) -> bool {
 }
 
 fn deployment(object: &Value) -> Health {
+    if let Some(refused) = refused_pods(object) {
+        return refused;
+    }
     if let Some((_, "ProgressDeadlineExceeded", message)) = condition(object, "Progressing") {
         return Health::failed(format!("exceeded its progress deadline: {message}"));
     }
@@ -92,10 +112,16 @@ fn replica_set(object: &Value) -> Health {
     replicas(object, || Ok(()))
 }
 
+fn refused_pods(object: &Value) -> Option<Health> {
+    let (_, _, message) = condition(object, "ReplicaFailure").filter(|it| it.0 == "True")?;
+    let message = format!("cannot create its pods: {message}");
+    Some(Health::Refused { message })
+}
+
 /// What all kinds with replicas have in common. `rolled_out` is what is missing of the rollout, where a kind has one.
 fn replicas(object: &Value, rolled_out: impl FnOnce() -> Result<(), Health>) -> Health {
-    if let Some(("True", _, message)) = condition(object, "ReplicaFailure") {
-        return Health::failed(format!("cannot create its pods: {message}"));
+    if let Some(refused) = refused_pods(object) {
+        return refused;
     }
     if !is_seen(object) {
         return Health::progressing(UNSEEN);

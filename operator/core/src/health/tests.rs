@@ -16,6 +16,7 @@ fn health(kind: &str, spec: &Value, status: &Value) -> String {
     match assess(&object) {
         Health::Ready => "ready".to_owned(),
         Health::Progressing { message } => message,
+        Health::Refused { message } => format!("REFUSED {message}"),
         Health::Failed { message } => format!("FAILED {message}"),
     }
 }
@@ -111,7 +112,7 @@ fn a_deployment_is_ready_when_all_replicas_are_new_ready_and_available_and_no_ol
             kind,
             three(),
             seen(conditions(&quota)),
-            "FAILED cannot create its pods: quota",
+            "REFUSED cannot create its pods: quota",
         ),
     ]);
 }
@@ -394,11 +395,12 @@ fn a_placement_is_as_good_as_its_worst_object() {
             .collect();
         report(Epoch(7), Generation(5), &share(counts), &objects)
     };
-    let expected = |phase, ready, message: &str| PlacementReport {
+    let expected = |phase, ready, runs, message: &str| PlacementReport {
         epoch: Epoch(7),
         generation: Generation(5),
         phase,
         ready,
+        runs,
         desired: None,
         scaled_by: None,
         message: message.into(),
@@ -409,23 +411,29 @@ fn a_placement_is_as_good_as_its_worst_object() {
             &[(a, 3)],
             &[(a, Some(&good)), ("ConfigMap/c", Some(&json!({})))]
         ),
-        expected(PlacementPhase::Ready, 3, "")
+        expected(PlacementPhase::Ready, 3, true, "")
     );
     assert_eq!(
         of(&[(a, 3), (b, 3)], &[(a, Some(&good)), (b, Some(&bad))]),
         expected(
             PlacementPhase::Applied,
             4,
+            true,
             "Deployment 'b' 1 of 3 replicas are ready"
         )
     );
     assert_eq!(
         of(&[("*", 1)], &[("ConfigMap/c", None)]),
-        expected(PlacementPhase::Applied, 0, "ConfigMap 'c' is not there yet")
+        expected(
+            PlacementPhase::Applied,
+            0,
+            false,
+            "ConfigMap 'c' is not there yet"
+        )
     );
     assert_eq!(
         of(&[("*", 2)], &[("ConfigMap/c", Some(&json!({})))]),
-        expected(PlacementPhase::Ready, 2, "")
+        expected(PlacementPhase::Ready, 2, false, "")
     );
 }
 
@@ -448,4 +456,42 @@ fn where_another_controller_decides_its_count_is_the_one_that_counts() {
         (report.ready, report.desired, report.scaled_by.as_deref()),
         (4, Some(5), Some("kube-controller-manager"))
     );
+}
+
+#[test]
+fn what_has_pods_or_may_have_them_runs_and_what_only_exists_does_not() {
+    let runs = |kind: &str, status: Value| {
+        let (api_version, kind) = kind.rsplit_once('/').unwrap();
+        kinds::runs(&json!({"apiVersion": api_version, "kind": kind, "status": status}))
+    };
+    let started = json!({"startTime": "2026-11-25T19:16:09Z"});
+    let over = json!({
+        "startTime": "2026-11-25T19:16:09Z", "conditions": [{"type": "Complete", "status": "True"}],
+    });
+    let cases = [
+        (
+            "apps/v1/StatefulSet",
+            json!({"replicas": 1, "readyReplicas": 0}),
+            true,
+        ),
+        ("apps/v1/StatefulSet", json!({"replicas": 0}), false),
+        (
+            "apps/v1/DaemonSet",
+            json!({"currentNumberScheduled": 2}),
+            true,
+        ),
+        ("apps/v1/DaemonSet", json!({}), false),
+        ("batch/v1/Job", json!({}), false),
+        ("batch/v1/Job", started, true),
+        ("batch/v1/Job", over, false),
+        ("batch/v1/CronJob", json!({}), true),
+        ("v1/Pod", json!({"phase": "Pending"}), true),
+        ("v1/Pod", json!({"phase": "Succeeded"}), false),
+        ("v1/Service", json!({}), false),
+        ("networking.k8s.io/v1/Ingress", json!({}), false),
+        ("db.example/v1/Database", json!({}), true),
+    ];
+    for (kind, status, expected) in cases {
+        assert_eq!(runs(kind, status.clone()), expected, "{kind} {status}");
+    }
 }

@@ -1,22 +1,30 @@
 //! Filters: the members that may not host a workload, each with the first reason against it.
 
+use std::collections::BTreeSet;
+
 use super::Exclusion;
 use crate::{
     grant::{Refusal, consent},
     id::WorkloadKey,
     state::{Lease, Member, Workload},
+    workload::GroupKind,
 };
 
-struct Question<'a> {
-    key: &'a WorkloadKey,
-    workload: &'a Workload,
-    member: &'a Member,
+/// What the filters look at.
+pub(super) struct Question<'a> {
+    pub(super) key: &'a WorkloadKey,
+    pub(super) workload: &'a Workload,
+    /// The kinds among the manifests.
+    pub(super) kinds: &'a BTreeSet<GroupKind>,
+    /// Those that the workload does not define itself.
+    pub(super) needed: &'a BTreeSet<GroupKind>,
+    pub(super) member: &'a Member,
     /// Whether the member runs it already.
-    placed: bool,
+    pub(super) placed: bool,
     /// Whether the member still has to remove an earlier workload of this name.
-    owes: bool,
+    pub(super) owes: bool,
     /// Whether the member has refused it for so long that it should leave.
-    refused: bool,
+    pub(super) refused: bool,
 }
 
 type Filter = fn(&Question<'_>) -> Option<Exclusion>;
@@ -42,24 +50,9 @@ const CHAIN: &[Filter] = &[
     in_domicile,
 ];
 
-/// The first objection to `member` hosting the workload; `None` if it may.
-pub(super) fn first_objection(
-    key: &WorkloadKey,
-    workload: &Workload,
-    member: &Member,
-    placed: bool,
-    owes: bool,
-    refused: bool,
-) -> Option<Exclusion> {
-    let question = Question {
-        key,
-        workload,
-        member,
-        placed,
-        owes,
-        refused,
-    };
-    CHAIN.iter().find_map(|filter| filter(&question))
+/// The first objection to the member hosting the workload; `None` if it may.
+pub(super) fn first_objection(question: &Question<'_>) -> Option<Exclusion> {
+    CHAIN.iter().find_map(|filter| filter(question))
 }
 
 fn not_revoked(question: &Question<'_>) -> Option<Exclusion> {
@@ -99,12 +92,11 @@ fn not_cordoned(question: &Question<'_>) -> Option<Exclusion> {
 }
 
 fn granted(question: &Question<'_>) -> Option<Exclusion> {
-    let kinds = question.workload.spec.kinds();
     let refusal = consent(
         &question.member.owner,
         &question.member.grants,
         question.key,
-        &kinds,
+        question.kinds,
     )
     .err()?;
     let reason = match refusal {
@@ -118,8 +110,8 @@ fn granted(question: &Question<'_>) -> Option<Exclusion> {
 fn kinds_served(question: &Question<'_>) -> Option<Exclusion> {
     let served = question.member.kinds.as_ref()?;
     let stays = question.placed && !question.refused;
-    let needed = question.workload.spec.kinds_needed();
-    let missing = needed.difference(served).next().filter(|_| !stays)?;
+    let mut missing = question.needed.difference(served);
+    let missing = missing.next().filter(|_| !stays)?;
     Some(Exclusion::new(
         "KindNotServed",
         &format!("it does not serve {missing}: its definition is not installed there"),

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - A share leaves a member that has refused it without a break for `failover.unplaceableAfter`, if nothing that runs is
-//!   lost by that: nothing of it is ready there, or another host has taken the same generation.
+//!   lost by that: nothing of it runs there, or another host is ready with the same generation.
 //! - That member is avoided until the workload is edited or [`AVOIDED_FOR`] is over.
 //! - A share that no member takes stays where it is.
 //!
@@ -155,15 +155,14 @@ fn loses_nothing(
     workload: &Workload,
     refused: &PlacementReport,
 ) -> bool {
-    let is_taken = |(member, reports): (&MemberName, &Reports)| {
+    let is_ready = |(member, reports): (&MemberName, &Reports)| {
         let report = reports.placements.get(key);
         report.is_some_and(|report| {
-            let phase = report.phase;
-            matches!(phase, PlacementPhase::Ready | PlacementPhase::Applied)
+            report.phase == PlacementPhase::Ready
                 && is_current(state, key, workload, member, report)
         })
     };
-    refused.ready == 0 || reports.iter().any(is_taken)
+    !refused.runs || reports.iter().any(is_ready)
 }
 
 /// Takes the members that refuse the workload out of `eligible`, as long as others remain, and returns what they said. If
@@ -192,7 +191,8 @@ pub(super) fn set_aside(
 /// Why such a member does not host the workload.
 pub(super) fn exclusion(message: &str) -> Exclusion {
     let again = AVOIDED_FOR.as_secs() / 60;
-    let message =
-        format!("it refused it, and is tried again after an edit or {again} min: {message}");
+    let message = format!(
+        "it could not take its part, and gets none before an edit or for {again} min: {message}"
+    );
     Exclusion::new("Refused", &message)
 }

@@ -20,6 +20,23 @@ pub struct GroupKind {
     pub kind: String,
 }
 
+impl GroupKind {
+    /// That of any object; empty where it names none.
+    #[must_use]
+    pub(crate) fn of(object: &Value) -> Self {
+        let text = |field: &str| object[field].as_str().unwrap_or_default();
+        Self::new(text("apiVersion"), text("kind"))
+    }
+
+    fn new(api_version: &str, kind: &str) -> Self {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        Self {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for GroupKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.group.is_empty() {
@@ -94,14 +111,7 @@ impl Manifest {
     /// The object's API group and kind.
     #[must_use]
     pub fn group_kind(&self) -> GroupKind {
-        let group = self
-            .api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group);
-        GroupKind {
-            group: group.to_owned(),
-            kind: self.kind.clone(),
-        }
+        GroupKind::new(&self.api_version, &self.kind)
     }
 
     /// The kind that it defines, if it is a `CustomResourceDefinition`.

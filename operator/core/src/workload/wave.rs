@@ -110,7 +110,7 @@ impl Manifest {
     /// How it is stopped; `None` if that is not known of its kind and its author does not say.
     pub fn stop(&self) -> Result<Option<Stop>, SpecError> {
         match self.annotation(STOP_ANNOTATION) {
-            None => Ok(stop_of(&self.group_kind())),
+            None => Ok(self.group_kind().stop()),
             Some("Suspend") => Ok(Some(Stop::Suspend)),
             Some("Delete") => Ok(Some(Stop::Delete)),
             Some("None") => Ok(Some(Stop::Nothing)),
@@ -136,16 +136,19 @@ fn wave_of(of: &GroupKind) -> u8 {
     found.map_or(WORKLOADS, |(wave, ..)| *wave)
 }
 
-fn stop_of(GroupKind { group, kind }: &GroupKind) -> Option<Stop> {
-    match (group.as_str(), kind.as_str()) {
-        ("apps", "Deployment" | "ReplicaSet" | "StatefulSet") | ("", "ReplicationController") => {
-            Some(Stop::Scale)
+impl GroupKind {
+    /// How objects of this kind are stopped; `None` if that is not known.
+    #[must_use]
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        match (self.group.as_str(), self.kind.as_str()) {
+            ("apps", "Deployment" | "ReplicaSet" | "StatefulSet")
+            | ("", "ReplicationController") => Some(Stop::Scale),
+            ("batch", "Job" | "CronJob") => Some(Stop::Suspend),
+            ("apps", "DaemonSet") | ("", "Pod") => Some(Stop::Delete),
+            // The other kinds of Kubernetes itself run nothing.
+            (group, _) if !group.contains('.') || group.ends_with(".k8s.io") => Some(Stop::Nothing),
+            _ => None,
         }
-        ("batch", "Job" | "CronJob") => Some(Stop::Suspend),
-        ("apps", "DaemonSet") | ("", "Pod") => Some(Stop::Delete),
-        // The other kinds of Kubernetes itself run nothing.
-        (group, _) if !group.contains('.') || group.ends_with(".k8s.io") => Some(Stop::Nothing),
-        _ => None,
     }
 }
 

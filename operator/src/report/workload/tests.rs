@@ -32,6 +32,7 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
             generation: Generation(5),
             phase,
             ready,
+            runs: true,
             desired: None,
             scaled_by: None,
             message: String::new(),

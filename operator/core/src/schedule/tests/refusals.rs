@@ -13,8 +13,8 @@ struct Hosts {
     federation: Federation,
     refusals: Refusals,
     refusing: BTreeSet<&'static str>,
-    /// Replicas of an earlier version that run on whoever refuses the newest.
-    still_running: u32,
+    /// Whether an earlier version runs on whoever refuses the newest.
+    still_runs: bool,
 }
 
 impl Hosts {
@@ -26,7 +26,7 @@ impl Hosts {
             federation,
             refusals: Refusals::default(),
             refusing: refusing.iter().copied().collect(),
-            still_running: 0,
+            still_runs: false,
         }
     }
 
@@ -44,7 +44,8 @@ impl Hosts {
                 } else {
                     PlacementPhase::Ready
                 },
-                ready: if refuses { self.still_running } else { 1 },
+                ready: u32::from(!refuses),
+                runs: !refuses || self.still_runs,
                 desired: None,
                 scaled_by: None,
                 message: "port 30080 is taken".into(),
@@ -143,7 +144,7 @@ fn an_edit_that_hosts_refuse_takes_away_nothing_that_still_runs() {
         .unwrap()
         .remove(&"gamma-1".parse().unwrap());
     hosts.federation.put(Mode::Divided, Some(4), |_| {});
-    hosts.still_running = 2;
+    hosts.still_runs = true;
     hosts.refusing = BTreeSet::from(["acme-1", "beta-1"]);
     for second in [0, 60, 600] {
         assert_eq!(hosts.at(second), "", "at {second} s");
