@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::{
     process::{Child, Command},
     time::timeout,
@@ -123,9 +123,15 @@ impl Process {
         }
     }
 
-    /// Sends SIGSTOP: the kernel still accepts connections to it, but no request is answered.
+    /// Sends SIGSTOP, and returns once all its threads have stopped: the kernel still accepts connections to it, but no
+    /// request is answered.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        // The signal takes effect later than this call on a busy machine. An error means that the process has ended.
+        let _ = waitid(
+            WaitId::Pid(self.group),
+            WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT,
+        );
     }
 
     /// Sends SIGCONT: ends a [`pause`](Self::pause).

@@ -1,15 +1,17 @@
-//! The identity of this member: its private key, and the stored facts about its federation.
+//! The identity of this member: its private key, and the stored facts about its federation and its lease.
 //!
-//! Both are stored in the data directory only:
+//! All are stored in the data directory only:
 //!
 //! * `member.key` holds the Ed25519 key. It is generated once, when the directory is empty, and never leaves it. The
 //!   key identifies the member, so a key that cannot be read is an error; no other one is generated.
 //! * `membership.json` ([`Membership`]) holds the federation the member belongs to and the voters it may dial.
+//! * `lease.json` ([`KeptLease`]) holds the end of this member's lease, for a process that is started before it.
 //!
 //! The calls here block: they read or write a few hundred bytes, at start and when the voters change.
 
 mod error;
 mod file;
+mod kept_lease;
 mod membership;
 
 use std::path::Path;
@@ -17,6 +19,7 @@ use std::path::Path;
 use hanse_core::id::PrivateKey;
 
 pub use error::IdentityError;
+pub use kept_lease::KeptLease;
 pub use membership::Membership;
 
 /// The file in the data directory that holds the private key.

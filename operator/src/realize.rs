@@ -16,13 +16,14 @@
 //!   of those objects, from watches.
 //! - [`objects`], [`namespace`], [`object_id`]: access to objects. [`marks`], [`owned`]: what in an object is Hanse's.
 //!   [`used`]: what others would lose with an object.
+//! - [`stop`]: stops `Single` workloads while this member's lease is over, beside the rounds and before the first slice.
 //! - [`metrics`]: the metrics of this module.
 //!
-//! Guarantees. Nothing is changed before this process has received its first slice and has read this cluster's own
-//! terms. An epoch lower than the last one applied is refused. An object is deleted only if the inventory names it as
+//! Guarantees. Nothing is applied or removed before this process has received its first slice and has read this cluster's
+//! own terms. An epoch lower than the last one applied is refused. An object is deleted only if the inventory names it as
 //! applied here for this workload, and only because of a committed removal or because a newer specification no longer
-//! contains it; a Namespace or a definition only if nothing of others goes with it. A placement that is only missing from the slice stays. A `Single` workload is scaled to zero when this
-//! member's lease ends, by a timer that needs no network.
+//! contains it; a Namespace or a definition only if nothing of others goes with it. A placement that is only missing from
+//! the slice stays. A `Single` workload is stopped when this member's lease ends, by a timer that needs no other member.
 
 mod admit;
 mod apply;
@@ -42,6 +43,7 @@ mod owned;
 mod record;
 mod remove;
 mod round;
+mod stop;
 mod used;
 mod verify;
 mod waits;

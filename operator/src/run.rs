@@ -97,10 +97,12 @@ impl Operator {
             timings: membership.timings,
             peers: peers.clone(),
             local: local_rx,
+            lease_left: identity::KeptLease::left(&settings.data_dir),
             voters: membership.voters.iter().cloned().collect(),
             metrics: metrics.uplink,
         };
         let uplink = attach(uplink_settings, &stop, &mut tasks);
+        tasks.spawn(stored_lease(uplink.clone(), &settings, stop.clone()));
         take_census(&registry, &settings, &uplink)?;
         let attachment = Attachment {
             settings: settings.clone(),
@@ -237,6 +239,18 @@ async fn publish_readiness(
 ) -> anyhow::Result<()> {
     readiness::keep(member.uplink, answers, readiness, member.stop).await;
     Ok(())
+}
+
+fn stored_lease(
+    uplink: Uplink,
+    settings: &Settings,
+    stop: CancellationToken,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let storing = uplink::remember_lease(uplink, settings.data_dir.clone());
+    async move {
+        stop.run_until_cancelled(storing).await;
+        Ok(())
+    }
 }
 
 async fn remember(member: Attachment, own: PublicKey) -> anyhow::Result<()> {

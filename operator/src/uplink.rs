@@ -11,6 +11,7 @@
 //! - [`attach`]: how a stream is opened, and why one ends.
 //! - [`commands`]: the member's commands: numbered, signed, one in flight.
 //! - [`feed`]: the newest slice, assembled from the updates that streams send.
+//! - [`remember`]: stores the end of the lease for the next process.
 //! - [`metrics`]: the metrics of this module.
 //!
 //! Guarantees: commands get the issuer's numbers in the order of `propose`, and one is in flight at a time. A command
@@ -23,10 +24,12 @@ mod commands;
 mod feed;
 mod handle;
 mod metrics;
+mod remember;
 mod task;
 
 pub use attach::{LocalVoter, UplinkSettings};
 pub use feed::voters_of;
 pub use handle::{Uplink, UplinkGone, UplinkStanding};
 pub use metrics::{CommandOutcome, UplinkMetrics};
+pub use remember::remember_lease;
 pub use task::start;

@@ -223,6 +223,15 @@ pub struct OwnLease {
 }
 
 impl OwnLease {
+    /// The lease of a process that has not sent a heartbeat yet: what is left of an earlier process's, from time zero on.
+    #[must_use]
+    pub fn of_earlier_process(left: Option<Duration>) -> Self {
+        Self {
+            ends: left,
+            ..Self::default()
+        }
+    }
+
     /// Heartbeat `number` was sent.
     pub fn sent(&mut self, number: u64, now: Duration) {
         self.unacknowledged.push_back((number, now));

@@ -62,6 +62,7 @@ impl Round<'_> {
             version: built.version.clone(),
             wave: built.wave,
             made,
+            stop: built.stop,
         };
         if let Some(known) = self.inventory.objects.get_mut(&built.id) {
             *known = entry(known.made);
@@ -139,7 +140,13 @@ impl Round<'_> {
             .map_err(|error| (subject(), error))
     }
 
+    /// Writes the inventory. This process knows it before the API server does, so that it can stop what it is about to apply.
     pub(super) async fn write_inventory(&self) -> Result<(), (String, CallError)> {
+        let known = self.inventory.clone();
+        self.host
+            .inventories
+            .lock()
+            .insert(self.key().clone(), known);
         let written = inventory::write(&self.host.cluster, self.key(), &self.inventory).await;
         written.map_err(|error| ("inventory".to_owned(), error))
     }

@@ -104,12 +104,11 @@ impl Host {
     pub(super) async fn apply(&self, built: Built<'_>) -> Applied {
         let Built {
             mut verified,
-            stopped,
             objects,
             absent,
             done,
         } = built;
-        let wanted = Record::of(verified.placement(), stopped);
+        let wanted = Record::of(verified.placement());
         let before = self.applied.lock().get(verified.key()).cloned();
         let mut inventory = verified.take_inventory();
         inventory.epoch = verified.placement().epoch;
@@ -162,6 +161,9 @@ impl Round<'_> {
             let later = objects.partition_point(|built| built.wave == wave);
             let rest = objects.split_off(later);
             for built in &objects {
+                if self.must_stop() {
+                    return;
+                }
                 self.apply_one(built).await;
             }
             self.await_wave(&objects);
@@ -173,6 +175,11 @@ impl Round<'_> {
         self.prune(&kept).await;
     }
 
+    /// Whether the workload must not run here any more, because the lease ended during this round.
+    fn must_stop(&self) -> bool {
+        self.verified.is_single() && !self.host.holds_lease()
+    }
+
     /// Scales and stops what exists. Nothing that is wrong with any object may hold this up.
     async fn count_first(&mut self, objects: &[BuiltObject], absent: &[ObjectId]) {
         for built in objects {
@@ -181,7 +188,7 @@ impl Round<'_> {
             let Some(live) = live.filter(|live| live["spec"]["replicas"] != count) else {
                 continue;
             };
-            if count > 0 && is_left_to_others(built, &live) {
+            if count > 0 && (is_left_to_others(built, &live) || self.must_stop()) {
                 continue;
             }
             let scaled = self

@@ -11,11 +11,9 @@ use super::{marks::Marks, object_id::ObjectId, verify::Verified};
 /// A verified placement and its objects.
 pub(super) struct Built<'a> {
     pub(super) verified: Verified<'a>,
-    /// Whether the workload is stopped here. Its objects stay, apart from those that run by existing.
-    pub(super) stopped: bool,
     /// In the order in which they are applied: by wave, and within a wave as the user wrote them.
     pub(super) objects: Vec<BuiltObject>,
-    /// The objects that must not exist while the workload is stopped.
+    /// The objects that must not exist while the workload is suspended.
     pub(super) absent: Vec<ObjectId>,
     /// The objects that have done what they are for: they are not applied again, and stay if they are still there.
     pub(super) done: BTreeSet<ObjectId>,
@@ -37,12 +35,15 @@ pub(super) struct BuiltObject {
     pub(super) autoscaled: bool,
     /// Its replicas here, if it scales.
     pub(super) count: Option<u32>,
+    /// How it is stopped when this member's lease ends; `None` if it may run on or runs nothing.
+    pub(super) stop: Option<Stop>,
     pub(super) object: Value,
 }
 
-/// The manifests with this host's namespace, Hanse's marks and the replicas placed here; nothing runs if it is stopped.
-pub(super) fn build(verified: Verified<'_>, stopped: bool) -> Built<'_> {
-    let stopped = stopped || verified.spec().suspend;
+/// The manifests with this host's namespace, Hanse's marks and the replicas placed here; nothing runs if the workload is
+/// suspended.
+pub(super) fn build(verified: Verified<'_>) -> Built<'_> {
+    let suspended = verified.spec().suspend;
     let (mut objects, mut absent, mut done) = (Vec::new(), Vec::new(), BTreeSet::new());
     for manifest in &verified.spec().manifests {
         let id = ObjectId::of(manifest, &verified.consent().namespace);
@@ -57,21 +58,15 @@ pub(super) fn build(verified: Verified<'_>, stopped: bool) -> Built<'_> {
         }
         // Every specification was checked before it was signed, so its annotations are readable.
         let stop = manifest.stop().ok().flatten();
-        if stopped && stop == Some(Stop::Delete) {
+        if suspended && stop == Some(Stop::Delete) {
             absent.push(id);
             continue;
         }
-        objects.push(built_object(
-            &verified,
-            manifest,
-            id,
-            stop.filter(|_| stopped),
-        ));
+        objects.push(built_object(&verified, manifest, id, stop));
     }
     objects.sort_by_key(|built| built.wave);
     Built {
         verified,
-        stopped,
         objects,
         absent,
         done,
@@ -82,7 +77,7 @@ fn is_namespace_of(manifest: &Manifest, verified: &Verified<'_>) -> bool {
     manifest.id().to_string() == format!("Namespace/{}", verified.key().namespace)
 }
 
-/// `stop` is how it is stopped, if it is.
+/// `stop` is how it is stopped, which it is while its workload is suspended.
 fn built_object(
     verified: &Verified<'_>,
     manifest: &Manifest,
@@ -91,9 +86,10 @@ fn built_object(
 ) -> BuiltObject {
     let placement = verified.placement();
     let target = ScaleTarget::Object(manifest.id());
+    let suspended = verified.spec().suspend;
     let count = manifest.is_scalable().then(|| match stop {
-        Some(_) => 0,
-        None => placement.share.of(&target),
+        Some(_) if suspended => 0,
+        Some(_) | None => placement.share.of(&target),
     });
     let mut object = manifest.object().clone();
     if let Some(count) = count {
@@ -104,7 +100,13 @@ fn built_object(
         set_limits(&mut object, &placement.share, autoscaler);
     }
     if stop == Some(Stop::Suspend) {
-        entry(&mut object, "spec").insert("suspend".into(), json!(true));
+        let spec = entry(&mut object, "spec");
+        if suspended {
+            spec.insert("suspend".into(), json!(true));
+        } else if verified.is_single() {
+            // Written also where the user did not, so that it runs again after the end of a lease has suspended it.
+            spec.entry("suspend").or_insert(json!(false));
+        }
     }
     if id.is("", "Secret") {
         encode_string_data(&mut object);
@@ -126,6 +128,7 @@ fn built_object(
         shared: false,
         autoscaled: autoscalers.iter().any(|it| it.target == manifest.id()),
         count,
+        stop: stop.filter(|stop| verified.is_single() && *stop != Stop::Nothing),
         object,
         id,
     }
@@ -210,18 +213,22 @@ mod tests {
         })
     }
 
-    fn built(manifest: Value, stopped: bool) -> Value {
-        let case = Case::of(manifest);
-        build(verify(case.dereferenced()).unwrap(), stopped)
-            .objects
-            .remove(0)
-            .object
+    fn built_for(case: &Case) -> Built<'_> {
+        build(verify(case.dereferenced()).unwrap())
+    }
+
+    fn built(manifest: Value) -> Value {
+        built_for(&Case::of(manifest)).objects.remove(0).object
+    }
+
+    fn suspended(manifest: Value) -> Case {
+        Case::of(manifest).with_spec(|spec| spec.suspend = true)
     }
 
     #[test]
     fn a_manifest_gets_this_hosts_namespace_marks_and_replicas_and_nothing_else() {
         assert_eq!(
-            built(deployment(), false),
+            built(deployment()),
             json!({
                 "apiVersion": "apps/v1", "kind": "Deployment",
                 "metadata": {
@@ -235,18 +242,38 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_workload_keeps_its_objects_and_runs_nothing() {
+    fn a_suspended_workload_keeps_its_objects_and_runs_nothing() {
         let manifest = |api_version: &str, kind: &str| json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "x"}, "spec": {}});
-        assert_eq!(built(deployment(), true)["spec"]["replicas"], json!(0));
+        let spec_of =
+            |manifest: Value| built_for(&suspended(manifest)).objects[0].object["spec"].clone();
+        assert_eq!(spec_of(deployment())["replicas"], json!(0));
         assert_eq!(
-            built(manifest("batch/v1", "CronJob"), true)["spec"]["suspend"],
-            json!(true)
+            spec_of(manifest("batch/v1", "CronJob")),
+            json!({"suspend": true})
         );
-        let case = Case::of(manifest("v1", "Pod"));
-        let stopped = build(verify(case.dereferenced()).unwrap(), true);
+        let case = suspended(manifest("v1", "Pod"));
+        let stopped = built_for(&case);
         assert_eq!(stopped.objects, []);
         let absent: Vec<_> = stopped.absent.iter().map(ToString::to_string).collect();
         assert_eq!(absent, ["Pod 'x'"]);
+    }
+
+    #[test]
+    fn only_what_a_single_runs_is_stopped_when_a_lease_ends() {
+        let cron_job = || json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "x"}, "spec": {}});
+        let single = |manifest: Value| {
+            let case = Case::of(manifest).with_spec(|spec| spec.placement.mode = Mode::Single);
+            built_for(&case).objects.remove(0)
+        };
+        let built = single(cron_job());
+        assert_eq!(built.stop, Some(Stop::Suspend));
+        // Else it would stay suspended when the lease is held again.
+        assert_eq!(built.object["spec"], json!({"suspend": false}));
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+        assert_eq!(single(config).stop, None);
+        let divided = Case::of(cron_job());
+        let divided = &built_for(&divided).objects[0];
+        assert_eq!((divided.stop, &divided.object["spec"]), (None, &json!({})));
     }
 
     #[test]
@@ -257,7 +284,7 @@ mod tests {
         let (id, digest) = (case.spec.manifests[0].id(), case.spec.manifests[0].digest());
         case.placement.completed = [(id.clone(), digest)].into();
         let built_again = |case: &Case| {
-            let built = build(verify(case.dereferenced()).unwrap(), false);
+            let built = built_for(case);
             (built.objects.len(), built.done.len())
         };
         assert_eq!(built_again(&case), (0, 1));
@@ -271,7 +298,7 @@ mod tests {
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"},
             "data": {"user": "YQ==", "port": "MQ=="}, "stringData": {"user": "root"},
         });
-        let secret = built(secret, false);
+        let secret = built(secret);
         assert_eq!(
             (&secret["data"], secret.get("stringData")),
             (&json!({"user": "cm9vdA==", "port": "MQ=="}), None)
@@ -299,7 +326,7 @@ mod tests {
             }],
             ..case
         };
-        let built = build(verify(case.dereferenced()).unwrap(), false);
+        let built = built_for(&case);
         let order: Vec<_> = built.objects.iter().map(|it| it.id.to_string()).collect();
         assert_eq!(
             order,

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use hanse_core::{
-    command::Command,
-    id::WorkloadKey,
-    slice::{AssignedPlacement, Slice},
-    workload::Mode,
-};
+use hanse_core::{id::WorkloadKey, slice::Slice};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    host::Host, inventory, live::Live, metrics::RealizeMetrics, objects::Objects, waits::Waits,
+    host::{Host, is_single},
+    inventory::{self, Inventory},
+    live::Live,
+    metrics::RealizeMetrics,
+    objects::Objects,
+    waits::Waits,
 };
 use crate::{
     cluster::{
@@ -52,30 +52,45 @@ pub async fn run(
         metrics,
         started: Instant::now(),
     };
-    let Some(()) = stop.run_until_cancelled(host.begin()).await else {
+    let Some(()) = stop.run_until_cancelled(host.read_inventories()).await else {
         return;
     };
     tokio::join!(
-        agenda.work(ROUNDS, stop, |key| host.round(key)),
-        stop.run_until_cancelled(host.follow_slice(&agenda)),
-        stop.run_until_cancelled(host.follow_terms(&agenda)),
-        stop.run_until_cancelled(host.follow_lease(&agenda)),
+        stop.run_until_cancelled(host.keep_stopped()),
+        host.follow(&agenda, stop),
     );
 }
 
 impl Host {
-    /// Waits for the slice, the terms and the inventories. Without them nothing may be changed.
-    async fn begin(&self) {
-        // The senders live as long as this process, so the waits end only with a value.
-        let _ = self.uplink.slice().wait_for(Option::is_some).await;
-        let (mut grants, mut attributes) =
-            (self.terms.grants.clone(), self.terms.attributes.clone());
-        let _ = grants.wait_for(Option::is_some).await;
-        let _ = attributes.wait_for(Option::is_some).await;
+    /// Realizes once the slice and the terms are known. Without them nothing may be applied or removed.
+    async fn follow(&self, agenda: &Agenda<WorkloadKey>, stop: &CancellationToken) {
+        let known = async {
+            // The senders live as long as this process, so the waits end only with a value.
+            let _ = self.uplink.slice().wait_for(Option::is_some).await;
+            let (mut grants, mut attributes) =
+                (self.terms.grants.clone(), self.terms.attributes.clone());
+            let _ = grants.wait_for(Option::is_some).await;
+            let _ = attributes.wait_for(Option::is_some).await;
+        };
+        let Some(()) = stop.run_until_cancelled(known).await else {
+            return;
+        };
+        tokio::join!(
+            agenda.work(ROUNDS, stop, |key| self.round(key)),
+            stop.run_until_cancelled(self.follow_slice(agenda)),
+            stop.run_until_cancelled(self.follow_terms(agenda)),
+            stop.run_until_cancelled(self.follow_lease(agenda)),
+        );
+    }
+
+    /// Reads what was applied here before, and watches it.
+    async fn read_inventories(&self) {
         let mut failures = 0;
         loop {
             match inventory::list(&self.cluster).await {
                 Ok(found) => {
+                    let kinds = found.values().flat_map(Inventory::kinds);
+                    self.live.watch(kinds.collect());
                     *self.inventories.lock() = found;
                     return;
                 }
@@ -163,12 +178,5 @@ impl Host {
                 changed = standing.changed() => if changed.is_err() { return },
             }
         }
-    }
-}
-
-fn is_single(placement: &AssignedPlacement) -> bool {
-    match placement.proof.read() {
-        Ok(Command::PutWorkload { spec, .. }) => spec.placement.mode == Mode::Single,
-        Ok(_) | Err(_) => false,
     }
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use hanse_core::{
     command::Command,
     id::WorkloadKey,
-    slice::{PlacementPhase, PlacementReport, Reports, Slice},
-    workload::ManifestId,
+    slice::{AssignedPlacement, PlacementPhase, PlacementReport, Reports, Slice},
+    workload::{ManifestId, Mode},
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -43,14 +43,18 @@ impl Host {
         self.uplink.slice().borrow().clone()
     }
 
-    /// Whether `Single` workloads may run. A process that has just started has no acknowledged heartbeat yet. For one lease
-    /// from its start what runs keeps running, if the ledger has this member's lease as held: otherwise every restart of an
-    /// operator would stop it. The slice comes from a leader that was confirmed after this process started, so a loss that
-    /// the slice does not show is later than the start, and what runs stops before the wait for a `Single` is over.
-    pub(super) fn holds_lease(&self, slice: &Slice) -> bool {
+    /// Whether `Single` workloads may run. A process that has just started has no acknowledged heartbeat yet. What an earlier
+    /// process knew of its lease holds on, if it was stored on this machine. Besides, for one lease from the start they may
+    /// run if the ledger has this member's lease as held: the slice comes from a leader that was confirmed after this process
+    /// started, so a loss that the slice does not show is later than the start, and what runs stops before the wait for a
+    /// `Single` is over.
+    pub(super) fn holds_lease(&self) -> bool {
         if let Some(ends) = self.uplink.standing().borrow().lease_ends {
             return ends > Instant::now();
         }
+        let Some(slice) = self.slice() else {
+            return false;
+        };
         let own = slice.members.get(&self.cluster.member);
         own.is_some_and(|row| row.lease.is_held())
             && self.started.elapsed() < slice.federation.timings.lease()
@@ -102,5 +106,13 @@ impl Host {
                 .forget_gone(|key| slice.placements.contains_key(key));
             self.uplink.report(reports.clone());
         }
+    }
+}
+
+/// Whether a placement is of a workload that must never run twice.
+pub(super) fn is_single(placement: &AssignedPlacement) -> bool {
+    match placement.proof.read() {
+        Ok(Command::PutWorkload { spec, .. }) => spec.placement.mode == Mode::Single,
+        Ok(_) | Err(_) => false,
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use hanse_core::{
     id::{Epoch, WorkloadKey},
-    workload::GroupKind,
+    workload::{GroupKind, Stop},
 };
 use hanse_crds::names;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -43,6 +43,12 @@ impl Inventory {
         kinds.collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 
+    /// The objects that must not run while this member's lease is over, and how each is stopped.
+    pub(super) fn to_stop(&self) -> impl Iterator<Item = (&ObjectId, &str, Stop)> {
+        let objects = self.objects.iter();
+        objects.filter_map(|(id, entry)| Some((id, entry.version.as_str(), entry.stop?)))
+    }
+
     /// The objects with Hanse's marks.
     pub(super) fn marked(&self) -> Vec<ObjectId> {
         let made = self.objects.iter().filter(|(id, entry)| {
@@ -61,8 +67,11 @@ pub(super) struct Entry {
     pub(super) version: String,
     /// The wave it was applied in; the last is removed first.
     pub(super) wave: u8,
-    /// Whether Hanse made it. What existed before is never deleted.
+    /// Whether Hanse made it. What existed before is never deleted, except to stop a `Single`.
     pub(super) made: bool,
+    /// How it is stopped when this member's lease ends; `None` if it may run on or runs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stop: Option<Stop>,
 }
 
 /// A map by [`ObjectId`] as a list, because a key of JSON is a string.

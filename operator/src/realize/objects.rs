@@ -222,6 +222,12 @@ impl Objects {
             .await
     }
 
+    /// Suspends an object, and changes nothing else.
+    pub(super) async fn suspend(&self, id: &ObjectId, version: &str) -> Result<(), CallError> {
+        self.merge(id, version, &json!({"spec": {"suspend": true}}))
+            .await
+    }
+
     /// Takes Hanse's marks off an object, which stays.
     pub(super) async fn unmark(&self, id: &ObjectId, version: &str) -> Result<(), CallError> {
         let marks = json!({"metadata": {

@@ -16,7 +16,6 @@ pub(super) struct Record {
     epoch: Epoch,
     generation: Generation,
     share: Share,
-    stopped: bool,
     pub(super) objects: BTreeMap<ObjectId, Digest>,
     /// Whether the namespace and the inventory are as this decision needs them.
     pub(super) prepared: bool,
@@ -26,21 +25,20 @@ pub(super) struct Record {
 
 impl Record {
     /// The record of `placement` before any of its objects was applied.
-    pub(super) fn of(placement: &AssignedPlacement, stopped: bool) -> Self {
+    pub(super) fn of(placement: &AssignedPlacement) -> Self {
         Self {
             epoch: placement.epoch,
             generation: placement.generation,
             share: placement.share.clone(),
-            stopped,
             objects: BTreeMap::new(),
             prepared: false,
             left: Vec::new(),
         }
     }
 
-    /// This record if it is of the same decision, stopped or running alike; otherwise `wanted`, which is empty.
+    /// This record if it is of the same decision; otherwise `wanted`, which is empty.
     pub(super) fn or(self, wanted: Self) -> Self {
-        let decision = |record: &Self| (record.epoch, record.generation, record.stopped);
+        let decision = |record: &Self| (record.epoch, record.generation);
         if decision(&self) == decision(&wanted) && self.share == wanted.share {
             self
         } else {

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::{
     apply::{Applied, Findings},
     build::{Built, build},
-    host::Host,
+    host::{Host, is_single},
     inventory::{self, Inventory},
     namespace,
     object_id::ObjectId,
@@ -29,7 +29,8 @@ use super::{
 };
 use crate::cluster::{CallError, agenda::Next};
 
-/// How soon a confirmation is sent again while no uplink is attached, and how soon a `Single` checks its lease.
+/// How soon a confirmation is sent again while no uplink is attached, and how soon a `Single` is looked at again while this
+/// process has no lease of its own.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How soon a round that waits for objects checks them without an event of their watch.
@@ -61,6 +62,17 @@ impl Host {
         key: &WorkloadKey,
         placement: &AssignedPlacement,
     ) -> Next {
+        let single = is_single(placement);
+        let waits_for_heartbeat = single && self.uplink.standing().borrow().lease_ends.is_none();
+        if single && !self.holds_lease() {
+            self.report(key, self.assess(key, placement, true));
+            return if waits_for_heartbeat {
+                Next::After(LOOK_AGAIN)
+            } else {
+                // The next heartbeat that is acknowledged marks it.
+                Next::Done
+            };
+        }
         let Some(dereferenced) = self.dereference(slice, key, placement) else {
             return Next::Retry;
         };
@@ -74,11 +86,9 @@ impl Host {
                 return Next::Done;
             }
         };
-        let single = verified.is_single();
-        let stopped = single && !self.holds_lease(slice);
         let manifests = manifests_here(&verified);
-        let findings = self.apply_and_note(key, build(verified, stopped)).await;
-        let mut report = self.assess(key, placement, stopped);
+        let findings = self.apply_and_note(key, build(verified)).await;
+        let mut report = self.assess(key, placement, single && !self.holds_lease());
         if let Some(message) = findings.words() {
             report.phase = findings.phase();
             report.message = bounded(&message);
@@ -88,14 +98,11 @@ impl Host {
         if !completed.is_empty() && !self.confirm_completed(key, completed).await {
             return Next::Retry;
         }
-        let unacknowledged = self.uplink.standing().borrow().lease_ends.is_none();
         match findings {
-            // Nothing that is wrong with an object may delay the next attempt to stop it.
-            _ if stopped && !findings.is_empty() => Next::After(LOOK_AGAIN),
             Findings { transient, .. } if transient => Next::Retry,
             Findings { refused, .. } if !refused.is_empty() => Next::After(APPLY_AGAIN),
             Findings { waiting, .. } if waiting.is_some() => Next::After(WATCH_FAILED),
-            _ if unacknowledged && single => Next::After(LOOK_AGAIN),
+            _ if waits_for_heartbeat => Next::After(LOOK_AGAIN),
             _ => Next::Done,
         }
     }

@@ -1,6 +1,6 @@
 //! How a stream to a voter is opened, and why one ends.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use hanse_core::{
@@ -49,6 +49,8 @@ pub struct UplinkSettings {
     pub peers: Arc<Peers>,
     /// This member's own voter; `None` until it runs.
     pub local: watch::Receiver<Option<Arc<dyn LocalVoter>>>,
+    /// What is left of the lease of an earlier process on this machine.
+    pub lease_left: Option<Duration>,
     /// Voters to try until the first slice names the current ones.
     pub voters: Vec<Peer>,
     /// The metrics of the uplink.
@@ -61,7 +63,7 @@ pub(super) enum StreamEnd {
     #[error("the voter ended the stream: {0}")]
     Closed(String),
     #[error("no answer within {0:?}")]
-    Silent(std::time::Duration),
+    Silent(Duration),
     #[error("the voter sent a message that this version cannot read: {0}")]
     Unreadable(String),
     #[error(transparent)]

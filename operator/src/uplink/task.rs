@@ -42,18 +42,20 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
         pending,
         settings.metrics.clone(),
     );
+    let lease = OwnLease::of_earlier_process(settings.lease_left);
     let task = Task {
         timings: settings.timings,
         commands,
         reports,
         feed: Feed::new(slice),
         standing,
-        lease: OwnLease::default(),
+        lease,
         started: Instant::now(),
         next_beat: 0,
         next_voter: 0,
         settings,
     };
+    task.publish_end();
     (uplink, tokio::spawn(task.run(stop)))
 }
 
@@ -243,13 +245,17 @@ impl Task {
     }
 
     fn publish_lease(&self) {
+        self.publish_end();
+        self.set_attached(true);
+    }
+
+    fn publish_end(&self) {
         let ends = self.lease.ends_at().map(|ends| self.started + ends);
         self.standing.send_if_modified(|standing| {
             let changed = standing.lease_ends != ends;
             standing.lease_ends = ends;
             changed
         });
-        self.set_attached(true);
     }
 
     fn set_attached(&self, attached: bool) {

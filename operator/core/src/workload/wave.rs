@@ -3,6 +3,8 @@
 //! An object is applied after those that it refers to. Removal is in the reverse order, so that a pod never outlives its
 //! `ServiceAccount` or its `Secret`.
 
+use serde::{Deserialize, Serialize};
+
 use super::{GroupKind, Manifest, SpecError};
 
 /// The annotation of a manifest that puts it into another wave than that of its kind, and makes later waves wait until
@@ -67,7 +69,7 @@ const WAVES: &[(u8, &str, &[&str])] = &[
 ];
 
 /// How what an object runs is stopped while the object's data stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
     /// Its count is set to zero.
     Scale,

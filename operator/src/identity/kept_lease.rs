@@ -1,0 +1,99 @@
+//! The end of this member's lease, for the next process on the same machine.
+//!
+//! It is stored on the clock of the machine, which no process restart and no setting of the wall clock changes. A machine
+//! that was restarted has another boot id, and then the lease is over: nothing of an earlier boot runs any more.
+
+use std::{fs, io, path::Path, time::Duration};
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// The file in the data directory.
+const FILE: &str = "lease.json";
+
+/// Where Linux shows the id of its current boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// When a lease ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptLease {
+    boot: String,
+    /// On the clock of that boot, which also counts while the machine is suspended.
+    ends_ms: u64,
+}
+
+impl KeptLease {
+    /// A lease that ends after `left`. An error if the machine does not tell its boot.
+    pub fn ending_in(left: Duration) -> io::Result<Self> {
+        let ends = since_boot().saturating_add(left);
+        Ok(Self {
+            boot: fs::read_to_string(BOOT_ID)?,
+            ends_ms: u64::try_from(ends.as_millis()).unwrap_or(0),
+        })
+    }
+
+    /// How long the lease stored in `directory` still lasts; `None` if it is over, or if none of this boot can be read.
+    #[must_use]
+    pub fn left(directory: &Path) -> Option<Duration> {
+        let text = fs::read(directory.join(FILE)).ok()?;
+        let kept: Self = serde_json::from_slice(&text).ok()?;
+        let same_boot = fs::read_to_string(BOOT_ID).is_ok_and(|boot| boot == kept.boot);
+        let left = Duration::from_millis(kept.ends_ms).checked_sub(since_boot());
+        left.filter(|left| same_boot && !left.is_zero())
+    }
+
+    /// Stores it in `directory`, in place of the previous one. It need not survive the machine, so nothing is synced.
+    pub fn write(&self, directory: &Path) -> io::Result<()> {
+        let aside = directory.join(FILE).with_extension("new");
+        fs::write(&aside, serde_json::to_vec(self)?)?;
+        fs::rename(aside, directory.join(FILE))
+    }
+}
+
+fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(500);
+
+    #[test]
+    fn a_lease_is_read_back_with_what_is_left_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(KeptLease::left(directory.path()), None);
+        KeptLease::ending_in(LEASE)
+            .unwrap()
+            .write(directory.path())
+            .unwrap();
+        let left = KeptLease::left(directory.path()).unwrap();
+        assert!(left <= LEASE && left > LEASE / 2, "{left:?} are left");
+    }
+
+    #[test]
+    fn a_lease_that_is_over_or_of_another_boot_or_unreadable_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = KeptLease::ending_in(LEASE).unwrap();
+        KeptLease {
+            ends_ms: 0,
+            ..kept.clone()
+        }
+        .write(directory.path())
+        .unwrap();
+        assert_eq!(KeptLease::left(directory.path()), None);
+        KeptLease {
+            boot: "another".into(),
+            ..kept
+        }
+        .write(directory.path())
+        .unwrap();
+        assert_eq!(KeptLease::left(directory.path()), None);
+        fs::write(directory.path().join(FILE), "{\"boot\":").unwrap();
+        assert_eq!(KeptLease::left(directory.path()), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! Stores the end of this member's lease at each heartbeat that extends it, for the next process on this machine.
+
+use std::path::PathBuf;
+
+use tokio::{task::spawn_blocking, time::Instant};
+use tracing::warn;
+
+use super::handle::Uplink;
+use crate::identity::KeptLease;
+
+/// Stores the end of the lease in `directory` whenever it changes. Returns when the uplink ends.
+///
+/// Beside the uplink, because a slow disk must not hold up heartbeats. What is stored late ends early, never late.
+pub async fn remember_lease(uplink: Uplink, directory: PathBuf) {
+    let mut standing = uplink.standing();
+    let mut warned = false;
+    while standing.changed().await.is_ok() {
+        let Some(ends) = standing.borrow_and_update().lease_ends else {
+            continue;
+        };
+        let directory = directory.clone();
+        let stored = spawn_blocking(move || {
+            let left = ends.saturating_duration_since(Instant::now());
+            KeptLease::ending_in(left)?.write(&directory)
+        });
+        if let Ok(Err(error)) = stored.await
+            && !std::mem::replace(&mut warned, true)
+        {
+            warn!(%error, "cannot store the end of this member's lease; what is `Single` stops at the next restart");
+        }
+    }
+}
