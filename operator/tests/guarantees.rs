@@ -16,13 +16,16 @@ use std::{
 
 use clap::Parser;
 use hanse_core::{
-    lease::{CLOCK_RATE_TOLERANCE_PER_MILLE, STOP_TIME, fence_after},
+    lease::{CLOCK_RATE_TOLERANCE_PER_MILLE, STOP_CALLS, fence_after_loss},
     timings::Timings,
 };
 use hanse_operator::settings::{Action, Arguments, RaftTimings};
 
 const BEGIN: &str = "<!-- derived: begin -->";
 const END: &str = "<!-- derived: end -->";
+
+/// What Kubernetes gives a pod that names no grace period.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 
 /// The constants that the times are computed from.
 struct Constants {
@@ -53,7 +56,11 @@ impl Constants {
             ("longest election timeout", seconds(self.raft.election_max)),
             ("the leader looks at the leases every", seconds(self.look)),
             ("tolerated error of a clock's rate", format!("{per_cent} %")),
-            ("time a host has to stop a `Single`", seconds(STOP_TIME)),
+            (
+                "time for the calls that stop a `Single`",
+                seconds(STOP_CALLS),
+            ),
+            ("default grace period of a pod", seconds(DEFAULT_GRACE)),
         ]
         .map(|(what, value)| format!("| {what} | {value} |\n"))
         .concat()
@@ -76,7 +83,7 @@ impl Constants {
             elected.0 + lease + election_max,
             elected.1 + lease + election_max + self.look,
         );
-        let fence = fence_after(lease);
+        let fence = fence_after_loss(lease, DEFAULT_GRACE);
         let fenced = |lost: (Duration, Duration)| (lost.0 + fence, lost.1 + fence + self.look);
         [
             Derived(
@@ -107,7 +114,7 @@ impl Constants {
             Derived(
                 "a `Single` of a lost member starts elsewhere",
                 fenced(lost),
-                "lease × (1 + ρ) / (1 − ρ) + stop time, from when the loss was decided",
+                "(lease + calls + grace period) × (1 + ρ) / (1 − ρ) − lease, from when the loss was decided",
             ),
             Derived(
                 "a `Single` of a lost leader starts elsewhere",

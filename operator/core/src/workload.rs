@@ -17,6 +17,7 @@ use crate::id::{Digest, Namespace};
 
 mod autoscale;
 mod check;
+mod grace;
 mod manifest;
 mod rules;
 mod share;

@@ -50,7 +50,6 @@ pub async fn run(
         applied: Mutex::default(),
         reports: Mutex::default(),
         metrics,
-        started: Instant::now(),
     };
     let Some(()) = stop.run_until_cancelled(host.read_inventories()).await else {
         return;

@@ -34,8 +34,6 @@ pub(super) struct Host {
     pub(super) applied: Mutex<BTreeMap<WorkloadKey, Record>>,
     pub(super) reports: Mutex<Reports>,
     pub(super) metrics: RealizeMetrics,
-    /// When this process started.
-    pub(super) started: Instant,
 }
 
 impl Host {
@@ -43,21 +41,11 @@ impl Host {
         self.uplink.slice().borrow().clone()
     }
 
-    /// Whether `Single` workloads may run. A process that has just started has no acknowledged heartbeat yet. What an earlier
-    /// process knew of its lease holds on, if it was stored on this machine. Besides, for one lease from the start they may
-    /// run if the ledger has this member's lease as held: the slice comes from a leader that was confirmed after this process
-    /// started, so a loss that the slice does not show is later than the start, and what runs stops before the wait for a
-    /// `Single` is over.
+    /// Whether `Single` workloads may run. A process that has just started has the lease of the one before it, if that ran on
+    /// this machine; otherwise none, whatever the ledger says, until its first heartbeat is acknowledged.
     pub(super) fn holds_lease(&self) -> bool {
-        if let Some(ends) = self.uplink.standing().borrow().lease_ends {
-            return ends > Instant::now();
-        }
-        let Some(slice) = self.slice() else {
-            return false;
-        };
-        let own = slice.members.get(&self.cluster.member);
-        own.is_some_and(|row| row.lease.is_held())
-            && self.started.elapsed() < slice.federation.timings.lease()
+        let ends = self.uplink.standing().borrow().lease_ends;
+        ends.is_some_and(|ends| ends > Instant::now())
     }
 
     /// The objects that other workloads of the same tenant want here.

@@ -29,8 +29,7 @@ use super::{
 };
 use crate::cluster::{CallError, agenda::Next};
 
-/// How soon a confirmation is sent again while no uplink is attached, and how soon a `Single` is looked at again while this
-/// process has no lease of its own.
+/// How soon a confirmation is sent again while no uplink is attached.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How soon a round that waits for objects checks them without an event of their watch.
@@ -63,15 +62,10 @@ impl Host {
         placement: &AssignedPlacement,
     ) -> Next {
         let single = is_single(placement);
-        let waits_for_heartbeat = single && self.uplink.standing().borrow().lease_ends.is_none();
         if single && !self.holds_lease() {
             self.report(key, self.assess(key, placement, true));
-            return if waits_for_heartbeat {
-                Next::After(LOOK_AGAIN)
-            } else {
-                // The next heartbeat that is acknowledged marks it.
-                Next::Done
-            };
+            // The next heartbeat that is acknowledged marks it.
+            return Next::Done;
         }
         let Some(dereferenced) = self.dereference(slice, key, placement) else {
             return Next::Retry;
@@ -102,7 +96,6 @@ impl Host {
             Findings { transient, .. } if transient => Next::Retry,
             Findings { refused, .. } if !refused.is_empty() => Next::After(APPLY_AGAIN),
             Findings { waiting, .. } if waiting.is_some() => Next::After(WATCH_FAILED),
-            _ if waits_for_heartbeat => Next::After(LOOK_AGAIN),
             _ => Next::Done,
         }
     }

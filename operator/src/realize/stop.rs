@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use hanse_core::workload::Stop;
 use kube::api::DynamicObject;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::{host::Host, inventory::Inventory, object_id::ObjectId};
@@ -69,9 +69,9 @@ impl Host {
     /// Waits until this member's lease may be over.
     async fn lease_ends(&self) {
         let ends = self.uplink.standing().borrow().lease_ends;
-        let left = ends.map(|ends| ends.saturating_duration_since(Instant::now()));
-        // Without an end of the lease it is held for a limited time after the start.
-        sleep(left.unwrap_or(AGAIN)).await;
+        if let Some(ends) = ends {
+            sleep_until(ends).await;
+        }
     }
 
     /// What is not known to be stopped.

@@ -81,6 +81,7 @@ impl Federation {
         self.index += 1;
         let workload = Workload {
             proof: proof.into(),
+            longest_grace: spec.grace_seconds(),
             spec: spec.into(),
             home: "acme-1".parse().unwrap(),
             generation: Generation(self.index),

@@ -106,6 +106,21 @@ impl State {
         })
     }
 
+    /// The longest grace period of what this member has to stop when its lease ends: the `Single` workloads that are placed
+    /// there or not yet removed, in seconds.
+    #[must_use]
+    pub fn longest_grace_in(&self, member: &MemberName) -> u32 {
+        let placed = self.placements.iter();
+        let placed = placed.filter(|(_, rows)| rows.contains_key(member));
+        let pending = self.removals.get(member).into_iter().flatten();
+        let workloads = placed
+            .map(|(key, _)| key)
+            .chain(pending.map(|(key, _)| key));
+        let rows = workloads.filter_map(|key| self.workloads.get(key));
+        let singles = rows.filter(|row| row.spec.placement.mode == Mode::Single);
+        singles.map(|row| row.longest_grace).max().unwrap_or(0)
+    }
+
     fn place(
         &mut self,
         index: u64,

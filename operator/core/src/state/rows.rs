@@ -187,6 +187,9 @@ pub struct Workload {
     pub completed: BTreeMap<ManifestId, Completion>,
     /// The members that its share left because they refused it, each with what it said; until the next edit.
     pub avoided: BTreeMap<MemberName, String>,
+    /// The longest grace period that any specification under this name had, in seconds: a member that was lost may run an
+    /// older one than the last.
+    pub longest_grace: u32,
 }
 
 /// That an object has done what it is for.
@@ -213,6 +216,8 @@ struct StoredWorkload {
     completed: BTreeMap<ManifestId, Completion>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     avoided: BTreeMap<MemberName, String>,
+    #[serde(default)]
+    longest_grace: u32,
 }
 
 impl From<Workload> for StoredWorkload {
@@ -226,6 +231,7 @@ impl From<Workload> for StoredWorkload {
             removed,
             completed,
             avoided,
+            longest_grace,
         }: Workload,
     ) -> Self {
         Self {
@@ -236,6 +242,7 @@ impl From<Workload> for StoredWorkload {
             removed,
             completed,
             avoided,
+            longest_grace,
         }
     }
 }
@@ -251,6 +258,7 @@ impl TryFrom<StoredWorkload> for Workload {
             removed,
             completed,
             avoided,
+            longest_grace,
         }: StoredWorkload,
     ) -> Result<Self, String> {
         match proof.read().map_err(|error| error.to_string())? {
@@ -263,6 +271,7 @@ impl TryFrom<StoredWorkload> for Workload {
                 removed,
                 completed,
                 avoided,
+                longest_grace,
             }),
             other => Err(format!(
                 "the proof of a workload must be a PutWorkload, not {other:?}"

@@ -30,6 +30,7 @@ impl State {
                 reason: error.to_string(),
             })?;
         let existing = self.workloads.get(&key);
+        let longest_grace = existing.map_or(0, |workload| workload.longest_grace);
         let removed = existing.is_some_and(|workload| workload.removed);
         if removed && base.0 > 0 {
             return Err(Rejection::BeingRemoved);
@@ -57,6 +58,7 @@ impl State {
         let workload = Workload {
             completed: completed.unwrap_or_default(),
             proof: Arc::new(signed.clone()),
+            longest_grace: longest_grace.max(spec.grace_seconds()),
             spec: Arc::new(spec),
             home,
             generation: Generation(index),
