@@ -87,6 +87,7 @@ async fn a_single_stops_in_a_host_that_is_cut_off_before_it_starts_elsewhere() -
 
     an_operator_restarted_in_a_partition_stops_what_it_left_running(&mut fleet).await?;
     a_host_that_withdraws_its_consent_while_it_is_cut_off_stops_all_the_same(&fleet).await?;
+    a_removal_is_confirmed_only_when_nothing_marked_is_left(&mut fleet).await?;
     fleet.end().await
 }
 
@@ -130,6 +131,42 @@ async fn a_host_that_withdraws_its_consent_while_it_is_cut_off_stops_all_the_sam
 
     fleet.heal_all();
     await_runs(fleet, "bergen").await
+}
+
+/// Somebody deletes the record of what bergen runs, while no operator is there to know it.
+async fn a_removal_is_confirmed_only_when_nothing_marked_is_left(fleet: &mut Fleet) -> Result<()> {
+    fleet.operator("bergen")?.kill().await?;
+    let records = [
+        "delete",
+        "configmap",
+        "-n",
+        "hanse-system",
+        "-l",
+        "hanse.dev/inventory=true",
+    ];
+    let deleted = fleet.kubectl("bergen", &records).await?;
+    ensure!(deleted.contains("deleted"), "there was none: {deleted}");
+    let removed = ["delete", "fwl/ledger", "-n", "billing", "--wait=false"];
+    fleet.kubectl("lubeck", &removed).await?;
+    fleet.operator("bergen")?.restart()?;
+    await_condition("the workload is gone in its home", SOON, async || {
+        let left = fleet
+            .value("lubeck", "fwl/ledger", "billing", "{.metadata.name}")
+            .await?;
+        ensure!(left.is_empty(), "it is there");
+        Ok(())
+    })
+    .await?;
+    for object in ["deployment/ledger", "daemonset/agent", "cronjob/report"] {
+        let left = fleet
+            .value("bergen", object, "billing", "{.metadata.name}")
+            .await?;
+        ensure!(
+            left.is_empty(),
+            "the removal was confirmed, and {object} is there"
+        );
+    }
+    Ok(())
 }
 
 async fn await_stopped(fleet: &Fleet, what: &str) -> Result<()> {

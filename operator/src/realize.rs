@@ -16,6 +16,7 @@
 //!   of those objects, from watches.
 //! - [`objects`], [`namespace`], [`object_id`]: access to objects. [`marks`], [`owned`]: what in an object is Hanse's.
 //!   [`used`]: what others would lose with an object.
+//! - [`marked`]: what is here although no inventory names it.
 //! - [`stop`]: stops `Single` workloads while this member's lease is over, beside the rounds and before the first slice.
 //! - [`metrics`]: the metrics of this module.
 //!
@@ -34,6 +35,7 @@ mod follow;
 mod host;
 mod inventory;
 mod live;
+mod marked;
 mod marks;
 mod metrics;
 mod namespace;

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use hanse_core::{id::WorkloadKey, slice::Slice};
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -47,6 +50,7 @@ pub async fn run(
         waits: Waits::new(cluster.client.clone(), agenda.clone()),
         namespaces: tokio::sync::Mutex::default(),
         inventories: Mutex::default(),
+        unlisted: OnceCell::new(),
         applied: Mutex::default(),
         reports: Mutex::default(),
         metrics,

@@ -13,10 +13,14 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
-    inventory::Inventory, live::Live, metrics::RealizeMetrics, objects::Objects, record::Record,
-    waits::Waits,
+    inventory::Inventory, live::Live, marked, metrics::RealizeMetrics, objects::Objects,
+    record::Record, waits::Waits,
 };
-use crate::{cluster::Cluster, observe::Terms, uplink::Uplink};
+use crate::{
+    cluster::{CallError, Cluster},
+    observe::Terms,
+    uplink::Uplink,
+};
 
 /// The state that all rounds share.
 pub(super) struct Host {
@@ -30,6 +34,8 @@ pub(super) struct Host {
     pub(super) namespaces: tokio::sync::Mutex<()>,
     /// The inventories of what this process or an earlier one applied here.
     pub(super) inventories: Mutex<BTreeMap<WorkloadKey, Inventory>>,
+    /// What carries Hanse's marks and is in no inventory, once that was asked.
+    pub(super) unlisted: tokio::sync::OnceCell<Mutex<BTreeMap<WorkloadKey, Inventory>>>,
     /// What this process applied last, so that an unchanged workload needs no call.
     pub(super) applied: Mutex<BTreeMap<WorkloadKey, Record>>,
     pub(super) reports: Mutex<Reports>,
@@ -46,6 +52,28 @@ impl Host {
     pub(super) fn holds_lease(&self) -> bool {
         let ends = self.uplink.standing().borrow().lease_ends;
         ends.is_some_and(|ends| ends > Instant::now())
+    }
+
+    /// What is here of a workload that is to be removed; `None` if nothing is.
+    pub(super) async fn inventory_to_remove(
+        &self,
+        key: &WorkloadKey,
+    ) -> Result<Option<Inventory>, CallError> {
+        if let Some(known) = self.inventories.lock().get(key) {
+            return Ok(Some(known.clone()));
+        }
+        let find = async || {
+            let is_unknown = |key: &WorkloadKey| !self.inventories.lock().contains_key(key);
+            marked::find(&self.objects.client, is_unknown)
+                .await
+                .map(Mutex::new)
+        };
+        let unlisted = self.unlisted.get_or_try_init(find).await?;
+        let found = unlisted.lock().remove(key);
+        if let Some(found) = &found {
+            self.inventories.lock().insert(key.clone(), found.clone());
+        }
+        Ok(found)
     }
 
     /// The objects that other workloads of the same tenant want here.

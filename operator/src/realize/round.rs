@@ -220,7 +220,13 @@ impl Host {
 
     /// Removes the objects that the inventory names, then confirms the removal to the ledger.
     async fn remove(&self, key: &WorkloadKey, removal: Removal) -> Next {
-        let inventory = self.inventories.lock().get(key).cloned();
+        let inventory = match self.inventory_to_remove(key).await {
+            Ok(inventory) => inventory,
+            Err(error) => {
+                self.report_removal(key, removal.epoch, &error.to_string());
+                return Next::Retry;
+            }
+        };
         if let Some(inventory) = inventory {
             if inventory.epoch > removal.epoch {
                 warn!(workload = %key, "ignored a removal that is older than what runs");

@@ -86,7 +86,7 @@ impl Manifest {
     #[must_use]
     pub fn wave(&self) -> u8 {
         let own = self.own_wave().ok().flatten();
-        own.unwrap_or_else(|| wave_of(&self.group_kind()))
+        own.unwrap_or_else(|| self.group_kind().wave())
     }
 
     /// Whether later waves wait until it is ready: its author gave it a wave.
@@ -131,14 +131,17 @@ impl Manifest {
     }
 }
 
-fn wave_of(of: &GroupKind) -> u8 {
-    let found = WAVES
-        .iter()
-        .find(|(_, group, kinds)| *group == of.group && kinds.contains(&of.kind.as_str()));
-    found.map_or(WORKLOADS, |(wave, ..)| *wave)
-}
-
 impl GroupKind {
+    /// The wave in which objects of this kind are applied unless an annotation says another.
+    #[must_use]
+    pub fn wave(&self) -> u8 {
+        let is_of = |group: &str, kinds: &[&str]| {
+            group == self.group && kinds.contains(&self.kind.as_str())
+        };
+        let found = WAVES.iter().find(|(_, group, kinds)| is_of(group, kinds));
+        found.map_or(WORKLOADS, |(wave, ..)| *wave)
+    }
+
     /// How objects of this kind are stopped; `None` if that is not known.
     #[must_use]
     pub(crate) fn stop(&self) -> Option<Stop> {
