@@ -87,6 +87,7 @@ async fn a_single_stops_in_a_host_that_is_cut_off_before_it_starts_elsewhere() -
 
     an_operator_restarted_in_a_partition_stops_what_it_left_running(&mut fleet).await?;
     a_host_that_withdraws_its_consent_while_it_is_cut_off_stops_all_the_same(&fleet).await?;
+    what_was_stopped_without_a_quorum_is_shown_as_stopped(&fleet).await?;
     a_removal_is_confirmed_only_when_nothing_marked_is_left(&mut fleet).await?;
     fleet.end().await
 }
@@ -129,6 +130,17 @@ async fn a_host_that_withdraws_its_consent_while_it_is_cut_off_stops_all_the_sam
         .await?;
     ensure!(stopped_in_riga(fleet).await?, "it runs in both");
 
+    fleet.heal_all();
+    await_runs(fleet, "bergen").await
+}
+
+/// Nobody but its own operator can tell. Afterwards the workload runs in bergen again.
+async fn what_was_stopped_without_a_quorum_is_shown_as_stopped(fleet: &Fleet) -> Result<()> {
+    fleet.isolate("bergen")?;
+    let state = "{.status.placements[?(@.member=='bergen')].state}";
+    fleet
+        .await_field("bergen", &LEDGER, state, "Stopped")
+        .await?;
     fleet.heal_all();
     await_runs(fleet, "bergen").await
 }

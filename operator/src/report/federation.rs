@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{observe::Problem, settings::AskedTimings};
 
-const QUORUM_LOST: &str = "no leader with a quorum answers this member: everything keeps running as last decided, nothing is moved or deleted";
+const QUORUM_LOST: &str = "no leader with a quorum answers this member: everything but `Single` workloads keeps running as last decided, nothing is moved or deleted";
 
 /// The inputs of the status.
 pub(super) struct Question<'a> {

@@ -99,6 +99,7 @@ impl Reporter<'_> {
         let mut member_problems = self.problems.members.changes();
         let mut timing_problems = self.problems.timings.changes();
         let mut publication = self.terms.publication.clone();
+        let mut reports = self.uplink.report_changes();
         loop {
             slices.borrow_and_update();
             workloads.borrow_and_update();
@@ -110,6 +111,7 @@ impl Reporter<'_> {
             workload_problems.borrow_and_update();
             accepted.borrow_and_update();
             member_problems.borrow_and_update();
+            reports.borrow_and_update();
             let seen = Standing::of(&standing.borrow_and_update());
             let pause = match self.round(seen).await {
                 Ok(()) => PACE,
@@ -131,6 +133,8 @@ impl Reporter<'_> {
                 changed = workload_problems.changed() => changed.is_err(),
                 changed = accepted.changed() => changed.is_err(),
                 changed = member_problems.changed() => changed.is_err(),
+                // With a quorum they come back in the slice.
+                changed = reports.changed(), if !seen.quorate => changed.is_err(),
             };
             if ended {
                 return;
@@ -283,6 +287,8 @@ impl Reporter<'_> {
     ) -> Result<(), CallError> {
         let before = object.status.clone().unwrap_or_default();
         let problem = self.problems.workloads.of(key);
+        let reports = (!quorate).then(|| self.uplink.reports());
+        let report = reports.as_ref().and_then(|it| it.placements.get(key));
         let question = workload::Question {
             slice,
             owned,
@@ -290,6 +296,7 @@ impl Reporter<'_> {
             generation: object.metadata.generation,
             accepted: self.problems.accepted.of(key) == object.metadata.generation,
             quorate,
+            seen_here: report.map(|report| (&self.cluster.member, report)),
         };
         let after = workload::status(&before, &question, &self.cluster.clock.now());
         if object.status.as_ref() == Some(&after) {

@@ -1,9 +1,11 @@
 //! The status of a `FederatedWorkload`. Pure.
 
+use std::borrow::Cow;
+
 use hanse_core::{
     id::MemberName,
     schedule,
-    slice::{HostStanding, OwnedWorkload, PlacementPhase, Slice},
+    slice::{HostStanding, OwnedWorkload, PlacementPhase, PlacementReport, Slice},
     workload::Mode,
 };
 use hanse_crds::{
@@ -37,6 +39,25 @@ pub(super) struct Question<'a> {
     pub(super) accepted: bool,
     /// Whether a leader with a quorum answers this member.
     pub(super) quorate: bool,
+    /// What this member sees of its own placement while no quorum answers: newer than what the slice says.
+    pub(super) seen_here: Option<(&'a MemberName, &'a PlacementReport)>,
+}
+
+impl Question<'_> {
+    /// The workload in the ledger, with what is seen here.
+    fn owned(&self) -> Option<Cow<'_, OwnedWorkload>> {
+        let mut owned = Cow::Borrowed(self.owned?);
+        let seen = self
+            .seen_here
+            .filter(|(own, _)| owned.hosts.contains_key(*own));
+        if let Some((own, report)) = seen {
+            let hosts = &mut owned.to_mut().hosts;
+            hosts
+                .entry(own.clone())
+                .and_modify(|host| host.report = Some(report.clone()));
+        }
+        Some(owned)
+    }
 }
 
 /// The new status. `before` is the old one, from which conditions keep the times of their last change.
@@ -53,10 +74,10 @@ pub(super) fn status(
         before.observed_generation
     };
     status.observed_generation = about;
-    let findings = match question.owned {
+    let findings = match question.owned() {
         Some(owned) => {
-            fill(&mut status, question.slice, owned);
-            findings(&status, owned, question.quorate)
+            fill(&mut status, question.slice, &owned);
+            findings(&status, &owned, question.quorate)
         }
         None => pending(question.quorate),
     };
@@ -209,11 +230,16 @@ fn findings(
     quorate: bool,
 ) -> Vec<Finding> {
     if !quorate {
-        return conditions::unknown(
-            "QuorumLost",
-            "no leader with a quorum answers this member: everything keeps running as last decided, nothing is moved or \
-             deleted",
-        );
+        let message = match owned.spec.placement.mode {
+            Mode::Single => {
+                "no leader with a quorum answers this member: a `Single` workload stops in every member that no quorum \
+                 answers, nothing is moved or deleted"
+            }
+            Mode::Divided | Mode::Duplicated => {
+                "no leader with a quorum answers this member: it keeps running as last decided, nothing is moved or deleted"
+            }
+        };
+        return conditions::unknown("QuorumLost", message);
     }
     if owned.removed {
         return conditions::while_removed(&status.placements);

@@ -105,6 +105,12 @@ impl Uplink {
         self.reports.borrow().clone()
     }
 
+    /// Notified of every change of [`reports`](Self::reports).
+    #[must_use]
+    pub fn report_changes(&self) -> watch::Receiver<Reports> {
+        self.reports.subscribe()
+    }
+
     /// Replaces the reports of this member's placements.
     pub fn report(&self, reports: Reports) {
         self.reports.send_if_modified(|current| {

@@ -194,9 +194,16 @@ pub(super) fn single(case: &Case<'_>) -> (Wishes, Option<String>) {
     // Rows of one plan are applied removals first, but a removal only asks the host to stop.
     match case.state.may_run_elsewhere(case.key, chosen) {
         Some(elsewhere) => {
-            let waits = format!(
-                "waiting to be certain that its copy on {elsewhere} has stopped: {elsewhere} confirms it, or its lease has been over for long enough"
-            );
+            let waits = if case.state.runs_until_removed(case.key, elsewhere) {
+                format!(
+                    "waiting until {elsewhere} has removed the copies from before the workload was `Single`"
+                )
+            } else {
+                format!(
+                    "waiting to be certain that its copy on {elsewhere} has stopped: {elsewhere} confirms it, or its lease has \
+                     been over for long enough"
+                )
+            };
             (wishes, Some(waits))
         }
         None => {

@@ -62,14 +62,16 @@ impl State {
             .members
             .get(&row.member)
             .is_some_and(|member| member.lease.is_held());
-        let single = self
-            .workloads
-            .get(&row.workload)
-            .is_some_and(|workload| workload.spec.placement.mode == Mode::Single);
+        let single = self.is_single(&row.workload);
         let clean = !self.owes_another(&row.workload, &row.member);
         holds_lease
             && clean
             && (!single || self.may_run_elsewhere(&row.workload, &row.member).is_none())
+    }
+
+    fn is_single(&self, workload: &WorkloadKey) -> bool {
+        let row = self.workloads.get(workload);
+        row.is_some_and(|row| row.spec.placement.mode == Mode::Single)
     }
 
     /// Whether `member` still has to remove an earlier workload of this name.
@@ -82,7 +84,8 @@ impl State {
             .is_some_and(|(pending, row)| pending.born != row.born)
     }
 
-    /// The member other than `member` on which the workload is placed or may not have stopped yet.
+    /// The member on which another copy than that placed on `member` may run: it is placed there, or not certain to have
+    /// stopped there.
     #[must_use]
     pub fn may_run_elsewhere(
         &self,
@@ -96,14 +99,39 @@ impl State {
             .flat_map(|rows| rows.keys());
         let placed = placed.into_iter().find(|host| *host != member);
         placed.or_else(|| {
-            self.removals.iter().find_map(|(host, pending)| {
-                let stopped = self
-                    .members
-                    .get(host)
-                    .is_none_or(|row| row.lease.is_fenced());
-                (host != member && pending.contains_key(workload) && !stopped).then_some(host)
+            let owing = self.removals.iter();
+            let mut owing = owing.filter(|(_, pending)| pending.contains_key(workload));
+            owing.find_map(|(host, _)| {
+                if self.runs_until_removed(workload, host) {
+                    return Some(host);
+                }
+                let lease = self.members.get(host).map(|row| row.lease);
+                let stopped = lease.is_none_or(super::Lease::is_fenced);
+                (host != member && !stopped).then_some(host)
             })
         })
+    }
+
+    /// Whether `host` has still to remove copies of this workload that the end of its lease does not stop: they were placed
+    /// there when it was no `Single`.
+    #[must_use]
+    pub fn runs_until_removed(&self, workload: &WorkloadKey, host: &MemberName) -> bool {
+        let pending = self.removals.get(host).and_then(|it| it.get(workload));
+        let born = self.workloads.get(workload).map(|row| row.born);
+        // The copies of another workload that had this name are no second copy of this one.
+        pending.is_some_and(|pending| !pending.stops && Some(pending.born) == born)
+    }
+
+    /// Takes every copy away: a host that does not hear of it keeps running them.
+    pub(super) fn take_all_away(&mut self, index: u64, workload: &WorkloadKey) {
+        let rows = self.placements.get(workload);
+        let hosts: Vec<_> = rows
+            .into_iter()
+            .flat_map(|rows| rows.keys().cloned())
+            .collect();
+        for host in hosts {
+            self.take_away(index, workload, host);
+        }
     }
 
     /// The longest grace period of what this member has to stop when its lease ends: the `Single` workloads that are placed
@@ -202,6 +230,7 @@ impl State {
                 .get(workload)
                 .map_or(Generation(0), |row| row.born),
             keep,
+            stops: self.is_single(workload),
         };
         let pending = self.removals.entry(member).or_default();
         pending.insert(workload.clone(), removal);

@@ -292,6 +292,9 @@ pub struct Removal {
     /// What the host keeps.
     #[serde(default)]
     pub keep: Keep,
+    /// Whether it stops by itself when the host's lease ends: it was placed as a `Single`.
+    #[serde(default)]
+    pub stops: bool,
 }
 
 /// What a host keeps when it removes a placement.

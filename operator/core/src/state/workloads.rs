@@ -9,7 +9,7 @@ use super::{Completion, Keep, Rejection, State, Workload};
 use crate::{
     command::SignedCommand,
     id::{Digest, Generation, MemberName, WorkloadKey},
-    workload::{ManifestId, WorkloadSpec},
+    workload::{ManifestId, Mode, WorkloadSpec},
 };
 
 /// The most workloads of a federation: what one planner is measured for.
@@ -51,6 +51,9 @@ impl State {
                 most: MAX_WORKLOADS,
             });
         }
+        let becomes_single = existing.is_some_and(|row| {
+            row.spec.placement.mode != Mode::Single && spec.placement.mode == Mode::Single
+        });
         let mut completed = existing.map(|row| row.completed.clone());
         if let Some(completed) = &mut completed {
             completed.retain(|id, completion| is_manifest(&spec, id, &completion.manifest));
@@ -66,6 +69,10 @@ impl State {
             removed: false,
             avoided: BTreeMap::new(),
         };
+        // By the rules of what is placed, which is no `Single` yet.
+        if becomes_single {
+            self.take_all_away(index, &key);
+        }
         self.workloads.insert(key, workload);
         Ok(index)
     }

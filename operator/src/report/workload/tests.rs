@@ -70,6 +70,7 @@ fn status_of(
         generation: Some(3),
         accepted: true,
         quorate,
+        seen_here: None,
     };
     let now = Time(Timestamp::from_second(1).unwrap());
     status(&FederatedWorkloadStatus::default(), &question, &now)
@@ -153,6 +154,7 @@ fn nothing_is_ready_before_the_ledger_and_the_planner_have_the_edit() {
         generation: Some(4),
         accepted: false,
         quorate: true,
+        seen_here: None,
     };
     let now = Time(Timestamp::from_second(1).unwrap());
     let before = FederatedWorkloadStatus {
@@ -308,5 +310,44 @@ fn an_object_with_a_problem_is_not_ready_even_while_its_workload_runs() {
             "True InvalidSpec: no manifests",
             "True Placed: on a 6/6"
         ]
+    );
+}
+
+#[test]
+fn without_a_quorum_what_this_member_stopped_is_shown_as_stopped() {
+    let hosts = [("acme-1", 6, true, READY)];
+    let mut owned = workload(&hosts, Diagnosis::default());
+    let mut spec = (*owned.spec).clone();
+    spec.placement.mode = Mode::Single;
+    owned.spec = Arc::new(spec);
+    let own = "acme-1".parse().unwrap();
+    let mut stopped = owned.hosts[&own].report.clone().unwrap();
+    stopped.phase = PlacementPhase::Stopped;
+    stopped.ready = 0;
+    stopped.message = "stopped: this member's lease ended".to_owned();
+    let question = Question {
+        slice: &slice("acme", "acme-1", 20),
+        owned: Some(&owned),
+        problem: None,
+        generation: Some(3),
+        accepted: true,
+        quorate: false,
+        seen_here: Some((&own, &stopped)),
+    };
+    let now = Time(Timestamp::from_second(1).unwrap());
+    let status = status(&FederatedWorkloadStatus::default(), &question, &now);
+    let placement = &status.placements[0];
+    assert_eq!(
+        (placement.state, placement.ready, &*placement.message),
+        (
+            PlacementState::Stopped,
+            0,
+            "stopped: this member's lease ended"
+        )
+    );
+    assert_eq!(
+        condition_text(&status, "Ready"),
+        "Unknown QuorumLost: no leader with a quorum answers this member: a `Single` workload stops in every member that no \
+         quorum answers, nothing is moved or deleted"
     );
 }

@@ -213,6 +213,28 @@ fn a_single_is_not_placed_before_its_stop_elsewhere_is_certain() {
 }
 
 #[test]
+fn a_workload_that_becomes_single_waits_until_every_host_has_removed_its_copies() {
+    let mut ledger = Ledger::of(3);
+    ledger.put(spec(Mode::Divided, 1));
+    ledger.place(&["one", "two"]);
+    ledger.expire(&["two"]);
+    ledger.fence(&["two"]);
+    let edited = ledger.put(spec(Mode::Single, 1));
+    let both = format!("one removes since {edited}; two removes since {edited}");
+    assert_eq!(ledger.hosts(), both);
+    // Not even where it ran: its host may not hear of the edit before it is lost.
+    ledger.place(&["one"]);
+    assert_eq!(ledger.hosts(), both);
+    accepted(ledger.ask(1, &confirm(edited)));
+    // The lease of `two` is over, which does not stop what is not `Single`.
+    ledger.place(&["one"]);
+    assert_eq!(ledger.hosts(), format!("two removes since {edited}"));
+    accepted(ledger.ask(2, &confirm(edited)));
+    let placed = ledger.place(&["one"]);
+    assert_eq!(ledger.hosts(), format!("one runs 1 since {placed}"));
+}
+
+#[test]
 fn a_single_of_a_removed_and_recreated_workload_still_waits_for_a_revoked_host() {
     let mut ledger = Ledger::of(2);
     ledger.put(spec(Mode::Single, 1));

@@ -180,7 +180,12 @@ fn single_runs_once(state: &State) -> Result<(), TestCaseError> {
         .filter(|(_, row)| row.epoch == Epoch(state.index));
     for (host, _) in placed_now {
         let waiting = state.removals.iter().find(|(other, pending)| {
-            *other != host && pending.contains_key(&key) && !state.members[*other].lease.is_fenced()
+            let Some(owed) = pending.get(&key) else {
+                return false;
+            };
+            let stopped = state.members[*other].lease.is_fenced()
+                && (owed.stops || owed.born != state.workloads[&key].born);
+            *other != host && !stopped
         });
         prop_assert_eq!(waiting, None, "placed on {}", host);
     }
