@@ -71,6 +71,8 @@ pub struct Lessor {
     /// Since when this leader grants no other lease: the entry that set the timings, and the time.
     granted_since: (Epoch, Duration),
     held: BTreeMap<MemberName, Deadline>,
+    /// When the leader last asked whether a lease is over.
+    looked: Duration,
     /// Members out of reach whose `Single` workloads may still be running, and until when.
     unfenced: BTreeMap<MemberName, (Epoch, Duration)>,
     /// Members heard from although their lease is lost.
@@ -92,6 +94,7 @@ impl Lessor {
     pub fn lead(&mut self, now: Duration, state: &State, grace: Duration) {
         *self = Self {
             granted_since: (state.timings_since, now),
+            looked: now,
             ..Self::default()
         };
         self.sync(now, state);
@@ -178,11 +181,19 @@ impl Lessor {
         }
     }
 
-    /// The leader's process stood still for `lateness` and received no heartbeats: every deadline moves by as much.
-    pub fn woke(&mut self, lateness: Duration) {
-        for deadline in self.held.values_mut() {
-            deadline.ends += lateness;
+    /// Whether a lease is over. To be asked at least every [`Timings::look_every`]: if that is late, the leader's process stood
+    /// still and received no heartbeats, and every deadline moves by as much.
+    pub fn is_due(&mut self, now: Duration) -> bool {
+        let lateness = now.saturating_sub(self.looked + self.timings.look_every());
+        self.looked = now;
+        // Less is how late any timer is.
+        if lateness > self.timings.look_every() {
+            for deadline in self.held.values_mut() {
+                deadline.ends += lateness;
+            }
         }
+        let mut held = self.held.values();
+        held.any(|deadline| deadline.ends <= now)
     }
 
     /// The leases that are over, at most [`MAX_DUE`]. From here on a heartbeat no longer saves them. A leader that cannot

@@ -26,6 +26,7 @@ use crate::{
 mod diagnosis;
 mod divide;
 mod filter;
+mod proposed;
 mod refusals;
 mod score;
 mod select;
@@ -35,6 +36,7 @@ mod tests;
 use filter::Question;
 
 pub use diagnosis::{Diagnosis, Exclusion, Survives};
+pub use proposed::Proposed;
 pub use refusals::{AVOIDED_FOR, Objections, Refusals};
 
 /// What the planner wants changed, and what it found.

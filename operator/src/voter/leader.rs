@@ -12,10 +12,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
-    command::{Command, Lane, PlacementChange, SignedCommand},
+    command::{Command, Lane, SignedCommand},
     id::{Epoch, FederationId, MemberName, PrivateKey, PublicKey},
     lease::Lessor,
-    schedule::{Refusals, schedule},
+    schedule::{Proposed, Refusals, schedule},
     state::{Lease, MAX_PLAN_ROWS, Outcome, State},
 };
 use tokio::time::{Instant, sleep, sleep_until};
@@ -97,11 +97,7 @@ impl Leader {
                     return ProposeError::Unavailable("the ledger is closed".into());
                 },
                 () = self.state.heard_from_lost.notified() => {}
-                () = sleep_until(look) => {
-                    // A late wake-up shows that this process was suspended and received no heartbeats. The lessor
-                    // extends the deadlines, so that no member loses its lease because of the leader's pause.
-                    self.state.lessor(|lessor| lessor.woke(look.elapsed()));
-                }
+                () = sleep_until(look) => {}
             }
         }
     }
@@ -114,9 +110,10 @@ struct Term<'a> {
     federation: FederationId,
     /// The last number of this issuer in the leader's lane.
     sequence: u64,
-    /// The rows last proposed. The ledger has rejected a plan of the same rows with the same generations already;
-    /// proposing it again would only make the log grow.
-    proposed: Vec<PlacementChange>,
+    /// Whether a majority answered when this leader last asked.
+    confirmed: bool,
+    /// The plan last proposed.
+    proposed: Proposed,
     /// What hosts refuse.
     refusals: Refusals,
 }
@@ -130,7 +127,8 @@ impl<'a> Term<'a> {
             number: term,
             federation: leader.ledger().federation(),
             sequence,
-            proposed: Vec::new(),
+            confirmed: true,
+            proposed: Proposed::default(),
             refusals: Refusals::default(),
         }
     }
@@ -146,15 +144,28 @@ impl<'a> Term<'a> {
 
     async fn expire(&mut self) -> Result<(), ProposeError> {
         let now = self.leader.state.now();
-        let due = self.leader.state.lessor(|lessor| {
+        let is_due = self.leader.state.lessor(|lessor| {
             self.leader.ledger().read(|state| lessor.sync(now, state));
-            lessor.due(now)
+            lessor.is_due(now)
         });
+        if !is_due {
+            return Ok(());
+        }
+        // A deposed leader must not expire a lease; this call fails on it. A leader that a majority does not answer in time
+        // asks again: the deadlines stay as they are, and a heartbeat that arrives meanwhile counts.
+        let confirmed = self.leader.ledger().confirm_leadership().await;
+        let was_confirmed = std::mem::replace(&mut self.confirmed, confirmed.is_ok());
+        if let Err(error) = confirmed {
+            if was_confirmed {
+                warn!(%error, "a lease is over; waiting to be confirmed as the leader");
+            }
+            return Ok(());
+        }
+        // By the time before that call: this process may have stood still in it.
+        let due = self.leader.state.lessor(|lessor| lessor.due(now));
         if due.is_empty() {
             return Ok(());
         }
-        // A deposed leader must not expire a lease; this call fails on it.
-        self.leader.ledger().confirm_leadership().await?;
         for (member, _) in &due {
             warn!(member = %member, "lost: its lease ended");
         }
@@ -220,7 +231,7 @@ impl<'a> Term<'a> {
                 .state
                 .change_standing(|standing| standing.diagnoses = plan.diagnoses);
         }
-        if plan.changes == self.proposed {
+        if !self.proposed.is_due(&plan.changes, now) {
             return Ok(());
         }
         for changes in plan.changes.chunks(MAX_PLAN_ROWS) {
@@ -240,7 +251,6 @@ impl<'a> Term<'a> {
                 self.leader.metrics.count_failovers(failovers);
             }
         }
-        self.proposed = plan.changes;
         Ok(())
     }
 

@@ -80,8 +80,14 @@ fn a_heartbeat_extends_a_lease_until_it_is_due_and_never_after() {
 #[test]
 fn a_leader_that_stood_still_blames_nobody() {
     let mut lessor = leading(held(3));
-    lessor.woke(seconds(20));
+    // Whatever woke it, it asks before it declares anything.
+    assert!(!lessor.is_due(seconds(126)));
     assert_eq!(lessor.due(seconds(126)), BTreeSet::new());
+    // The lateness is counted once: the lease ends as much later as the leader was late.
+    let look = Timings::default().look_every();
+    let mut looks = (1..).map(|number| seconds(126) + look * number);
+    let ends = looks.find(|now| lessor.is_due(*now)).unwrap();
+    assert_eq!(ends + look, seconds(107 + 26));
 }
 
 #[test]
