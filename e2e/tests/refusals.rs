@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use hanse_e2e::{
-    Fleet, MemberPlan, await_condition,
+    Fleet, MemberPlan, Workload, await_condition,
     yaml::{deployment, workload},
 };
 
@@ -73,6 +73,13 @@ async fn a_share_leaves_a_member_whose_port_is_taken(fleet: &Fleet) -> Result<()
             && why.contains("port is already allocated"),
         "{why}"
     );
+    for (reason, words) in [
+        ("Placed", "placed for the first time: runs on "),
+        ("Refused", "riga: Service 'web': "),
+        ("Moved", "riga refused it: Service 'web': "),
+    ] {
+        await_event(fleet, reason, words).await?;
+    }
     // The port is free and the workload edited: riga may take a part again.
     fleet
         .kubectl("riga", &["delete", "service", "taken", "-n", "squatter"])
@@ -191,6 +198,29 @@ async fn a_field_of_another_manager_is_left_alone_unless_forced(fleet: &Fleet) -
     fleet.await_ready(HOME, "c", "fields").await?;
     let found = a().await?;
     ensure!(found == "hanse", "it is '{found}'");
+    Ok(())
+}
+
+/// Waits for an Event about the workload `ports/web` that begins with these words.
+async fn await_event(fleet: &Fleet, reason: &str, words: &str) -> Result<()> {
+    let web = Workload {
+        owner: "amber",
+        namespace: "ports",
+        name: "web",
+    };
+    await_condition(format!("an Event {reason}"), SOON, async || {
+        let events = fleet.events(HOME, &web, reason).await?;
+        let notes: Vec<_> = events
+            .iter()
+            .filter_map(|it| it.message.as_deref())
+            .collect();
+        ensure!(
+            notes.iter().any(|it| it.starts_with(words)),
+            "there are {notes:?}"
+        );
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod metrics;
+mod news;
 pub mod notify;
 pub mod readiness;
 pub mod telemetry;

@@ -1,8 +1,12 @@
-//! Notifies this owner of failovers of its workloads: Kubernetes Events, and a JSON event to `--notify-url`.
+//! Notifies this owner of what happens to its workloads: Kubernetes Events, and of failovers also a JSON event to
+//! `--notify-url`.
 //!
 //! The input is the slice. A workload has failed over if a new row of it has the reason that another member was lost.
 //! One member of the owner notifies: the home, or, while the home's lease is not held, the member with the lowest name
 //! among those of the owner that hold their leases. So an owner of many clusters is notified once.
+//!
+//! What else is worth an Event is decided by [`news`]. Of one change of the slice at most [`MOST`] Events are published; of the
+//! rest the log has the number.
 //!
 //! Each event is sent to the webhook at most three times, with a timeout of five seconds each. At most 256 events wait;
 //! beyond that the oldest is dropped with a line in the log. The URL may contain a secret and is never logged.
@@ -22,6 +26,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::news::{MOST, news};
 use crate::{
     cluster::{Cluster, Local, bounded},
     observe::object_key,
@@ -36,6 +41,9 @@ const TRIES: u32 = 3;
 
 /// The longest one try may take.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The longest note of an Event, in characters; Kubernetes takes 1024 bytes.
+const MAX_NOTE: usize = 256;
 
 /// One failover, as it is sent to the webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -97,12 +105,15 @@ async fn follow(cluster: &Cluster, uplink: &Uplink, local: &Local, url: Option<S
                 .iter()
                 .flat_map(|last| failovers(last, &slice, &cluster.member, &cluster.owner))
             {
-                publish(cluster, local, &failover).await;
+                publish_failover(cluster, local, &failover).await;
                 waiting.push_back(failover);
                 if waiting.len() > QUEUE {
                     waiting.pop_front();
                     warn!("too many events wait for --notify-url; dropped the oldest");
                 }
+            }
+            if let Some(last) = &last {
+                publish_news(cluster, local, last, &slice).await;
             }
             last = Some(slice);
             if next.is_none() && !waiting.is_empty() {
@@ -155,7 +166,38 @@ fn failovers(before: &Slice, after: &Slice, own: &MemberName, owner: &OwnerName)
         .collect()
 }
 
-async fn publish(cluster: &Cluster, local: &Local, failover: &Failover) {
+async fn publish_news(cluster: &Cluster, local: &Local, before: &Slice, after: &Slice) {
+    let news = news(before, after, &cluster.member, &cluster.owner);
+    if let Some(more) = news.len().checked_sub(MOST).filter(|more| *more > 0) {
+        warn!(
+            more,
+            "too much happened at once for an Event about each workload"
+        );
+    }
+    for news in news.into_iter().take(MOST) {
+        let event = Event {
+            type_: if news.is_warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: news.reason.into(),
+            note: Some(news.note.chars().take(MAX_NOTE).collect()),
+            action: news.reason.into(),
+            secondary: news.member.as_ref().map(member_reference),
+        };
+        publish(cluster, local, &news.workload, &event).await;
+    }
+}
+
+async fn publish(cluster: &Cluster, local: &Local, workload: &WorkloadKey, event: &Event) {
+    let object = reference(local, workload);
+    if let Err(error) = bounded(cluster.recorder.publish(event, &object)).await {
+        warn!(%workload, reason = event.reason, %error, "could not publish an Event");
+    }
+}
+
+async fn publish_failover(cluster: &Cluster, local: &Local, failover: &Failover) {
     let places = failover
         .placements
         .iter()
@@ -178,19 +220,19 @@ async fn publish(cluster: &Cluster, local: &Local, failover: &Failover) {
         )),
         action: "FailOver".into(),
         // Two losses are two Events. Without the lost member the second would only raise the count of the first.
-        secondary: lost.map(|member| ObjectReference {
-            api_version: Some(names::API_VERSION.into()),
-            kind: Some("Member".into()),
-            name: Some(member.to_string()),
-            ..ObjectReference::default()
-        }),
+        secondary: lost.map(member_reference),
     };
-    let object = reference(local, &failover.workload);
-    let publishing = cluster.recorder.publish(&event, &object);
-    if let Err(error) = bounded(publishing).await {
-        warn!(workload = %failover.workload, %error, "could not publish an Event about a failover");
-    }
+    publish(cluster, local, &failover.workload, &event).await;
     info!(workload = %failover.workload, reason = %failover.reason, "failed over");
+}
+
+fn member_reference(member: &MemberName) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(names::API_VERSION.into()),
+        kind: Some("Member".into()),
+        name: Some(member.to_string()),
+        ..ObjectReference::default()
+    }
 }
 
 /// The object of an Event, with its UID, because `kubectl describe` finds Events by UID.
