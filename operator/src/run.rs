@@ -13,8 +13,6 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use hanse_core::id::{FederationId, PublicKey};
-use hanse_crds::names;
-use kube::runtime::events::{Recorder, Reporter};
 use prometheus::Registry;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -273,12 +271,8 @@ fn take_census(registry: &Registry, settings: &Settings, uplink: &Uplink) -> any
 }
 
 fn local_cluster(settings: &Settings, environment: &Environment, client: kube::Client) -> Cluster {
-    let reporter = Reporter {
-        controller: names::FIELD_MANAGER.to_owned(),
-        instance: Some(settings.name.to_string()),
-    };
     Cluster {
-        recorder: Recorder::new(client.clone(), reporter),
+        recorder: Cluster::new_recorder(&client, &settings.name),
         client,
         namespace: settings.namespace.clone(),
         member: settings.name.clone(),

@@ -3,7 +3,11 @@
 use std::fmt;
 
 use hanse_core::id::{MemberName, OwnerName};
-use kube::{Client, runtime::events::Recorder};
+use hanse_crds::names;
+use kube::{
+    Client,
+    runtime::events::{Recorder, Reporter},
+};
 
 use crate::environment::{Clock, Entropy};
 
@@ -24,6 +28,19 @@ pub struct Cluster {
     pub clock: Clock,
     /// The source of secret bytes.
     pub entropy: Entropy,
+}
+
+impl Cluster {
+    /// A recorder that knows no earlier Event. One that does counts an Event with the same reason as another occurrence of
+    /// the first, and keeps the note of the first.
+    #[must_use]
+    pub fn new_recorder(client: &Client, member: &MemberName) -> Recorder {
+        let reporter = Reporter {
+            controller: names::FIELD_MANAGER.to_owned(),
+            instance: Some(member.to_string()),
+        };
+        Recorder::new(client.clone(), reporter)
+    }
 }
 
 impl fmt::Debug for Cluster {

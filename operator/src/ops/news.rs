@@ -27,6 +27,9 @@ pub(super) struct News {
     pub(super) reason: &'static str,
     pub(super) is_warning: bool,
     pub(super) note: String,
+    /// Whether another one of the same reason is another Event, not another occurrence of this one: each decision of the
+    /// ledger is.
+    pub(super) is_decision: bool,
     /// The member that it is about, if it is about one.
     pub(super) member: Option<MemberName>,
 }
@@ -105,6 +108,7 @@ fn placing(key: &WorkloadKey, old: Option<&OwnedWorkload>, new: &OwnedWorkload) 
         workload: key.clone(),
         reason: if left { "Moved" } else { "Placed" },
         is_warning: false,
+        is_decision: true,
         note: reason.map_or_else(|| runs.to_owned(), |reason| format!("{reason}: {runs}")),
         member: None,
     })
@@ -116,6 +120,7 @@ fn of_hosts(key: &WorkloadKey, old: Option<&OwnedWorkload>, new: &OwnedWorkload)
         workload: key.clone(),
         reason,
         is_warning,
+        is_decision: false,
         note: format!("{member}: {what}"),
         member: Some(member.clone()),
     };
@@ -153,6 +158,7 @@ fn held_up(key: &WorkloadKey, old: Option<&OwnedWorkload>, new: &OwnedWorkload) 
         workload: key.clone(),
         reason: "HeldUp",
         is_warning: true,
+        is_decision: false,
         note,
         member: member.cloned(),
     };

@@ -20,7 +20,7 @@ use hanse_core::{
 };
 use hanse_crds::names;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::runtime::events::{Event, EventType};
+use kube::runtime::events::{Event, EventType, Recorder};
 use serde::{Serialize, Serializer};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -186,13 +186,18 @@ async fn publish_news(cluster: &Cluster, local: &Local, before: &Slice, after: &
             action: news.reason.into(),
             secondary: news.member.as_ref().map(member_reference),
         };
-        publish(cluster, local, &news.workload, &event).await;
+        let recorder = if news.is_decision {
+            &Cluster::new_recorder(&cluster.client, &cluster.member)
+        } else {
+            &cluster.recorder
+        };
+        publish(recorder, local, &news.workload, &event).await;
     }
 }
 
-async fn publish(cluster: &Cluster, local: &Local, workload: &WorkloadKey, event: &Event) {
+async fn publish(recorder: &Recorder, local: &Local, workload: &WorkloadKey, event: &Event) {
     let object = reference(local, workload);
-    if let Err(error) = bounded(cluster.recorder.publish(event, &object)).await {
+    if let Err(error) = bounded(recorder.publish(event, &object)).await {
         warn!(%workload, reason = event.reason, %error, "could not publish an Event");
     }
 }
@@ -222,7 +227,7 @@ async fn publish_failover(cluster: &Cluster, local: &Local, failover: &Failover)
         // Two losses are two Events. Without the lost member the second would only raise the count of the first.
         secondary: lost.map(member_reference),
     };
-    publish(cluster, local, &failover.workload, &event).await;
+    publish(&cluster.recorder, local, &failover.workload, &event).await;
     info!(workload = %failover.workload, reason = %failover.reason, "failed over");
 }
 
