@@ -34,38 +34,22 @@ spec:
         - {kind: ConfigMap}
 ";
 
-/// Its pods end quickly, so that it need not be waited for long.
-const SERVER: &str = "
-      apiVersion: apps/v1
-      kind: Deployment
-      metadata: {name: ledger}
-      spec:
-        replicas: 1
-        selector: {matchLabels: {app: ledger}}
-        template:
-          metadata: {labels: {app: ledger}}
-          spec: {terminationGracePeriodSeconds: 1, containers: [{name: app, image: ledger}]}";
-
-const AGENT: &str = "
-      apiVersion: apps/v1
-      kind: DaemonSet
-      metadata: {name: agent}
-      spec:
-        selector: {matchLabels: {app: agent}}
-        template:
-          metadata: {labels: {app: agent}}
-          spec: {terminationGracePeriodSeconds: 1, containers: [{name: app, image: agent}]}";
-
-const REPORT: &str = "
-      apiVersion: batch/v1
-      kind: CronJob
-      metadata: {name: report}
-      spec:
-        schedule: '0 0 1 1 *'
-        jobTemplate:
-          spec:
-            template:
-              spec: {terminationGracePeriodSeconds: 1, restartPolicy: Never, containers: [{name: app, image: report}]}";
+/// One object for each way to stop: by its count, by deletion, by suspension. Their pods end quickly, so that the workload need
+/// not be waited for long.
+fn manifests() -> [String; 3] {
+    let pod = "terminationGracePeriodSeconds: 1, containers: [{name: app, image: app}]";
+    let of = |kind: &str, name: &str| {
+        format!(
+            "{{apiVersion: apps/v1, kind: {kind}, metadata: {{name: {name}}}, spec: {{selector: {{matchLabels: {{app: {name}}}}}, \
+             template: {{metadata: {{labels: {{app: {name}}}}}, spec: {{{pod}}}}}}}}}"
+        )
+    };
+    let report = format!(
+        "{{apiVersion: batch/v1, kind: CronJob, metadata: {{name: report}}, spec: {{schedule: '0 0 1 1 *', jobTemplate: {{spec: \
+         {{template: {{spec: {{restartPolicy: Never, {pod}}}}}}}}}}}}}"
+    );
+    [of("Deployment", "ledger"), of("DaemonSet", "agent"), report]
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_single_stops_in_a_host_that_is_cut_off_before_it_starts_elsewhere() -> Result<()> {
@@ -80,7 +64,8 @@ async fn a_single_stops_in_a_host_that_is_cut_off_before_it_starts_elsewhere() -
     fleet.apply_yaml("riga", POLICY).await?;
     fleet.create_namespaces("lubeck", &["billing"]).await?;
     let placement = "{mode: Single, require: {matchLabels: {keeps: 'yes'}}}";
-    let manifests = [SERVER, AGENT, REPORT];
+    let manifests = manifests();
+    let manifests: Vec<&str> = manifests.iter().map(String::as_str).collect();
     let ledger = yaml::workload("ledger", "billing", placement, &manifests);
     fleet.apply_yaml("lubeck", &ledger).await?;
     await_runs(&fleet, "riga").await?;

@@ -126,7 +126,7 @@ impl Lessor {
             lease_of(name).is_some_and(|lease| is_unfenced(lease, *epoch))
         });
         for (name, member) in &state.members {
-            match member.lease {
+            let fence_after = match member.lease {
                 Lease::Held { epoch } => {
                     let granted = Deadline {
                         epoch,
@@ -134,32 +134,17 @@ impl Lessor {
                         due: false,
                     };
                     self.held.entry(name.clone()).or_insert(granted);
+                    continue;
                 }
-                Lease::Lost {
-                    epoch,
-                    fenced: false,
-                } => self.begin_to_fence(name, epoch, now, state, fence_after_loss),
-                Lease::Revoked {
-                    epoch,
-                    fenced: false,
-                } => self.begin_to_fence(name, epoch, now, state, fence_after_revocation),
-                Lease::Lost { fenced: true, .. } | Lease::Revoked { fenced: true, .. } => {}
-            }
+                Lease::Lost { fenced: false, .. } => fence_after_loss,
+                Lease::Revoked { fenced: false, .. } => fence_after_revocation,
+                Lease::Lost { fenced: true, .. } | Lease::Revoked { fenced: true, .. } => continue,
+            };
+            self.unfenced.entry(name.clone()).or_insert_with(|| {
+                let grace = Duration::from_secs(state.longest_grace_in(name).into());
+                (member.lease.epoch(), now + fence_after(self.longest, grace))
+            });
         }
-    }
-
-    fn begin_to_fence(
-        &mut self,
-        name: &MemberName,
-        epoch: Epoch,
-        now: Duration,
-        state: &State,
-        fence_after: fn(Duration, Duration) -> Duration,
-    ) {
-        self.unfenced.entry(name.clone()).or_insert_with(|| {
-            let grace = Duration::from_secs(state.longest_grace_in(name).into());
-            (epoch, now + fence_after(self.longest, grace))
-        });
     }
 
     /// A heartbeat of `member`, whose lease in the ledger is `lease`, arrived. Returns the timings to acknowledge it with:

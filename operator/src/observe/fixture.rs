@@ -1,14 +1,20 @@
-//! A minimal slice for tests.
+//! A minimal slice for tests, and a workload in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use hanse_core::{
     command::Attributes,
-    id::{Digest, Epoch, FederationId, NodeId, PrivateKey},
-    slice::{FederationView, MemberView, Slice},
+    id::{Digest, Epoch, FederationId, Generation, MemberName, NodeId, PrivateKey},
+    schedule::Diagnosis,
+    slice::{FederationView, HostStanding, MemberView, OwnedWorkload, Slice},
     state::{Lease, Seat},
     timings::Timings,
+    workload::{Mode, PlacementRules, WorkloadSpec},
 };
+use serde_json::json;
 
 /// A federation of one member at `index`; its key is that of seed 1.
 pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
@@ -38,5 +44,25 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
         placements: BTreeMap::new(),
         removals: BTreeMap::new(),
         workloads: BTreeMap::new(),
+    }
+}
+
+/// A workload of six replicas of home `acme-1`, in namespace `shop`, divided over `hosts`.
+pub(crate) fn owned(hosts: BTreeMap<MemberName, HostStanding>) -> OwnedWorkload {
+    let manifest =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
+    let placement = PlacementRules {
+        replicas: Some(6),
+        ..PlacementRules::new(Mode::Divided)
+    };
+    let spec = WorkloadSpec::new(vec![manifest], placement, &"shop".parse().unwrap()).unwrap();
+    OwnedWorkload {
+        spec: Arc::new(spec),
+        generation: Generation(5),
+        home: "acme-1".parse().unwrap(),
+        born: Generation(1),
+        removed: false,
+        hosts,
+        diagnosis: Diagnosis::default(),
     }
 }

@@ -15,6 +15,7 @@ use hanse_core::{
     id::{MemberName, OwnerName, WorkloadKey},
     reason::Reason,
     slice::{HostStanding, OwnedWorkload, PlacementPhase, Slice},
+    state::Lease,
 };
 
 /// The most Events of one change of the slice: a loss of many workloads at once must not fill an API server with Events.
@@ -41,7 +42,9 @@ pub(super) fn news(
     own: &MemberName,
     owner: &OwnerName,
 ) -> Vec<News> {
-    let publishes = |workload: &OwnedWorkload| publisher(after, workload, owner) == Some(own);
+    let publishes = |workload: &OwnedWorkload| {
+        publisher(after, &workload.home, owner, Lease::is_held) == Some(own)
+    };
     let workloads = after.workloads.iter();
     let published = workloads.filter(|(_, workload)| publishes(workload));
     let mut news = Vec::new();
@@ -56,20 +59,20 @@ pub(super) fn news(
     news
 }
 
-/// The home, or, while its lease is not held, the first member of the owner whose lease is.
-fn publisher<'a>(
+/// The member of the owner that publishes Events about a workload: its home or, if the lease of that is none that counts, the
+/// first one whose lease does.
+pub(super) fn publisher<'a>(
     slice: &'a Slice,
-    workload: &'a OwnedWorkload,
+    home: &'a MemberName,
     owner: &OwnerName,
+    counts: impl Fn(Lease) -> bool,
 ) -> Option<&'a MemberName> {
-    let holds = |name: &MemberName| {
-        let row = slice.members.get(name).filter(|row| row.owner == *owner);
-        row.is_some_and(|row| row.lease.is_held())
+    let publishes = |name: &&MemberName| {
+        let row = slice.members.get(*name).filter(|row| row.owner == *owner);
+        row.is_some_and(|row| counts(row.lease))
     };
-    if holds(&workload.home) {
-        return Some(&workload.home);
-    }
-    slice.members.keys().find(|name| holds(name))
+    let mut members = std::iter::once(home).chain(slice.members.keys());
+    members.find(publishes)
 }
 
 fn placed(workload: &OwnedWorkload) -> impl Iterator<Item = (&MemberName, &HostStanding)> {
@@ -181,6 +184,7 @@ fn held_up(key: &WorkloadKey, old: Option<&OwnedWorkload>, new: &OwnedWorkload) 
 /// What a removal waits for, if that does not go by itself.
 fn hangs(host: &HostStanding) -> Option<&str> {
     let report = host.report.as_ref().filter(|_| host.removing)?;
+    // The host's words are all that the ledger has of it. They name the finalizers.
     let hangs = report.phase == PlacementPhase::Removing && report.message.contains("finalizer");
     hangs.then_some(&*report.message)
 }

@@ -17,6 +17,7 @@ use hanse_core::{
     id::{Epoch, MemberName, OwnerName, WorkloadKey},
     reason::Reason,
     slice::{OwnedWorkload, Slice},
+    state::Lease,
 };
 use hanse_crds::names;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -26,7 +27,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::news::{MOST, news};
+use super::news::{MOST, news, publisher};
 use crate::{
     cluster::{Cluster, Local, bounded},
     observe::object_key,
@@ -128,14 +129,8 @@ fn failovers(before: &Slice, after: &Slice, own: &MemberName, owner: &OwnerName)
     let is_notifier = |workload: &OwnedWorkload, failover: &Failover| {
         // A lease that was renewed after the failover does not count: members see renewals at different times, and all of
         // them must come to the same answer.
-        let holds = |name: &MemberName| {
-            let row = after.members.get(name).filter(|row| row.owner == *owner);
-            row.is_some_and(|row| row.lease.is_held() && row.lease.epoch() < failover.epoch)
-        };
-        if holds(&workload.home) {
-            return workload.home == *own;
-        }
-        after.members.keys().find(|name| holds(name)) == Some(own)
+        let counts = |lease: Lease| lease.is_held() && lease.epoch() < failover.epoch;
+        publisher(after, &workload.home, owner, counts) == Some(own)
     };
     let moved = |(key, workload): (&WorkloadKey, &OwnedWorkload)| {
         let old = before.workloads.get(key)?;
@@ -273,19 +268,11 @@ async fn send(http: &reqwest::Client, url: &str, failover: &Failover) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
-    use hanse_core::{
-        id::Generation,
-        schedule::Diagnosis,
-        slice::HostStanding,
-        state::Lease,
-        workload::{Mode, PlacementRules, WorkloadSpec},
-    };
-    use serde_json::json;
+    use hanse_core::{slice::HostStanding, state::Lease};
 
     use super::*;
-    use crate::observe::fixture::slice;
+    use crate::observe::fixture::{owned, slice};
 
     fn held(epoch: u64) -> Lease {
         Lease::Held {
@@ -313,12 +300,6 @@ mod tests {
             })
             .collect();
         let key: WorkloadKey = "acme/shop/web".parse().unwrap();
-        let rules = PlacementRules {
-            replicas: Some(2),
-            ..PlacementRules::new(Mode::Divided)
-        };
-        let manifest =
-            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
         let host = HostStanding {
             replicas: 2,
             epoch: Epoch(epoch),
@@ -327,15 +308,7 @@ mod tests {
             lease_held: true,
             report: None,
         };
-        let workload = OwnedWorkload {
-            spec: Arc::new(WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap()),
-            generation: Generation(5),
-            home: "acme-1".parse().unwrap(),
-            born: Generation(1),
-            removed: false,
-            hosts: [("beta-1".parse().unwrap(), host)].into(),
-            diagnosis: Diagnosis::default(),
-        };
+        let workload = owned([("beta-1".parse().unwrap(), host)].into());
         slice.workloads = [(key, workload)].into();
         slice
     }

@@ -162,6 +162,7 @@ impl Round<'_> {
             let rest = objects.split_off(later);
             for built in &objects {
                 if self.must_stop() {
+                    self.findings.waiting = Some("this member's lease to be held again".to_owned());
                     return;
                 }
                 self.apply_one(built).await;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    host::{Host, is_single},
+    host::Host,
     inventory::{self, Inventory},
     live::Live,
     metrics::RealizeMetrics,
@@ -163,11 +163,8 @@ impl Host {
             let now_held = ends.is_some_and(|ends| ends > Instant::now());
             if now_held != held {
                 held = now_held;
-                let slice = self.slice();
-                let singles = slice
-                    .iter()
-                    .flat_map(|slice| &slice.placements)
-                    .filter(|(_, row)| is_single(row));
+                let inventories = self.inventories.lock();
+                let singles = inventories.iter().filter(|(_, it)| it.is_single());
                 singles.for_each(|(key, _)| agenda.mark_urgent(key.clone()));
             }
             let over = async {

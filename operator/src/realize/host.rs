@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use hanse_core::{
     command::Command,
     id::WorkloadKey,
-    slice::{AssignedPlacement, PlacementPhase, PlacementReport, Reports, Slice},
-    workload::{ManifestId, Mode},
+    slice::{PlacementPhase, PlacementReport, Reports, Slice},
+    workload::ManifestId,
 };
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -64,7 +64,7 @@ impl Host {
         }
         let find = async || {
             let is_unknown = |key: &WorkloadKey| !self.inventories.lock().contains_key(key);
-            marked::find(&self.objects.client, is_unknown)
+            marked::find(&self.objects, is_unknown)
                 .await
                 .map(Mutex::new)
         };
@@ -97,6 +97,9 @@ impl Host {
     pub(super) fn report(&self, key: &WorkloadKey, report: PlacementReport) {
         let mut reports = self.reports.lock();
         let before = reports.placements.get(key);
+        if before == Some(&report) {
+            return;
+        }
         let news = before.is_none_or(|before| before.message != report.message);
         if news
             && matches!(
@@ -122,13 +125,5 @@ impl Host {
                 .forget_gone(|key| slice.placements.contains_key(key));
             self.uplink.report(reports.clone());
         }
-    }
-}
-
-/// Whether a placement is of a workload that must never run twice.
-pub(super) fn is_single(placement: &AssignedPlacement) -> bool {
-    match placement.proof.read() {
-        Ok(Command::PutWorkload { spec, .. }) => spec.placement.mode == Mode::Single,
-        Ok(_) | Err(_) => false,
     }
 }

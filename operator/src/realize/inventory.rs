@@ -49,6 +49,11 @@ impl Inventory {
         objects.filter_map(|(id, entry)| Some((id, entry.version.as_str(), entry.stop?)))
     }
 
+    /// Whether anything here must not run while this member's lease is over.
+    pub(super) fn is_single(&self) -> bool {
+        self.to_stop().next().is_some()
+    }
+
     /// The objects with Hanse's marks.
     pub(super) fn marked(&self) -> Vec<ObjectId> {
         let made = self.objects.iter().filter(|(id, entry)| {

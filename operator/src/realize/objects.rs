@@ -1,6 +1,6 @@
 //! Access to objects of any kind in this cluster: the kinds it serves, and the calls that read and write.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use hanse_core::{id::WorkloadKey, workload::GroupKind};
 use hanse_crds::names;
@@ -140,12 +140,34 @@ impl Objects {
         namespace: &str,
         is_sought: impl Fn(&ObjectMeta) -> bool,
     ) -> Result<Option<String>, CallError> {
+        let visit = |found: ObjectMeta| {
+            if is_sought(&found) {
+                ControlFlow::Break(found.name.unwrap_or_default())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let any = ListParams::default();
+        self.visit(kind, namespace, any, visit).await
+    }
+
+    /// Visits the metadata of the objects of a kind that `which` selects, in one namespace or, if it is empty, in all, until
+    /// `visit` breaks. Reads in pages.
+    pub(super) async fn visit<T>(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        which: ListParams,
+        mut visit: impl FnMut(ObjectMeta) -> ControlFlow<T>,
+    ) -> Result<Option<T>, CallError> {
         let api = self.of_kind(kind, namespace);
-        let mut page = ListParams::default().limit(PAGE);
+        let mut page = which.limit(PAGE);
         loop {
             let found = bounded(api.list_metadata(&page)).await?;
-            if let Some(sought) = found.items.iter().find(|it| is_sought(&it.metadata)) {
-                return Ok(sought.metadata.name.clone());
+            for object in found.items {
+                if let ControlFlow::Break(end) = visit(object.metadata) {
+                    return Ok(Some(end));
+                }
             }
             match found.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use super::{
     apply::{Applied, Findings},
     build::{Built, build},
-    host::{Host, is_single},
+    host::Host,
     inventory::{self, Inventory},
     namespace,
     object_id::ObjectId,
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::cluster::{CallError, agenda::Next};
 
-/// How soon a confirmation is sent again while no uplink is attached.
+/// How soon a confirmation is sent again while no uplink is attached, and a `Single` is looked at again while the lease is over.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How soon a round that waits for objects checks them without an event of their watch.
@@ -61,11 +61,14 @@ impl Host {
         key: &WorkloadKey,
         placement: &AssignedPlacement,
     ) -> Next {
-        let single = is_single(placement);
-        if single && !self.holds_lease() {
-            self.report(key, self.assess(key, placement, true));
-            // The next heartbeat that is acknowledged marks it.
-            return Next::Done;
+        // Whatever else is wrong with it: it is being stopped beside this round.
+        let runs_single = self
+            .inventories
+            .lock()
+            .get(key)
+            .is_some_and(Inventory::is_single);
+        if runs_single && !self.holds_lease() {
+            return self.report_stopped(key, placement);
         }
         let Some(dereferenced) = self.dereference(slice, key, placement) else {
             return Next::Retry;
@@ -73,16 +76,19 @@ impl Host {
         let verified = match verify(dereferenced) {
             Ok(verified) => verified,
             Err(refusal) => {
-                let mut report = self.assess(key, placement, false);
+                let mut report = self.assess(key, placement);
                 report.phase = PlacementPhase::Refused;
                 report.message = bounded(&refusal.to_string());
                 self.report(key, report);
                 return Next::Done;
             }
         };
+        if verified.is_single() && !self.holds_lease() {
+            return self.report_stopped(key, placement);
+        }
         let manifests = manifests_here(&verified);
         let findings = self.apply_and_note(key, build(verified)).await;
-        let mut report = self.assess(key, placement, single && !self.holds_lease());
+        let mut report = self.assess(key, placement);
         if let Some(message) = findings.words() {
             report.phase = findings.phase();
             report.message = bounded(&message);
@@ -98,6 +104,15 @@ impl Host {
             Findings { waiting, .. } if waiting.is_some() => Next::After(WATCH_FAILED),
             _ => Next::Done,
         }
+    }
+
+    /// Looks again soon: a heartbeat may be acknowledged just after the lease was over.
+    fn report_stopped(&self, key: &WorkloadKey, placement: &AssignedPlacement) -> Next {
+        let mut report = self.assess(key, placement);
+        report.phase = PlacementPhase::Stopped;
+        "stopped: this member's lease ended".clone_into(&mut report.message);
+        self.report(key, report);
+        Next::After(LOOK_AGAIN)
     }
 
     /// The objects applied from these manifests that have completed, and of which the ledger does not know it yet.
@@ -180,12 +195,7 @@ impl Host {
     }
 
     /// The report about the objects of a placement.
-    fn assess(
-        &self,
-        key: &WorkloadKey,
-        placement: &AssignedPlacement,
-        stopped: bool,
-    ) -> PlacementReport {
+    fn assess(&self, key: &WorkloadKey, placement: &AssignedPlacement) -> PlacementReport {
         let ids = self.inventories.lock().get(key).map(Inventory::marked);
         let live: Vec<_> = ids
             .unwrap_or_default()
@@ -203,10 +213,6 @@ impl Host {
             .collect();
         let (epoch, generation) = (placement.epoch, placement.generation);
         let mut report = health::report(epoch, generation, &placement.share, &objects);
-        if stopped {
-            report.phase = PlacementPhase::Stopped;
-            "stopped: this member's lease ended".clone_into(&mut report.message);
-        }
         let left = self
             .applied
             .lock()

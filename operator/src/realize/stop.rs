@@ -51,8 +51,9 @@ impl Host {
             while let Some((id, result)) = stopping.next().await {
                 match result {
                     Ok(()) => {
-                        info!(object = %id, namespace = id.namespace, "stopped: this member's lease is over");
-                        stopped.insert(id);
+                        if stopped.insert(id.clone()) {
+                            info!(object = %id, namespace = id.namespace, "stopped: this member's lease is over");
+                        }
                     }
                     Err(error) => {
                         stopped.remove(&id);

@@ -25,22 +25,19 @@ pub struct Proposed {
 impl Proposed {
     /// Whether a plan of these changes is to be proposed at `now`, on a monotonic clock. If so, it counts as proposed.
     pub fn is_due(&mut self, changes: &[PlacementChange], now: Duration) -> bool {
-        let repeated = self.changes == changes;
-        if changes.is_empty() || (repeated && now < self.again) {
-            if !repeated {
-                *self = Self::default();
-            }
+        if self.changes != changes {
+            *self = Self {
+                changes: changes.to_vec(),
+                again: now + FIRST,
+                wait: FIRST,
+            };
+            return !changes.is_empty();
+        }
+        if changes.is_empty() || now < self.again {
             return false;
         }
-        self.wait = if repeated {
-            (self.wait * 2).min(LONGEST)
-        } else {
-            FIRST
-        };
+        self.wait = (self.wait * 2).min(LONGEST);
         self.again = now + self.wait;
-        if !repeated {
-            self.changes = changes.to_vec();
-        }
         true
     }
 }

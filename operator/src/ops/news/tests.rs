@@ -1,15 +1,10 @@
-use std::sync::Arc;
-
 use hanse_core::{
     id::{Epoch, Generation},
-    schedule::Diagnosis,
     slice::PlacementReport,
-    workload::{Mode, PlacementRules, WorkloadSpec},
 };
-use serde_json::json;
 
 use super::*;
-use crate::observe::fixture::slice;
+use crate::observe::fixture::{owned, slice};
 
 fn host(epoch: u64, replicas: u32) -> HostStanding {
     HostStanding {
@@ -52,24 +47,11 @@ fn reported(host: HostStanding, phase: PlacementPhase, message: &str) -> HostSta
 fn seen(hosts: &[(&str, HostStanding)], unplaced: Option<&str>) -> Slice {
     let mut slice = slice("acme", "acme-1", 20);
     let key: WorkloadKey = "acme/shop/web".parse().unwrap();
-    let manifest =
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
-    let rules = PlacementRules::new(Mode::Divided);
-    let workload = OwnedWorkload {
-        spec: Arc::new(WorkloadSpec::new(vec![manifest], rules, &key.namespace).unwrap()),
-        generation: Generation(5),
-        home: "acme-1".parse().unwrap(),
-        born: Generation(1),
-        removed: false,
-        hosts: hosts
-            .iter()
-            .map(|(name, host)| (name.parse().unwrap(), host.clone()))
-            .collect(),
-        diagnosis: Diagnosis {
-            unplaced: unplaced.map(str::to_owned),
-            ..Diagnosis::default()
-        },
-    };
+    let hosts = hosts
+        .iter()
+        .map(|(name, host)| (name.parse().unwrap(), host.clone()));
+    let mut workload = owned(hosts.collect());
+    workload.diagnosis.unplaced = unplaced.map(str::to_owned);
     slice.workloads = [(key, workload)].into();
     slice
 }

@@ -5,27 +5,19 @@ use hanse_core::{
     reason::Reason,
     schedule::{Diagnosis, Exclusion as Excluded},
     slice::PlacementReport,
-    workload::{PlacementRules, WorkloadSpec},
+    workload::WorkloadSpec,
 };
 use hanse_crds::{Condition, ConditionStatus};
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
 
 use super::*;
-use crate::observe::fixture::slice;
+use crate::observe::fixture::{owned, slice};
 
 /// A host: its name, its share, whether its lease is held, what it reported.
 type Host = (&'static str, u32, bool, Option<(u32, PlacementPhase)>);
 
 /// Six replicas, divided over `hosts`. A host with a share of zero is being removed.
 fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
-    let manifest =
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
-    let placement = PlacementRules {
-        replicas: Some(6),
-        ..PlacementRules::new(Mode::Divided)
-    };
-    let spec = WorkloadSpec::new(vec![manifest], placement, &"shop".parse().unwrap()).unwrap();
     let row = |(name, replicas, lease_held, report): &Host| {
         let report = report.map(|(ready, phase)| PlacementReport {
             epoch: Epoch(9),
@@ -48,13 +40,8 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
         (name.parse().unwrap(), standing)
     };
     OwnedWorkload {
-        spec: Arc::new(spec),
-        generation: Generation(5),
-        home: "acme-1".parse().unwrap(),
-        born: Generation(1),
-        removed: false,
-        hosts: hosts.iter().map(row).collect(),
         diagnosis,
+        ..owned(hosts.iter().map(row).collect())
     }
 }
 
