@@ -95,7 +95,7 @@ impl Operator {
             timings: membership.timings,
             peers: peers.clone(),
             local: local_rx,
-            lease_left: identity::KeptLease::left(&settings.data_dir),
+            lease_ends: identity::KeptLease::end(&settings.data_dir),
             voters: membership.voters.iter().cloned().collect(),
             metrics: metrics.uplink,
         };

@@ -71,8 +71,8 @@ pub struct Lessor {
     /// Since when this leader grants no other lease: the entry that set the timings, and the time.
     granted_since: (Epoch, Duration),
     held: BTreeMap<MemberName, Deadline>,
-    /// When the leader last asked whether a lease is over.
-    looked: Duration,
+    /// When the leader's process was last known to run.
+    awake: Duration,
     /// Members out of reach whose `Single` workloads may still be running, and until when.
     unfenced: BTreeMap<MemberName, (Epoch, Duration)>,
     /// Members heard from although their lease is lost.
@@ -94,7 +94,7 @@ impl Lessor {
     pub fn lead(&mut self, now: Duration, state: &State, grace: Duration) {
         *self = Self {
             granted_since: (state.timings_since, now),
-            looked: now,
+            awake: now,
             ..Self::default()
         };
         self.sync(now, state);
@@ -166,17 +166,23 @@ impl Lessor {
         }
     }
 
-    /// Whether a lease is over. To be asked at least every [`Timings::look_every`]: if that is late, the leader's process stood
+    /// To be called every [`Timings::look_every`], by a task that does nothing else. If that is late, the leader's process stood
     /// still and received no heartbeats, and every deadline moves by as much.
-    pub fn is_due(&mut self, now: Duration) -> bool {
-        let lateness = now.saturating_sub(self.looked + self.timings.look_every());
-        self.looked = now;
+    pub fn awake(&mut self, now: Duration) {
+        let lateness = now.saturating_sub(self.awake + self.timings.look_every());
+        self.awake = now;
         // Less is how late any timer is.
         if lateness > self.timings.look_every() {
             for deadline in self.held.values_mut() {
                 deadline.ends += lateness;
             }
         }
+    }
+
+    /// Whether a lease is over.
+    pub fn is_due(&mut self, now: Duration) -> bool {
+        // After a standstill this may be asked before that task runs again.
+        self.awake(now);
         let mut held = self.held.values();
         held.any(|deadline| deadline.ends <= now)
     }

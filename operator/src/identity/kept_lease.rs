@@ -7,6 +7,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 /// The file in the data directory.
 const FILE: &str = "lease.json";
@@ -24,23 +25,27 @@ pub struct KeptLease {
 }
 
 impl KeptLease {
-    /// A lease that ends after `left`. An error if the machine does not tell its boot.
-    pub fn ending_in(left: Duration) -> io::Result<Self> {
-        let ends = since_boot().saturating_add(left);
+    /// A lease that ends at `ends`. An error if the machine does not tell its boot.
+    pub fn ending_at(ends: Instant) -> io::Result<Self> {
+        // In this order the stored end is early, not late, if this process stands still between the two clocks.
+        let ends = since_boot() + ends.saturating_duration_since(Instant::now());
         Ok(Self {
             boot: fs::read_to_string(BOOT_ID)?,
             ends_ms: u64::try_from(ends.as_millis()).unwrap_or(0),
         })
     }
 
-    /// How long the lease stored in `directory` still lasts; `None` if it is over, or if none of this boot can be read.
+    /// When the lease stored in `directory` ends; `None` if it is over, or if none of this boot can be read.
     #[must_use]
-    pub fn left(directory: &Path) -> Option<Duration> {
+    pub fn end(directory: &Path) -> Option<Instant> {
+        // Before the other clock is read, for the same reason.
+        let now = Instant::now();
         let text = fs::read(directory.join(FILE)).ok()?;
         let kept: Self = serde_json::from_slice(&text).ok()?;
         let same_boot = fs::read_to_string(BOOT_ID).is_ok_and(|boot| boot == kept.boot);
         let left = Duration::from_millis(kept.ends_ms).checked_sub(since_boot());
         left.filter(|left| same_boot && !left.is_zero())
+            .map(|left| now + left)
     }
 
     /// Stores it in `directory`, in place of the previous one. It need not survive the machine, so nothing is synced.
@@ -64,36 +69,34 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(500);
 
     #[test]
-    fn a_lease_is_read_back_with_what_is_left_of_it() {
+    fn a_lease_is_read_back_with_its_end_or_a_moment_before() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(KeptLease::left(directory.path()), None);
-        KeptLease::ending_in(LEASE)
-            .unwrap()
-            .write(directory.path())
-            .unwrap();
-        let left = KeptLease::left(directory.path()).unwrap();
-        assert!(left <= LEASE && left > LEASE / 2, "{left:?} are left");
+        assert_eq!(KeptLease::end(directory.path()), None);
+        let ends = Instant::now() + LEASE;
+        let kept = KeptLease::ending_at(ends).unwrap();
+        kept.write(directory.path()).unwrap();
+        let read = KeptLease::end(directory.path()).unwrap();
+        assert!(read <= ends && read > ends.checked_sub(LEASE / 2).unwrap());
     }
 
     #[test]
     fn a_lease_that_is_over_or_of_another_boot_or_unreadable_is_none() {
         let directory = tempfile::tempdir().unwrap();
-        let kept = KeptLease::ending_in(LEASE).unwrap();
-        KeptLease {
+        let kept = KeptLease::ending_at(Instant::now() + LEASE).unwrap();
+        let is_none = |kept: &KeptLease| {
+            kept.write(directory.path()).unwrap();
+            KeptLease::end(directory.path()).is_none()
+        };
+        assert!(!is_none(&kept));
+        assert!(is_none(&KeptLease {
             ends_ms: 0,
             ..kept.clone()
-        }
-        .write(directory.path())
-        .unwrap();
-        assert_eq!(KeptLease::left(directory.path()), None);
-        KeptLease {
+        }));
+        assert!(is_none(&KeptLease {
             boot: "another".into(),
             ..kept
-        }
-        .write(directory.path())
-        .unwrap();
-        assert_eq!(KeptLease::left(directory.path()), None);
+        }));
         fs::write(directory.path().join(FILE), "{\"boot\":").unwrap();
-        assert_eq!(KeptLease::left(directory.path()), None);
+        assert_eq!(KeptLease::end(directory.path()), None);
     }
 }

@@ -10,7 +10,7 @@ use hanse_core::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -49,8 +49,8 @@ pub struct UplinkSettings {
     pub peers: Arc<Peers>,
     /// This member's own voter; `None` until it runs.
     pub local: watch::Receiver<Option<Arc<dyn LocalVoter>>>,
-    /// What is left of the lease of an earlier process on this machine.
-    pub lease_left: Option<Duration>,
+    /// When the lease of an earlier process on this machine ends.
+    pub lease_ends: Option<Instant>,
     /// Voters to try until the first slice names the current ones.
     pub voters: Vec<Peer>,
     /// The metrics of the uplink.

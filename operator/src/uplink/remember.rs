@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::handle::Uplink;
@@ -10,7 +10,7 @@ use crate::identity::KeptLease;
 
 /// Stores the end of the lease in `directory` whenever it changes. Returns when the uplink ends.
 ///
-/// Beside the uplink, because a slow disk must not hold up heartbeats. What is stored late ends early, never late.
+/// Beside the uplink, because a slow disk must not hold up heartbeats. An end that is stored late is only an earlier one.
 pub async fn remember_lease(uplink: Uplink, directory: PathBuf) {
     let mut standing = uplink.standing();
     let mut warned = false;
@@ -19,10 +19,8 @@ pub async fn remember_lease(uplink: Uplink, directory: PathBuf) {
             continue;
         };
         let directory = directory.clone();
-        let stored = spawn_blocking(move || {
-            let left = ends.saturating_duration_since(Instant::now());
-            KeptLease::ending_in(left)?.write(&directory)
-        });
+        let store = move || KeptLease::ending_at(ends)?.write(&directory);
+        let stored = spawn_blocking(store);
         if let Ok(Err(error)) = stored.await
             && !std::mem::replace(&mut warned, true)
         {

@@ -42,15 +42,18 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
         pending,
         settings.metrics.clone(),
     );
-    let lease = OwnLease::of_earlier_process(settings.lease_left);
+    let started = Instant::now();
+    let left = settings
+        .lease_ends
+        .and_then(|ends| ends.checked_duration_since(started));
     let task = Task {
         timings: settings.timings,
         commands,
         reports,
         feed: Feed::new(slice),
         standing,
-        lease,
-        started: Instant::now(),
+        lease: OwnLease::of_earlier_process(left),
+        started,
         next_beat: 0,
         next_voter: 0,
         settings,

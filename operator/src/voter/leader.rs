@@ -39,6 +39,7 @@ pub(super) struct Leader {
 
 /// Runs the loop whenever this node is the leader, until `stop`.
 pub(super) async fn run(leader: Leader, stop: CancellationToken) {
+    tokio::spawn(keep_awake(leader.state.clone(), stop.clone()));
     let mut leadership = leader.ledger().leadership();
     loop {
         let term = tokio::select! {
@@ -60,6 +61,19 @@ pub(super) async fn run(leader: Leader, stop: CancellationToken) {
         leader
             .state
             .change_standing(|standing| *standing = hanse_core::slice::Standing::default());
+    }
+}
+
+/// Tells the lessor that this process runs, until `stop`. A task of its own, because a decision may take long without that
+/// heartbeats go unheard.
+async fn keep_awake(state: Arc<LeaderState>, stop: CancellationToken) {
+    loop {
+        let look_every = state.ledger.read(|state| state.timings.look_every());
+        if stop.run_until_cancelled(sleep(look_every)).await.is_none() {
+            return;
+        }
+        let now = state.now();
+        state.lessor(|lessor| lessor.awake(now));
     }
 }
 

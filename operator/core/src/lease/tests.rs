@@ -83,6 +83,12 @@ fn a_leader_that_stood_still_blames_nobody() {
     // Whatever woke it, it asks before it declares anything.
     assert!(!lessor.is_due(seconds(126)));
     assert_eq!(lessor.due(seconds(126)), BTreeSet::new());
+    // A leader that is busy, while its process runs, is no excuse for a member that is silent.
+    let mut busy = leading(held(3));
+    for at in 0..28 {
+        busy.awake(seconds(100) + Timings::default().look_every() * at);
+    }
+    assert!(busy.is_due(seconds(107)));
     // The lateness is counted once: the lease ends as much later as the leader was late.
     let look = Timings::default().look_every();
     let mut looks = (1..).map(|number| seconds(126) + look * number);
