@@ -45,5 +45,6 @@ pub use policy::{
 pub use workload::{
     Adopt, Conflicts, Exclusion, FailoverRules, FederatedWorkload, FederatedWorkloadSpec,
     FederatedWorkloadStatus, Fencing, OnImmutable, Placement, PlacementMode, PlacementState,
-    PlacementStatus, Requirements, ScaledObject, Survives, UpdateRules, VolumePolicy, Volumes,
+    PlacementStatus, Requirements, ScaledObject, SurgeWhen, Survives, UpdateRules, VolumePolicy,
+    Volumes,
 };

@@ -152,6 +152,34 @@ pub struct FailoverRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6), regex(pattern = DURATION))]
     pub unplaceable_after: Option<String>,
+    /// Whether replicas run elsewhere in addition while a member that has some is silent and not yet lost: `MemberSilent`
+    /// (default) or `Never`. They go again when it is heard. Only mode `Divided`, and only if the workload consists of built-in
+    /// kinds other than `Pod`, `Job`, `CronJob`, `StatefulSet`, `DaemonSet` and `PersistentVolumeClaim`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub surge: SurgeWhen,
+}
+
+/// When replicas run in addition to what was asked for.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+pub enum SurgeWhen {
+    /// While a member that has some is silent.
+    #[default]
+    MemberSilent,
+    /// Never.
+    Never,
 }
 
 /// What becomes of an object that exists already.

@@ -92,7 +92,7 @@ pub struct RunArguments {
     /// Later the federation's own timings apply, and a flag that differs from them is reported and not used
     #[arg(long, env = "HANSE_LEASE", value_parser = humantime::parse_duration)]
     pub lease: Option<Duration>,
-    /// How often members send a heartbeat, when this member founds a federation [default: a fifth of the lease]; at
+    /// How often members send a heartbeat, when this member founds a federation [default: a tenth of the lease, at least 50ms]; at
     /// most a third of the lease
     #[arg(long, env = "HANSE_HEARTBEAT", value_parser = humantime::parse_duration)]
     pub heartbeat: Option<Duration>,
@@ -146,11 +146,19 @@ pub struct AskedTimings {
     pub heartbeat: Option<Duration>,
 }
 
+/// The heartbeat that goes with a lease if no other is asked for.
+fn heartbeat_for(lease: Duration) -> Duration {
+    (lease / 10).max(Duration::from_millis(50))
+}
+
 impl AskedTimings {
     /// The timings of a federation that is founded with these flags.
     pub fn to_found(self) -> Result<Timings, TimingsError> {
         let lease = self.lease.unwrap_or_else(|| Timings::default().lease());
-        Timings::new(lease, self.heartbeat.unwrap_or(lease / 5))
+        Timings::new(
+            lease,
+            self.heartbeat.unwrap_or_else(|| heartbeat_for(lease)),
+        )
     }
 
     /// A sentence for each flag that differs from the federation's timings.
@@ -353,7 +361,7 @@ mod tests {
 
     #[test]
     fn flags_that_differ_from_the_federations_timings_are_named() {
-        let asked = parse(&["--lease", "8s", "--heartbeat", "1s"])
+        let asked = parse(&["--lease", "8s", "--heartbeat", "500ms"])
             .unwrap()
             .timings;
         assert_eq!(

@@ -113,6 +113,11 @@ pub struct PlacementStatus {
     /// Replicas this member was given.
     #[schemars(range(min = 0, max = 100_000))]
     pub replicas: i32,
+    /// How many of these are in addition to what was asked for, because another member is silent. They go when it is heard
+    /// again, and stay when it is lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 100_000))]
+    pub surge: i32,
     /// Replicas that are ready there.
     #[schemars(range(min = 0, max = 100_000))]
     pub ready: i32,
@@ -121,12 +126,21 @@ pub struct PlacementStatus {
     pub epoch: i64,
     /// `Pending`: decided, not applied yet. `Applied`: the objects exist. `Ready`: and are healthy. `Refused`: the host
     /// could not apply one of them. `Failed`: one of them cannot become healthy. `Stopped`: the host has stopped its copy because
-    /// its lease ended. `Lost`: the member's lease has ended. `Removing`: the objects are being deleted.
+    /// its lease ended. `Silent`: the member is silent, so that nothing is known of its replicas, and others run as many in
+    /// addition. `Lost`: the member's lease has ended. `Removing`: the objects are being deleted.
     pub state: PlacementState,
     /// Why it is in this state, as the host reports it. At most 1024 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub message: String,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 /// How far a placement is.
@@ -146,6 +160,8 @@ pub enum PlacementState {
     Failed,
     /// The host has stopped its copy because its lease ended.
     Stopped,
+    /// The member is silent, and others run its replicas in addition.
+    Silent,
     /// The member's lease has ended.
     Lost,
     /// The objects are being deleted.

@@ -113,6 +113,7 @@ pub(crate) fn placement(
         member: member.into(),
         owner,
         replicas,
+        surge: 0,
         ready,
         epoch: 1187,
         state,

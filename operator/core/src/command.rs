@@ -14,6 +14,7 @@ use crate::{
         Signature, WorkloadKey,
     },
     reason::Reason,
+    state::Surge,
     timings::Timings,
     workload::{GroupKind, ManifestId, Share, WorkloadSpec},
 };
@@ -77,6 +78,9 @@ pub struct PlacementChange {
     pub member_generation: Generation,
     /// What to run there; `None` takes the placement away.
     pub share: Option<Share>,
+    /// What of the share is in addition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surge: Option<Surge>,
     /// Why.
     pub reason: Reason,
 }

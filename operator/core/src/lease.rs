@@ -23,6 +23,7 @@ use std::{
 use crate::{
     id::{Epoch, MemberName},
     state::{Lease, State},
+    suspicion::Pulse,
     timings::Timings,
 };
 
@@ -83,6 +84,7 @@ pub struct Lessor {
 struct Deadline {
     epoch: Epoch,
     ends: Duration,
+    pulse: Pulse,
     /// Set once the end was reported: from then on no heartbeat counts, because the entry that takes the lease may be
     /// on its way through the log.
     due: bool,
@@ -90,8 +92,16 @@ struct Deadline {
 
 impl Lessor {
     /// Starts a term: every member gets a whole lease and `grace` on top, because heartbeats reached no leader during the election.
-    /// The lease is the longest this federation ever had: the last leader may have granted it.
-    pub fn lead(&mut self, now: Duration, state: &State, grace: Duration) {
+    /// The lease is the longest this federation ever had: the last leader may have granted it. The member that led before, if
+    /// it is known, is suspected from the start: it was silent for longer than an election takes to begin. So is who was
+    /// suspected by an earlier leader and has not been heard since.
+    pub fn lead(
+        &mut self,
+        now: Duration,
+        state: &State,
+        grace: Duration,
+        predecessor: Option<&MemberName>,
+    ) {
         *self = Self {
             granted_since: (state.timings_since, now),
             awake: now,
@@ -100,6 +110,12 @@ impl Lessor {
         self.sync(now, state);
         for deadline in self.held.values_mut() {
             deadline.ends += grace;
+            deadline.pulse = Pulse::new(now + grace);
+        }
+        for name in state.covered().into_iter().chain(predecessor) {
+            if let Some(deadline) = self.held.get_mut(name) {
+                deadline.pulse.suspect(now);
+            }
         }
     }
 
@@ -131,6 +147,7 @@ impl Lessor {
                     let granted = Deadline {
                         epoch,
                         ends: now + self.longest,
+                        pulse: Pulse::new(now),
                         due: false,
                     };
                     self.held.entry(name.clone()).or_insert(granted);
@@ -154,6 +171,7 @@ impl Lessor {
             Lease::Held { epoch } => match self.held.get_mut(member) {
                 Some(deadline) if deadline.epoch == epoch && !deadline.due => {
                     deadline.ends = deadline.ends.max(now + self.timings.lease());
+                    deadline.pulse.heard(now, self.timings);
                     Some(self.timings)
                 }
                 Some(_) | None => None,
@@ -175,8 +193,37 @@ impl Lessor {
         if lateness > self.timings.look_every() {
             for deadline in self.held.values_mut() {
                 deadline.ends += lateness;
+                deadline.pulse.excuse(lateness);
             }
         }
+    }
+
+    /// The members that hold a lease and have been silent for longer than they usually are.
+    pub fn silent(&mut self, now: Duration) -> BTreeSet<MemberName> {
+        // After a standstill this may be asked before that task runs again.
+        self.awake(now);
+        let timings = self.timings;
+        let silent = self
+            .held
+            .iter_mut()
+            .filter_map(|(name, deadline)| deadline.pulse.look(now, timings).then_some(name));
+        silent.cloned().collect()
+    }
+
+    /// How many members hold a lease.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        self.held.len()
+    }
+
+    /// When a lease ends or a member becomes suspect next, after `now` and if no more heartbeats arrive.
+    #[must_use]
+    pub fn next_look(&self, now: Duration) -> Option<Duration> {
+        let times = self
+            .held
+            .values()
+            .flat_map(|deadline| [deadline.ends, deadline.pulse.next_look(self.timings)]);
+        times.filter(|at| *at > now).min()
     }
 
     /// Whether a lease is over.

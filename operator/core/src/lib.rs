@@ -10,6 +10,7 @@
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
 //! - [`timings`]: how long a lease lasts and how often it is renewed, and what follows from that.
 //! - [`lease`]: who is alive, on the leader's clock and on the member's own.
+//! - [`suspicion`]: who is silent for longer than usual, which is not yet lost.
 //! - [`schedule`]: what should run where, and [`reason`]: why.
 //! - [`quorum`]: who should vote.
 //! - [`slice`]: the part of it that one member receives.
@@ -28,5 +29,6 @@ pub mod reason;
 pub mod schedule;
 pub mod slice;
 pub mod state;
+pub mod suspicion;
 pub mod timings;
 pub mod workload;

@@ -27,6 +27,16 @@ pub enum Reason {
         /// The lost member.
         member: MemberName,
     },
+    /// This member is silent while it has a share: as much is placed elsewhere in addition.
+    MemberSilent {
+        /// The silent member.
+        member: MemberName,
+    },
+    /// This member was silent and is heard again: what was placed in addition goes.
+    MemberHeardAgain {
+        /// The member.
+        member: MemberName,
+    },
     /// This member was revoked while it had a share.
     MemberRevoked {
         /// The revoked member.
@@ -66,6 +76,16 @@ impl Reason {
         }
     }
 
+    /// How soon a row for this reason should be committed.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        match self {
+            _ if self.is_failover() => Urgency::Lost,
+            Self::MemberSilent { .. } => Urgency::Silent,
+            _ => Urgency::None,
+        }
+    }
+
     /// Whether the placement is a failover: made because another member was lost or revoked.
     #[must_use]
     pub fn is_failover(&self) -> bool {
@@ -74,10 +94,23 @@ impl Reason {
             Self::FirstPlacement
             | Self::WorkloadChanged
             | Self::EveryMember
+            | Self::MemberSilent { .. }
+            | Self::MemberHeardAgain { .. }
             | Self::MemberExcluded { .. }
             | Self::MemberRefused { .. } => false,
         }
     }
+}
+
+/// How soon a row of a plan should be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Replicas are missing.
+    Lost,
+    /// Replicas may be missing.
+    Silent,
+    /// Nothing is missing that ran before.
+    None,
 }
 
 impl fmt::Display for Reason {
@@ -87,6 +120,8 @@ impl fmt::Display for Reason {
             Self::WorkloadChanged => write!(f, "the workload changed"),
             Self::EveryMember => write!(f, "every member that may host it runs it"),
             Self::MemberLost { member } => write!(f, "{member} was lost"),
+            Self::MemberSilent { member } => write!(f, "{member} is silent"),
+            Self::MemberHeardAgain { member } => write!(f, "{member} is heard again"),
             Self::MemberRevoked { member } => write!(f, "{member} was revoked"),
             Self::MemberExcluded { member, message } if message.is_empty() => {
                 write!(f, "{member} may no longer host it")
@@ -113,6 +148,12 @@ mod tests {
             Reason::WorkloadChanged,
             Reason::EveryMember,
             Reason::MemberLost {
+                member: member.clone(),
+            },
+            Reason::MemberSilent {
+                member: member.clone(),
+            },
+            Reason::MemberHeardAgain {
                 member: member.clone(),
             },
             Reason::MemberRevoked {

@@ -9,17 +9,18 @@
 //! must move moves; nothing is placed on an excluded member. Where no member can take a workload, its placements stay
 //! unchanged and the diagnosis says why, member by member.
 //!
-//! A member that could not apply its share is set aside between filter and score (`refusals`).
+//! A member that could not apply its share is set aside between filter and score (`refusals`). While a member is silent, as
+//! much as it has of a divided workload is placed elsewhere in addition (`surge`).
 //!
 //! Absent: clocks, liveness beyond the ledger's leases, capacity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     command::PlacementChange,
     id::{MemberName, WorkloadKey},
     reason::Reason,
-    state::{Member, Placement, State, Workload},
+    state::{Member, Placement, State, Surge, Workload},
     workload::{Mode, Share},
 };
 
@@ -30,6 +31,7 @@ mod proposed;
 mod refusals;
 mod score;
 mod select;
+mod surge;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +54,8 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Wish {
     share: Option<Share>,
+    /// What of the share is in addition.
+    surge: Option<Surge>,
     reason: Reason,
 }
 
@@ -68,24 +72,37 @@ struct Case<'a> {
     excluded: BTreeMap<MemberName, Exclusion>,
     /// Those of them that refused it, with their words.
     refusing: BTreeMap<MemberName, String>,
+    /// The members whose shares are to be placed elsewhere in addition.
+    silent: &'a BTreeSet<MemberName>,
 }
 
-/// The plan for the whole federation. `objections` are those of the hosts.
+/// What the planner knows besides the ledger: soft state of the leader.
+#[derive(Debug, Clone, Copy)]
+pub struct Hearsay<'a> {
+    /// What hosts object to.
+    pub objections: &'a Objections,
+    /// The members that are silent though their leases run, and whose shares are to be placed elsewhere in addition.
+    pub silent: &'a BTreeSet<MemberName>,
+}
+
+/// The plan for the whole federation.
 #[must_use]
-pub fn schedule(state: &State, objections: &Objections) -> Plan {
+pub fn schedule(state: &State, hearsay: Hearsay<'_>) -> Plan {
     let load = score::load(state);
     let mut plan = Plan::default();
+    let mut budget = surge::Budget::of(state);
     for (key, workload) in state
         .workloads
         .iter()
         .filter(|(_, workload)| !workload.removed)
     {
-        let (changes, diagnosis) = schedule_workload(state, key, workload, objections, &load);
+        let (changes, diagnosis) =
+            schedule_workload(state, key, workload, hearsay, &load, &mut budget);
         plan.changes.extend(changes);
         plan.diagnoses.insert(key.clone(), diagnosis);
     }
     // What lost its place is more urgent than what grows; the sort is stable, so a workload's rows stay in order.
-    plan.changes.sort_by_key(|row| !row.reason.is_failover());
+    plan.changes.sort_by_key(|row| row.reason.urgency());
     plan
 }
 
@@ -94,8 +111,9 @@ fn schedule_workload(
     state: &State,
     key: &WorkloadKey,
     workload: &Workload,
-    objections: &Objections,
+    Hearsay { objections, silent }: Hearsay<'_>,
     load: &BTreeMap<MemberName, usize>,
+    budget: &mut surge::Budget,
 ) -> (Vec<PlacementChange>, Diagnosis) {
     static NOWHERE: BTreeMap<MemberName, Placement> = BTreeMap::new();
     let placed = state.placements.get(key).unwrap_or(&NOWHERE);
@@ -135,9 +153,10 @@ fn schedule_workload(
         eligible,
         excluded,
         refusing,
+        silent,
     };
     let (wishes, unplaced) = match workload.spec.placement.mode {
-        Mode::Divided => select::divided(&case),
+        Mode::Divided => select::divided(&case, budget),
         Mode::Duplicated => select::duplicated(&case),
         Mode::Single => select::single(&case),
     };
@@ -158,7 +177,12 @@ impl Case<'_> {
     /// The wishes that are not already so, removals first, as rows decided on the current generations.
     fn changes(&self, wishes: BTreeMap<MemberName, Wish>) -> Vec<PlacementChange> {
         let news = wishes.into_iter().filter(|(name, wish)| {
-            self.placed.get(name).map(|placement| &placement.share) != wish.share.as_ref()
+            let placed = self.placed.get(name);
+            let now = placed.map(|row| (&row.share, row.surge.as_ref()));
+            now != wish
+                .share
+                .as_ref()
+                .map(|share| (share, wish.surge.as_ref()))
         });
         let row = |(name, wish): (MemberName, Wish)| {
             Some(PlacementChange {
@@ -167,6 +191,7 @@ impl Case<'_> {
                 member_generation: self.member(&name)?.generation,
                 member: name,
                 share: wish.share,
+                surge: wish.surge,
                 reason: wish.reason,
             })
         };

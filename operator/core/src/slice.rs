@@ -19,6 +19,7 @@ use crate::{
     reason::Reason,
     schedule::Diagnosis,
     state::{Lease, Removal, Seat, State},
+    suspicion::Suspects,
     timings::Timings,
     workload::{ManifestId, Mode, Share, WorkloadSpec},
 };
@@ -83,6 +84,9 @@ pub struct MemberView {
     pub seat: Option<Seat>,
     /// How many placements it has.
     pub placements: usize,
+    /// Whether it is silent for longer than usual, though its lease runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
 }
 
 /// One placement as its host receives it, with everything needed to verify it.
@@ -131,6 +135,12 @@ pub struct OwnedWorkload {
 pub struct HostStanding {
     /// The replicas decided; 0 while being removed.
     pub replicas: u32,
+    /// How many of them are in addition to what was asked for.
+    #[serde(default)]
+    pub surge: u32,
+    /// Whether the member is silent and others run its replicas in addition: what it last reported is no news.
+    #[serde(default)]
+    pub covered: bool,
     /// The placement's, or the removal's.
     pub epoch: Epoch,
     /// Why the placement was made; `None` while it is being removed.
@@ -206,6 +216,8 @@ pub struct Standing {
     pub reports: BTreeMap<MemberName, Reports>,
     /// What the planner last found.
     pub diagnoses: BTreeMap<WorkloadKey, Diagnosis>,
+    /// Who is silent.
+    pub suspects: Suspects,
 }
 
 impl Slice {
@@ -224,7 +236,7 @@ impl Slice {
             .filter(|row| !matches!(row.lease, Lease::Revoked { .. }))?;
         Some(Self {
             federation: federation_view(state, leader, term)?,
-            members: member_views(state),
+            members: member_views(state, standing),
             placements: assigned_placements(state, member),
             removals: state.removals.get(member).cloned().unwrap_or_default(),
             workloads: owned_workloads(state, standing, &row.owner),
@@ -248,7 +260,7 @@ fn federation_view(state: &State, leader: &MemberName, term: u64) -> Option<Fede
     })
 }
 
-fn member_views(state: &State) -> BTreeMap<MemberName, MemberView> {
+fn member_views(state: &State, standing: &Standing) -> BTreeMap<MemberName, MemberView> {
     let mut hosted: BTreeMap<&MemberName, usize> = BTreeMap::new();
     for member in state.placements.values().flat_map(BTreeMap::keys) {
         *hosted.entry(member).or_default() += 1;
@@ -262,6 +274,7 @@ fn member_views(state: &State) -> BTreeMap<MemberName, MemberView> {
             lease: row.lease,
             seat: row.seat.clone(),
             placements: hosted.get(name).copied().unwrap_or(0),
+            silent: standing.suspects.silent.contains(name),
         };
         (name.clone(), view)
     };
@@ -349,6 +362,8 @@ fn host_standings(
         if let Some(removal) = owed.get(key) {
             let row = HostStanding {
                 replicas: 0,
+                surge: 0,
+                covered: false,
                 epoch: removal.epoch,
                 reason: None,
                 removing: true,
@@ -358,9 +373,14 @@ fn host_standings(
             hosts.insert(member.clone(), row);
         }
     }
-    for (member, row) in state.placements.get(key).into_iter().flatten() {
+    let rows = || state.placements.get(key).into_iter().flatten();
+    let surges = rows().filter_map(|(_, row)| row.surge.as_ref());
+    let covered: BTreeSet<&MemberName> = surges.flat_map(|surge| &surge.covers).collect();
+    for (member, row) in rows() {
         let row = HostStanding {
             replicas: row.share.total(),
+            surge: row.surge.as_ref().map_or(0, |surge| surge.share.total()),
+            covered: covered.contains(member),
             epoch: row.epoch,
             reason: Some(row.reason.clone()),
             removing: false,

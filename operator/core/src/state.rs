@@ -40,7 +40,7 @@ pub use membership::FOUNDER_NODE;
 pub use outcome::{Outcome, Rejection};
 pub use placements::MAX_PLAN_ROWS;
 pub use rows::{
-    Completion, Counter, Invitation, Issuer, Keep, Lease, Member, Placement, Removal, Seat,
+    Completion, Counter, Invitation, Issuer, Keep, Lease, Member, Placement, Removal, Seat, Surge,
     Workload,
 };
 

@@ -55,7 +55,7 @@ impl Default for Timings {
     fn default() -> Self {
         Self {
             lease_ms: 5_000,
-            heartbeat_ms: 1_000,
+            heartbeat_ms: 500,
         }
     }
 }
@@ -178,7 +178,7 @@ mod tests {
                 timings.retry_after(),
                 timings.look_every()
             ],
-            [2_000, 1_000, 3_000, 2_500, 200, 250].map(Duration::from_millis)
+            [2_000, 1_000, 3_000, 1_250, 200, 250].map(Duration::from_millis)
         );
     }
 

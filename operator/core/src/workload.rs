@@ -21,12 +21,13 @@ mod grace;
 mod manifest;
 mod rules;
 mod share;
+mod surge;
 mod wave;
 
 pub use autoscale::Autoscaler;
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
-pub use rules::{Adopt, Conflicts, Failover, OnImmutable, VolumePolicy, Volumes};
+pub use rules::{Adopt, Conflicts, Failover, OnImmutable, SurgeWhen, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};
 

@@ -19,6 +19,7 @@ use serde_json::json;
 /// A federation of one member at `index`; its key is that of seed 1.
 pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
     let view = MemberView {
+        silent: false,
         owner: owner.parse().unwrap(),
         key: PrivateKey::from_seed(&[1; 32]).public(),
         attributes: Attributes::default(),

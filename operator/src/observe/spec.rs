@@ -4,7 +4,7 @@ use hanse_core::{
     id::Namespace,
     workload::{
         Adopt, Conflicts, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError,
-        VolumePolicy, Volumes, WorkloadSpec,
+        SurgeWhen, VolumePolicy, Volumes, WorkloadSpec,
     },
 };
 use hanse_crds::{
@@ -123,15 +123,25 @@ fn failover(rules: &FailoverRules) -> Failover {
     let after = rules.unplaceable_after.as_deref();
     let after = after.and_then(|text| humantime::parse_duration(text).ok());
     let seconds = after.and_then(|after| u32::try_from(after.as_secs()).ok());
-    seconds.map_or_else(Failover::default, |unplaceable_after_seconds| Failover {
-        unplaceable_after_seconds,
-    })
+    let usual = Failover::default();
+    Failover {
+        unplaceable_after_seconds: seconds.unwrap_or(usual.unplaceable_after_seconds),
+        surge: match rules.surge {
+            hanse_crds::SurgeWhen::MemberSilent => SurgeWhen::MemberSilent,
+            hanse_crds::SurgeWhen::Never => SurgeWhen::Never,
+        },
+    }
 }
 
 fn written_failover(failover: Failover) -> FailoverRules {
     let seconds = failover.unplaceable_after_seconds;
+    let is_usual = seconds == Failover::default().unplaceable_after_seconds;
     FailoverRules {
-        unplaceable_after: (failover != Failover::default()).then(|| format!("{seconds}s")),
+        unplaceable_after: (!is_usual).then(|| format!("{seconds}s")),
+        surge: match failover.surge {
+            SurgeWhen::MemberSilent => hanse_crds::SurgeWhen::MemberSilent,
+            SurgeWhen::Never => hanse_crds::SurgeWhen::Never,
+        },
     }
 }
 
@@ -165,6 +175,7 @@ mod tests {
             suspend: true,
             failover: Failover {
                 unplaceable_after_seconds: 90,
+                surge: SurgeWhen::Never,
             },
             volumes: Volumes {
                 on_move: VolumePolicy::Delete,
@@ -184,7 +195,11 @@ mod tests {
     fn an_hour_is_an_hour_and_no_duration_is_a_minute() {
         let seconds = |text: Option<&str>| {
             let unplaceable_after = text.map(ToOwned::to_owned);
-            failover(&FailoverRules { unplaceable_after }).unplaceable_after_seconds
+            let rules = FailoverRules {
+                unplaceable_after,
+                ..FailoverRules::default()
+            };
+            failover(&rules).unplaceable_after_seconds
         };
         assert_eq!(
             [Some("1h"), Some("2m"), Some("3s"), None].map(seconds),

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `Placed` | members run it that did not before |
 //! | `Moved` | members no longer run it, others may do instead |
+//! | `Surged` | a member is silent, and others run its replicas in addition |
+//! | `SurgeEnded` | it is heard again, and nothing runs in addition |
 //! | `Removed` | a member has removed its objects |
 //! | `Refused` | a member could not apply one of its objects |
 //! | `Failed` | one of its objects cannot become healthy |
@@ -98,10 +100,22 @@ fn placing(key: &WorkloadKey, old: Option<&OwnedWorkload>, new: &OwnedWorkload) 
         .filter(|(name, host)| before(name).is_none_or(|before| before.epoch < host.epoch));
     let reason = decided.find_map(|(_, host)| host.reason.as_ref());
     let is_failover = reason.is_some_and(Reason::is_failover);
-    if !(came || left) || is_failover || new.removed {
+    let surge = |workload: &OwnedWorkload| placed(workload).map(|(_, host)| host.surge).sum();
+    let (had, has): (u32, u32) = (old.map_or(0, surge), surge(new));
+    let kind = match (left, has > had, had > 0 && has == 0) {
+        (_, true, _) => "Surged",
+        (_, _, true) => "SurgeEnded",
+        _ if left => "Moved",
+        _ if came => "Placed",
+        _ => return None,
+    };
+    if is_failover || new.removed {
         return None;
     }
-    let shares = placed(new).map(|(name, host)| format!("{name} {}", host.replicas));
+    let shares = placed(new).map(|(name, host)| match host.surge {
+        0 => format!("{name} {}", host.replicas),
+        surge => format!("{name} {} ({surge} more)", host.replicas),
+    });
     let shares = shares.collect::<Vec<_>>().join(", ");
     let runs = match shares.as_str() {
         "" => "runs nowhere since",
@@ -109,7 +123,7 @@ fn placing(key: &WorkloadKey, old: Option<&OwnedWorkload>, new: &OwnedWorkload) 
     };
     Some(News {
         workload: key.clone(),
-        reason: if left { "Moved" } else { "Placed" },
+        reason: kind,
         is_warning: false,
         is_decision: true,
         note: reason.map_or_else(|| runs.to_owned(), |reason| format!("{reason}: {runs}")),

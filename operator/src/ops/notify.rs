@@ -207,6 +207,8 @@ async fn publish_failover(cluster: &Cluster, local: &Local, failover: &Failover)
         Reason::FirstPlacement
         | Reason::WorkloadChanged
         | Reason::EveryMember
+        | Reason::MemberSilent { .. }
+        | Reason::MemberHeardAgain { .. }
         | Reason::MemberExcluded { .. }
         | Reason::MemberRefused { .. } => None,
     };
@@ -302,6 +304,8 @@ mod tests {
         let key: WorkloadKey = "acme/shop/web".parse().unwrap();
         let host = HostStanding {
             replicas: 2,
+            surge: 0,
+            covered: false,
             epoch: Epoch(epoch),
             reason: Some(reason),
             removing: false,

@@ -82,9 +82,12 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         ready,
     } = facts;
     let failed = failure(placed);
-    let settled = placed
-        .iter()
-        .all(|it| matches!(it.state, PlacementState::Ready | PlacementState::Lost));
+    let settled = placed.iter().all(|it| {
+        matches!(
+            it.state,
+            PlacementState::Ready | PlacementState::Silent | PlacementState::Lost
+        )
+    });
     let at = placed
         .iter()
         .map(|it| format!("{} {}/{}", it.member, it.ready, it.replicas));

@@ -38,6 +38,11 @@ pub(super) fn status(before: &MemberStatus, question: &Question<'_>, now: &Time)
     } = question;
     let mut status = before.clone();
     let (lease, reason, message) = match row.lease {
+        state::Lease::Held { .. } if row.silent => (
+            Lease::Held,
+            "Silent",
+            "no heartbeat arrived for longer than usual; divided workloads run its replicas elsewhere in addition",
+        ),
         state::Lease::Held { .. } => (Lease::Held, "LeaseHeld", "its heartbeats arrive"),
         state::Lease::Lost { .. } => (
             Lease::Lost,
@@ -58,7 +63,7 @@ pub(super) fn status(before: &MemberStatus, question: &Question<'_>, now: &Time)
     status.version = given(&row.version);
     status.address = row.seat.as_ref().and_then(|seat| given(&seat.address));
     status.workloads = length(row.placements);
-    let held = lease == Lease::Held;
+    let held = lease == Lease::Held && !row.silent;
     let ready = Condition::new(READY, held, reason, message, now.clone());
     for condition in [ready, synced(question, now)] {
         let condition = condition.observed_at(*generation);

@@ -111,7 +111,7 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
         status.desired = placed().map(|placement| placement.replicas).sum();
     }
     status.ready = placed()
-        .filter(|placement| placement.state != PlacementState::Lost)
+        .filter(|it| !matches!(it.state, PlacementState::Lost | PlacementState::Silent))
         .map(|placement| placement.ready)
         .sum();
     status.hosts = hosts_column(placed().map(|placement| placement.member.as_str()));
@@ -156,6 +156,7 @@ fn placement(
     let state = match current {
         _ if standing.removing => PlacementState::Removing,
         _ if !standing.lease_held => PlacementState::Lost,
+        _ if standing.covered => PlacementState::Silent,
         None => PlacementState::Pending,
         Some(report) => match report.phase {
             PlacementPhase::Applied => PlacementState::Applied,
@@ -168,6 +169,9 @@ fn placement(
     };
     let message = match (state, current, &standing.reason) {
         (PlacementState::Lost, ..) => "its lease ended: no heartbeat arrived in time".to_owned(),
+        (PlacementState::Silent, ..) => {
+            "it is silent for longer than usual, and others run its replicas in addition".to_owned()
+        }
         (PlacementState::Removing, ..) => removing(standing),
         (_, Some(report), _) if !report.message.is_empty() => report.message.clone(),
         (_, _, Some(reason)) => reason.to_string(),
@@ -184,6 +188,7 @@ fn placement(
         member: member.to_string(),
         owner: owner.unwrap_or_default(),
         replicas: small(replicas),
+        surge: small(standing.surge),
         ready: small(ready),
         epoch: count(standing.epoch.0),
         state,

@@ -2,7 +2,8 @@
 //! one before it is answered.
 //!
 //! ```text
-//!  state changed │ lease due │ lost member's heartbeat ─► expire ─► renew ─► fence ─► schedule ─► Assign ─► (again)
+//!  state changed │ lease due │ member silent │ lost member's heartbeat
+//!      └─► expire ─► renew ─► fence ─► suspect ─► schedule ─► Assign ─► (again)
 //! ```
 //!
 //! Every step reads the current state, computes a decision from it with a pure function of hanse-core, and proposes the
@@ -13,10 +14,11 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
     command::{Command, Lane, SignedCommand},
-    id::{Epoch, FederationId, MemberName, PrivateKey, PublicKey},
+    id::{Epoch, FederationId, MemberName, NodeId, PrivateKey, PublicKey},
     lease::Lessor,
-    schedule::{Proposed, Refusals, schedule},
+    schedule::{Hearsay, Proposed, Refusals, schedule},
     state::{Lease, MAX_PLAN_ROWS, Outcome, State},
+    suspicion::Suspects,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -42,9 +44,16 @@ pub(super) async fn run(leader: Leader, stop: CancellationToken) {
     tokio::spawn(keep_awake(leader.state.clone(), stop.clone()));
     let mut leadership = leader.ledger().leadership();
     loop {
+        let mut predecessor = None;
+        let elected = leadership.wait_for(|now| {
+            if !now.is_self {
+                predecessor = now.leader.or(predecessor);
+            }
+            now.is_self
+        });
         let term = tokio::select! {
             () = stop.cancelled() => return,
-            now = leadership.wait_for(|now| now.is_self) => match now {
+            now = elected => match now {
                 Ok(now) => now.term,
                 Err(_) => return,
             },
@@ -53,7 +62,7 @@ pub(super) async fn run(leader: Leader, stop: CancellationToken) {
         let end = tokio::select! {
             () = stop.cancelled() => return,
             _ = leadership.wait_for(|now| !now.is_self || now.term != term) => "the term ended".to_owned(),
-            error = leader.lead(term) => error.to_string(),
+            error = leader.lead(term, predecessor) => error.to_string(),
         };
         info!(term, reason = end, "no longer leading");
         leader.state.lessor(Lessor::follow);
@@ -86,8 +95,8 @@ impl Leader {
         self.ledger().read(|state| state.timings.look_every())
     }
 
-    /// Leads for one term. Returns only when this node can no longer decide.
-    async fn lead(&self, term: u64) -> ProposeError {
+    /// Leads for one term, after `predecessor` if that is known. Returns only when this node can no longer decide.
+    async fn lead(&self, term: u64, predecessor: Option<NodeId>) -> ProposeError {
         // All entries of earlier terms must be applied before anything is decided on the state.
         while let Err(error) = self.ledger().confirm_leadership().await {
             warn!(%error, "waiting to be confirmed as the leader");
@@ -96,8 +105,11 @@ impl Leader {
         let mut term = Term::new(self, term);
         let now = self.state.now();
         self.state.lessor(|lessor| {
-            self.ledger()
-                .read(|state| lessor.lead(now, state, self.grace));
+            self.ledger().read(|state| {
+                let predecessor = predecessor.and_then(|node| state.member_at(node));
+                let predecessor = predecessor.map(|(name, _)| name);
+                lessor.lead(now, state, self.grace, predecessor);
+            });
         });
         let mut applied = self.ledger().applied();
         loop {
@@ -105,7 +117,10 @@ impl Leader {
             if let Err(error) = term.decide().await {
                 return error;
             }
-            let look = Instant::now() + self.look_every();
+            let now = self.state.now();
+            let next = self.state.lessor(|lessor| lessor.next_look(now));
+            let wait = next.map_or(Duration::MAX, |at| at.saturating_sub(now));
+            let look = Instant::now() + wait.min(self.look_every());
             tokio::select! {
                 changed = applied.changed() => if changed.is_err() {
                     return ProposeError::Unavailable("the ledger is closed".into());
@@ -130,6 +145,8 @@ struct Term<'a> {
     proposed: Proposed,
     /// What hosts refuse.
     refusals: Refusals,
+    /// Who is silent.
+    suspects: Suspects,
 }
 
 impl<'a> Term<'a> {
@@ -144,6 +161,7 @@ impl<'a> Term<'a> {
             confirmed: true,
             proposed: Proposed::default(),
             refusals: Refusals::default(),
+            suspects: Suspects::default(),
         }
     }
 
@@ -153,6 +171,7 @@ impl<'a> Term<'a> {
         self.renew().await?;
         self.fence().await?;
         self.settle().await?;
+        self.suspect().await;
         self.plan().await
     }
 
@@ -230,13 +249,54 @@ impl<'a> Term<'a> {
         }
     }
 
+    /// Takes over who is silent. Only while a majority answers: a leader that is cut off hears nobody.
+    async fn suspect(&mut self) {
+        let now = self.leader.state.now();
+        let (silent, members) = self
+            .leader
+            .state
+            .lessor(|lessor| (lessor.silent(now), lessor.holders()));
+        if silent == self.suspects.silent && !self.suspects.is_braked() {
+            return;
+        }
+        if !silent.is_subset(&self.suspects.covered)
+            && self.leader.ledger().confirm_leadership().await.is_err()
+        {
+            return;
+        }
+        let was_braked = self.suspects.is_braked();
+        for member in silent.difference(&self.suspects.silent) {
+            info!(member = %member, "silent for longer than usual");
+        }
+        for member in self.suspects.silent.difference(&silent) {
+            info!(member = %member, "no longer suspected: heard steadily, or lost");
+        }
+        if !self.suspects.update(silent, members) {
+            return;
+        }
+        if self.suspects.is_braked() && !was_braked {
+            warn!(
+                members = self.suspects.silent.len(),
+                "too many members are silent at once: their shares stay until their leases end"
+            );
+        }
+        let suspects = self.suspects.clone();
+        self.leader
+            .state
+            .change_standing(|standing| standing.suspects = suspects);
+    }
+
     async fn plan(&mut self) -> Result<(), ProposeError> {
         let now = self.leader.state.now();
         let plan = {
             let standing = self.leader.state.standing();
             self.leader.ledger().read(|state| {
                 let objections = self.refusals.observe(now, state, &standing.reports);
-                schedule(state, &objections)
+                let hearsay = Hearsay {
+                    objections: &objections,
+                    silent: &self.suspects.covered,
+                };
+                schedule(state, hearsay)
             })
         };
         let changed = self.leader.state.standing().diagnoses != plan.diagnoses;

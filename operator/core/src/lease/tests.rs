@@ -48,7 +48,7 @@ fn held(epoch: u64) -> Lease {
 
 fn leading(lease: Lease) -> Lessor {
     let mut lessor = Lessor::default();
-    lessor.lead(seconds(100), &state(lease), GRACE);
+    lessor.lead(seconds(100), &state(lease), GRACE, None);
     lessor
 }
 
@@ -60,6 +60,25 @@ fn a_new_leader_gives_everyone_a_whole_lease_and_the_election() {
         lessor.due(seconds(107)),
         BTreeSet::from([(name(), Epoch(3))])
     );
+}
+
+#[test]
+fn a_new_leader_suspects_who_led_before_and_gives_the_others_time_to_attach() {
+    let mut state = state(held(3));
+    let other: MemberName = "eu-2".parse().unwrap();
+    let row = state.members[&name()].clone();
+    state.members.insert(other, row);
+    let mut lessor = Lessor::default();
+    lessor.lead(seconds(100), &state, GRACE, Some(&name()));
+    assert_eq!(lessor.silent(seconds(100)), BTreeSet::from([name()]));
+    // It is heard at once and steadily: then it was no loss.
+    let heartbeat = Timings::default().heartbeat();
+    for beat in 1..=10 {
+        lessor.heard(&name(), held(3), seconds(100) + heartbeat * beat);
+        lessor.awake(seconds(100) + heartbeat * beat);
+    }
+    let silent = lessor.silent(seconds(105));
+    assert_eq!(silent, BTreeSet::from(["eu-2".parse().unwrap()]));
 }
 
 #[test]
@@ -132,7 +151,7 @@ fn shorter_timings_are_settled_once_no_longer_lease_can_run() {
     state.timings_since = Epoch(4);
     state.longest_lease_ms = 20_000;
     let mut lessor = Lessor::default();
-    lessor.lead(seconds(100), &state, GRACE);
+    lessor.lead(seconds(100), &state, GRACE, None);
     let settled = |lessor: &Lessor, after: Duration| lessor.settled(seconds(100) + after);
     let over = on_the_slowest_clock(seconds(20));
     assert_eq!(
@@ -185,7 +204,7 @@ proptest! {
         events.sort_unstable();
         let mut state = state(held(1));
         let mut lessor = Lessor::default();
-        lessor.lead(Duration::ZERO, &state, GRACE);
+        lessor.lead(Duration::ZERO, &state, GRACE, None);
         let mut own = OwnLease::default();
         let mut acknowledged = BTreeMap::new();
         for (at, event) in events {
@@ -343,6 +362,7 @@ fn place_single(state: &mut State, grace_seconds: u32) {
     };
     state.workloads.insert(key.clone(), workload);
     let placement = Placement {
+        surge: None,
         share: Share::default(),
         epoch: Epoch(1),
         reason: Reason::FirstPlacement,
@@ -374,7 +394,7 @@ fn play(story: &Story) -> (u64, f64) {
             match event {
                 Event::Leads(rate) => {
                     leader_rate = rate;
-                    lessor.lead(now(rate), &state, GRACE);
+                    lessor.lead(now(rate), &state, GRACE, None);
                 }
                 Event::Restarted => host.restart(at),
                 Event::Sent(number) => host.own.sent(number, host.now(at)),

@@ -54,6 +54,7 @@ mod tests {
             member: member.parse().unwrap(),
             member_generation: Generation(1),
             share: None,
+            surge: None,
             reason: Reason::WorkloadChanged,
         }]
     }

@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Case, Wish, divide::divide};
+use super::{
+    Case, Wish,
+    divide::divide,
+    surge::{self, Budget},
+};
 use crate::{
     id::MemberName,
     reason::Reason,
@@ -13,12 +17,13 @@ use crate::{
     workload::{Autoscaler, ScaleTarget, Share},
 };
 
-type Wishes = BTreeMap<MemberName, Wish>;
+pub(super) type Wishes = BTreeMap<MemberName, Wish>;
 
 impl Wish {
     fn run(share: Share, reason: Reason) -> Self {
         Self {
             share: Some(share),
+            surge: None,
             reason,
         }
     }
@@ -26,6 +31,7 @@ impl Wish {
     fn stop(reason: Reason) -> Self {
         Self {
             share: None,
+            surge: None,
             reason,
         }
     }
@@ -60,6 +66,17 @@ impl Case<'_> {
         }
     }
 
+    /// Why a member that may host the workload runs less of it: it ran some in addition, or else the workload itself.
+    fn why_less(&self, name: &MemberName) -> Reason {
+        let surge = self.placed.get(name).and_then(|row| row.surge.as_ref());
+        let covered = surge.and_then(|surge| surge.covers.first().cloned());
+        match covered {
+            Some(member) if !self.may_host(&member) => self.why_not(&member),
+            Some(member) => Reason::MemberHeardAgain { member },
+            None => Reason::WorkloadChanged,
+        }
+    }
+
     fn nobody(&self) -> String {
         match self.excluded.len() {
             0 => "the federation has no members".to_owned(),
@@ -70,7 +87,7 @@ impl Case<'_> {
 }
 
 /// Replicas shared out. What a lost member had goes to the others; what the others have stays.
-pub(super) fn divided(case: &Case<'_>) -> (Wishes, Option<String>) {
+pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<String>) {
     let Some(best) = case.eligible.first() else {
         // When no member can take over, placements stay unchanged.
         return (Wishes::new(), Some(case.nobody()));
@@ -78,7 +95,7 @@ pub(super) fn divided(case: &Case<'_>) -> (Wishes, Option<String>) {
     let reason = case.why_here();
     let stop = |name: &MemberName| {
         let why = if case.may_host(name) {
-            Reason::WorkloadChanged
+            case.why_less(name)
         } else {
             case.why_not(name)
         };
@@ -86,35 +103,48 @@ pub(super) fn divided(case: &Case<'_>) -> (Wishes, Option<String>) {
     };
     let mut wishes: Wishes = case.placed.keys().map(stop).collect();
     let counts = case.workload.spec.counts();
-    let shares = shares(case, &counts);
+    let shares = shares(case, &counts, &case.eligible, &surge::held(case, &counts));
     // Zero is a number: the objects stay where they were, or exist in one place.
     let idle = counts.total() == 0;
     let stays = |name: &MemberName| case.placed.contains_key(name);
     let anywhere = case.eligible.iter().any(|name| stays(name));
-    for (name, share) in shares {
-        let hosts = if idle {
-            stays(&name) || (!anywhere && name == **best)
+    let hosts = |name: &MemberName, share: &Share| {
+        if idle {
+            stays(name) || (!anywhere && name == *best)
         } else {
             share.total() > 0
-        };
-        if hosts {
-            wishes.insert(name, Wish::run(share, reason.clone()));
+        }
+    };
+    for (name, share) in &shares {
+        if hosts(name, share) {
+            let reason = match case.placed.get(name) {
+                Some(row) if row.surge.is_some() && row.base() == *share => case.why_less(name),
+                Some(_) | None => reason.clone(),
+            };
+            wishes.insert(name.clone(), Wish::run(share.clone(), reason));
         }
     }
+    surge::add(case, &counts, &shares, budget, &mut wishes);
     (wishes, None)
 }
 
 /// The part of each member that may host the workload. Each object is divided by itself.
-fn shares(case: &Case<'_>, counts: &Share) -> BTreeMap<MemberName, Share> {
-    let hosts: Vec<MemberName> = case.eligible.iter().map(|name| (*name).clone()).collect();
+/// `held` is what each has of it now.
+pub(super) fn shares(
+    case: &Case<'_>,
+    counts: &Share,
+    hosts: &[&MemberName],
+    held: &BTreeMap<MemberName, Share>,
+) -> BTreeMap<MemberName, Share> {
+    let hosts: Vec<MemberName> = hosts.iter().map(|name| (*name).clone()).collect();
     let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
     let objects = counts
         .iter()
         .filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
     for (target, total) in objects {
-        let current = case.placed.iter();
+        let current = held.iter();
         let current = current
-            .map(|(name, placement)| (name.clone(), placement.share.of(target)))
+            .map(|(name, share)| (name.clone(), share.of(target)))
             .collect();
         for (name, replicas) in divide(total, &hosts, &current) {
             let share = shares.entry(name).or_default();
@@ -122,16 +152,16 @@ fn shares(case: &Case<'_>, counts: &Share) -> BTreeMap<MemberName, Share> {
         }
     }
     for autoscaler in case.workload.spec.autoscalers() {
-        divide_limit(case, &hosts, &autoscaler, &mut shares);
+        divide_limit(&hosts, &autoscaler, held, &mut shares);
     }
     shares
 }
 
 /// Divides what an autoscaler may scale to over the members that have a part of its minimum: each at least that part.
 fn divide_limit(
-    case: &Case<'_>,
     hosts: &[MemberName],
     autoscaler: &Autoscaler,
+    held: &BTreeMap<MemberName, Share>,
     shares: &mut BTreeMap<MemberName, Share>,
 ) {
     let target = ScaleTarget::Object(autoscaler.target.clone());
@@ -142,9 +172,9 @@ fn divide_limit(
         .cloned()
         .collect();
     let above = |share: &Share| share.of(&limit).saturating_sub(share.of(&target));
-    let current = case.placed.iter();
+    let current = held.iter();
     let current = current
-        .map(|(name, placement)| (name.clone(), above(&placement.share)))
+        .map(|(name, share)| (name.clone(), above(share)))
         .collect();
     for (name, above) in divide(autoscaler.max - autoscaler.min, &hosts, &current) {
         if let Some(share) = shares.get_mut(&name) {

@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod refusals;
+mod surge;
 
 const WEB: &str = "acme/shop/web";
 
@@ -24,6 +25,8 @@ struct Federation {
     index: u64,
     /// What hosts object to by now.
     objections: Objections,
+    /// Who is silent by now.
+    silent: BTreeSet<MemberName>,
 }
 
 impl Federation {
@@ -32,6 +35,7 @@ impl Federation {
             state: State::default(),
             index: 10,
             objections: Objections::default(),
+            silent: BTreeSet::new(),
         };
         for (seed, name) in (1..).zip(members) {
             federation
@@ -116,14 +120,22 @@ impl Federation {
     }
 
     fn plan(&self) -> Plan {
-        schedule(&self.state, &self.objections)
+        let hearsay = Hearsay {
+            objections: &self.objections,
+            silent: &self.silent,
+        };
+        schedule(&self.state, hearsay)
     }
 
     /// The plan in words, then applied as the ledger would.
     fn step(&mut self) -> String {
         let plan = self.plan();
         let words = plan.changes.iter().map(|row| match &row.share {
-            Some(share) => format!("{} {share} ({})", row.member, row.reason),
+            Some(share) => {
+                let surge = row.surge.as_ref();
+                let surge = surge.map_or_else(String::new, |it| format!(", {} more", it.share));
+                format!("{} {share}{surge} ({})", row.member, row.reason)
+            }
             None => format!("{} - ({})", row.member, row.reason),
         });
         let words = words.collect::<Vec<_>>().join("; ");

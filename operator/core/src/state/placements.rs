@@ -1,5 +1,7 @@
 //! What runs where, and what still has to be removed where.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Keep, Placement, Rejection, Removal, State};
 use crate::{
     command::PlacementChange,
@@ -66,6 +68,7 @@ impl State {
         let clean = !self.owes_another(&row.workload, &row.member);
         holds_lease
             && clean
+            && (!single || row.surge.is_none())
             && (!single || self.may_run_elsewhere(&row.workload, &row.member).is_none())
     }
 
@@ -122,6 +125,14 @@ impl State {
         pending.is_some_and(|pending| !pending.stops && Some(pending.born) == born)
     }
 
+    /// The silent members whose shares are placed elsewhere in addition.
+    #[must_use]
+    pub fn covered(&self) -> BTreeSet<&MemberName> {
+        let rows = self.placements.values().flat_map(BTreeMap::values);
+        let surges = rows.filter_map(|row| row.surge.as_ref());
+        surges.flat_map(|surge| &surge.covers).collect()
+    }
+
     /// Takes every copy away: a host that does not hear of it keeps running them.
     pub(super) fn take_all_away(&mut self, index: u64, workload: &WorkloadKey) {
         let rows = self.placements.get(workload);
@@ -156,6 +167,7 @@ impl State {
             workload,
             member,
             share,
+            surge,
             reason,
             ..
         }: PlacementChange,
@@ -172,6 +184,7 @@ impl State {
         }
         let row = Placement {
             share: share.unwrap_or_default(),
+            surge,
             epoch: Epoch(index),
             reason: reason.bounded(),
         };

@@ -313,10 +313,35 @@ pub enum Keep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
-    /// How many of what.
+    /// How many of what, also what is in addition.
     pub share: Share,
+    /// What of it is in addition to what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surge: Option<Surge>,
     /// The fencing token: a host refuses a lower one than the last it applied.
     pub epoch: Epoch,
     /// Why.
     pub reason: Reason,
+}
+
+impl Placement {
+    /// The share without what is in addition.
+    #[must_use]
+    pub fn base(&self) -> Share {
+        match &self.surge {
+            Some(surge) => self.share.without(&surge.share),
+            None => self.share.clone(),
+        }
+    }
+}
+
+/// Replicas in addition, because members that have as many are silent. They go when those are heard again, and stay when
+/// those are lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Surge {
+    /// How many of what.
+    pub share: Share,
+    /// The silent members.
+    pub covers: BTreeSet<MemberName>,
 }

@@ -249,6 +249,7 @@ impl Ledger {
             member: member(host),
             member_generation: self.member(host).generation,
             share: replicas.map(share),
+            surge: None,
             reason: Reason::FirstPlacement,
         }
     }

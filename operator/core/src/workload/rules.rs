@@ -50,12 +50,30 @@ impl From<VolumePolicy> for Keep {
 pub struct Failover {
     /// How long a share stays with a member that refuses it, in seconds.
     pub unplaceable_after_seconds: u32,
+    /// Whether a share of a silent member is placed elsewhere in addition, before its lease ends.
+    #[serde(skip_serializing_if = "is_default")]
+    pub surge: SurgeWhen,
+}
+
+/// When replicas are placed in addition to what was asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SurgeWhen {
+    /// While a member that has some is silent.
+    #[default]
+    MemberSilent,
+    /// Never.
+    Never,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for Failover {
     fn default() -> Self {
         Self {
             unplaceable_after_seconds: 60,
+            surge: SurgeWhen::default(),
         }
     }
 }

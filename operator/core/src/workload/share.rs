@@ -81,6 +81,23 @@ impl Share {
         self.0.iter().map(|(target, count)| (target, *count))
     }
 
+    /// Each count less that of `other`, at least 0.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let less = |(target, count): (&ScaleTarget, u32)| {
+            (target.clone(), count.saturating_sub(other.of(target)))
+        };
+        self.iter().map(less).collect()
+    }
+
+    /// Each count of both, the larger one.
+    #[must_use]
+    pub fn at_least(&self, other: &Self) -> Self {
+        let targets = self.0.keys().chain(other.0.keys());
+        let larger = |target: &ScaleTarget| (target.clone(), self.of(target).max(other.of(target)));
+        targets.map(larger).collect()
+    }
+
     /// Sets the replicas of `target`.
     pub fn set(&mut self, target: ScaleTarget, replicas: u32) {
         self.0.insert(target, replicas);

@@ -74,6 +74,8 @@ fn owned(generation: u64, replicas: u32) -> OwnedWorkload {
 fn removing(lease_held: bool) -> OwnedWorkload {
     let host = HostStanding {
         replicas: 0,
+        surge: 0,
+        covered: false,
         epoch: Epoch(9),
         reason: None,
         removing: true,

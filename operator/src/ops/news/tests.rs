@@ -9,6 +9,8 @@ use crate::observe::fixture::{owned, slice};
 fn host(epoch: u64, replicas: u32) -> HostStanding {
     HostStanding {
         replicas,
+        surge: 0,
+        covered: false,
         epoch: Epoch(epoch),
         reason: Some(Reason::FirstPlacement),
         removing: false,
@@ -20,6 +22,8 @@ fn host(epoch: u64, replicas: u32) -> HostStanding {
 fn removing(epoch: u64) -> HostStanding {
     HostStanding {
         replicas: 0,
+        surge: 0,
+        covered: false,
         reason: None,
         removing: true,
         ..host(epoch, 0)
@@ -112,6 +116,36 @@ fn what_is_placed_and_what_moves_is_told_with_the_reason_and_where_it_runs_since
     assert_eq!(
         told(&first, &gone),
         ["Moved: runs nowhere since", "HeldUp: no member may host it"]
+    );
+}
+
+#[test]
+fn what_runs_in_addition_while_a_member_is_silent_is_told_and_that_it_ended() {
+    let silent = Reason::MemberSilent {
+        member: "b".parse().unwrap(),
+    };
+    let first = seen(&[("a", host(3, 1)), ("b", host(3, 1))], None);
+    let surge = HostStanding {
+        surge: 1,
+        reason: Some(silent),
+        ..host(7, 2)
+    };
+    let surged = seen(&[("a", surge), ("b", host(3, 1))], None);
+    assert_eq!(
+        told(&first, &surged),
+        ["Surged: b is silent: runs on a 2 (1 more), b 1 since"]
+    );
+    let heard = Reason::MemberHeardAgain {
+        member: "b".parse().unwrap(),
+    };
+    let less = HostStanding {
+        reason: Some(heard),
+        ..host(9, 1)
+    };
+    let ended = seen(&[("a", less), ("b", host(3, 1))], None);
+    assert_eq!(
+        told(&surged, &ended),
+        ["SurgeEnded: b is heard again: runs on a 1, b 1 since"]
     );
 }
 

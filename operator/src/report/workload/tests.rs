@@ -31,6 +31,8 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
         });
         let standing = HostStanding {
             replicas: *replicas,
+            surge: 0,
+            covered: false,
             epoch: Epoch(9),
             reason: (*replicas > 0).then_some(Reason::FirstPlacement),
             removing: *replicas == 0,

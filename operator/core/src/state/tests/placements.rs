@@ -32,6 +32,7 @@ fn a_placement_keeps_its_reason_no_longer_than_the_ledger_does() {
     };
     let epoch = Epoch(ledger.assign(vec![row]));
     let placement = Placement {
+        surge: None,
         share: share(3),
         epoch,
         reason: excluded(200),
