@@ -157,10 +157,10 @@ impl Writer {
             "healed_s": seconds(healed),
         });
         let text = format!(
-            "after the kill: detected {:.2} s, replaced {:.2} s, ready {:.2} s; after the restart: healed {:.2} s",
-            detected.as_secs_f64(),
+            "after the kill: replaced {:.2} s, ready {:.2} s, lost {:.2} s; after the restart: healed {:.2} s",
             replaced.as_secs_f64(),
             ready.as_secs_f64(),
+            detected.as_secs_f64(),
             healed.as_secs_f64()
         );
         if self.look == Look::Json {

@@ -46,10 +46,6 @@ pub(crate) async fn run(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Re
     let killed = Stopwatch::start(stage, events);
     fleet.kill(&victim).await?;
     stage.leave(&victim);
-    let lost = format!("the others show the lease of {victim} as Lost");
-    let detected = killed
-        .until("detected", &lost, |scene| is_lost(scene, &victim))
-        .await?;
     let replaced = killed
         .until(
             "replaced",
@@ -59,6 +55,11 @@ pub(crate) async fn run(fleet: &mut Fleet, stage: &Stage, events: &Events) -> Re
         .await?;
     let ready = killed
         .until("ready", "all replicas are ready again", all_ready)
+        .await?;
+    // Until then they run in addition, because the leader is only silent.
+    let lost = format!("the others show the lease of {victim} as Lost");
+    let detected = killed
+        .until("detected", &lost, |scene| is_lost(scene, &victim))
         .await?;
 
     events.say(&format!(

@@ -3,6 +3,10 @@
 //! `propagate` applies workloads one after the other in one cluster, the home. For each it measures the time from the
 //! answer of the API server until a watch in another cluster, the host, returns the object. It also measures the mean
 //! time from the home's operator into the ledger and back, which is part of that, and what idle operators use.
+//!
+//! `failover` takes a cluster away again and again and measures when its replicas run in the others ([`failover`]).
+
+mod failover;
 
 use std::{
     collections::BTreeMap,
@@ -58,6 +62,8 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// From the loss of a cluster to its replicas in the others.
+    Failover(failover::Arguments),
 }
 
 /// The result. Anonymous memory and processor time are per operator, in the order of the members.
@@ -77,11 +83,15 @@ struct Propagation {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Bench::Propagate { samples, json } = Arguments::parse().bench;
-    let mut fleet = start().await?;
-    let result = propagate(&mut fleet, samples).await?;
-    fleet.end().await?;
-    print(&result, json)
+    match Arguments::parse().bench {
+        Bench::Propagate { samples, json } => {
+            let mut fleet = start().await?;
+            let result = propagate(&mut fleet, samples).await?;
+            fleet.end().await?;
+            print(&result, json)
+        }
+        Bench::Failover(arguments) => failover::run(arguments).await,
+    }
 }
 
 async fn start() -> Result<Fleet> {
