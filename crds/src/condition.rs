@@ -36,6 +36,8 @@ pub const QUORATE: &str = "Quorate";
 pub const ATTACHED: &str = "Attached";
 /// Federation: this operator's flags equal the federation's timings.
 pub const CONFIGURED: &str = "Configured";
+/// Federation: too many members are silent at once for their replicas to be placed elsewhere in addition.
+pub const BRAKED: &str = "Braked";
 
 /// One aspect of the state of an object, as last observed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

@@ -108,7 +108,8 @@ pub struct FederationStatus {
     pub heartbeat_milliseconds: Option<i64>,
     /// `Ready`: attached and quorate. `Quorate`: a majority of voters is in contact. `Attached`: this member's stream to
     /// the leader is open. `Configured`: this operator's flags equal the federation's timings, and the ledger accepted what
-    /// was requested here.
+    /// was requested here. `Braked`: so many members are silent at once that their replicas are not placed elsewhere before
+    /// their leases end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

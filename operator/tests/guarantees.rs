@@ -17,6 +17,7 @@ use std::{
 use clap::Parser;
 use hanse_core::{
     lease::{CLOCK_RATE_TOLERANCE_PER_MILLE, STOP_CALLS, fence_after_loss},
+    suspicion::suspect_after,
     timings::Timings,
 };
 use hanse_operator::settings::{Action, Arguments, RaftTimings};
@@ -67,7 +68,7 @@ impl Constants {
     }
 
     /// The events after a loss, each with its shortest and longest time.
-    fn derived(&self) -> [Derived; 7] {
+    fn derived(&self) -> [Derived; 9] {
         let (lease, heartbeat) = (self.timings.lease(), self.timings.heartbeat());
         let RaftTimings {
             heartbeat: raft_heartbeat,
@@ -79,6 +80,8 @@ impl Constants {
             (election_max + election_min).saturating_sub(raft_heartbeat),
             election_max * 2,
         );
+        let suspect = suspect_after(self.timings);
+        let silent = (suspect.saturating_sub(heartbeat), suspect);
         let leader_lost = (
             elected.0 + lease + election_max,
             elected.1 + lease + election_max + self.look,
@@ -95,6 +98,16 @@ impl Constants {
                 "a leader that was cut off ends its own lease",
                 (lease.saturating_sub(heartbeat), election_min + lease),
                 "it acknowledges its own heartbeats for the shortest election timeout after it last heard a majority",
+            ),
+            Derived(
+                "a silent member's replicas are placed elsewhere in addition",
+                silent,
+                "two heartbeats and a fifth of one after the last, if they were regular until then",
+            ),
+            Derived(
+                "a silent leader's replicas are placed elsewhere in addition",
+                elected,
+                "the new leader suspects the old one at once",
             ),
             Derived(
                 "a lost member is declared lost",

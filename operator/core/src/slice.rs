@@ -63,6 +63,9 @@ pub struct FederationView {
     /// How long a lease lasts, and how often it is renewed.
     #[serde(default)]
     pub timings: Timings,
+    /// The silent members that the brake holds back: nothing runs in addition for them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub held_back: BTreeSet<MemberName>,
 }
 
 /// One member as the others see it.
@@ -235,7 +238,7 @@ impl Slice {
             .get(member)
             .filter(|row| !matches!(row.lease, Lease::Revoked { .. }))?;
         Some(Self {
-            federation: federation_view(state, leader, term)?,
+            federation: federation_view(state, standing, leader, term)?,
             members: member_views(state, standing),
             placements: assigned_placements(state, member),
             removals: state.removals.get(member).cloned().unwrap_or_default(),
@@ -244,7 +247,12 @@ impl Slice {
     }
 }
 
-fn federation_view(state: &State, leader: &MemberName, term: u64) -> Option<FederationView> {
+fn federation_view(
+    state: &State,
+    standing: &Standing,
+    leader: &MemberName,
+    term: u64,
+) -> Option<FederationView> {
     let voters = state
         .voters
         .iter()
@@ -257,6 +265,7 @@ fn federation_view(state: &State, leader: &MemberName, term: u64) -> Option<Fede
         leader: leader.clone(),
         voters: voters.map(|(name, _)| name.clone()).collect(),
         timings: state.timings,
+        held_back: standing.suspects.held_back().cloned().collect(),
     })
 }
 

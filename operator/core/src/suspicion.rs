@@ -51,6 +51,12 @@ pub(crate) struct Pulse {
     doublings: u32,
 }
 
+/// When a member that is heard regularly becomes suspect, counted from its last heartbeat.
+#[must_use]
+pub fn suspect_after(timings: Timings) -> Duration {
+    timings.heartbeat() * MISSED + timings.heartbeat() / LEAST_ALLOWANCE
+}
+
 impl Pulse {
     /// Of a member that counts as heard at `now`, which may be in the future.
     pub(crate) fn new(now: Duration) -> Self {
@@ -146,10 +152,15 @@ impl Suspects {
         silent > 1 && silent * 3 > members
     }
 
+    /// The silent members that are not covered, because too many are silent at once.
+    pub fn held_back(&self) -> impl Iterator<Item = &MemberName> {
+        self.silent.difference(&self.covered)
+    }
+
     /// Whether the brake holds somebody back.
     #[must_use]
     pub fn is_braked(&self) -> bool {
-        self.silent != self.covered
+        self.held_back().next().is_some()
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
             leader: member.parse().unwrap(),
             voters: BTreeSet::from([member.parse().unwrap()]),
             timings: Timings::default(),
+            held_back: BTreeSet::new(),
         },
         members: BTreeMap::from([(member.parse().unwrap(), view)]),
         placements: BTreeMap::new(),

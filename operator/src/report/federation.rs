@@ -3,7 +3,7 @@
 use hanse_core::{id::MemberName, slice::Slice};
 use hanse_crds::{
     Condition, FederationRole, FederationStatus, Fencing, Quorum,
-    condition::{ATTACHED, CONFIGURED, QUORATE, READY, set_condition},
+    condition::{ATTACHED, BRAKED, CONFIGURED, QUORATE, READY, set_condition},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -66,7 +66,10 @@ pub(super) fn status(
     }
     let Standing { attached, quorate } = *standing;
     let three = conditions(slice.is_some(), attached, quorate, now);
-    for condition in three.into_iter().chain([configured(question, now)]) {
+    for condition in three
+        .into_iter()
+        .chain([configured(question, now), braked(*slice, now)])
+    {
         let condition = condition.observed_at(*generation);
         set_condition(&mut status.conditions, condition);
     }
@@ -86,6 +89,26 @@ fn configured(question: &Question<'_>, now: &Time) -> Condition {
         ),
     };
     Condition::new(CONFIGURED, holds, reason, message, now.clone())
+}
+
+/// Whether the leader acts on the silence of members.
+fn braked(slice: Option<&Slice>, now: &Time) -> Condition {
+    let held_back = slice.map(|slice| &slice.federation.held_back);
+    let names = held_back.into_iter().flatten().map(MemberName::as_str);
+    let names: Vec<&str> = names.collect();
+    let (reason, message) = if names.is_empty() {
+        ("NotBraked", "nobody's silence is ignored".to_owned())
+    } else {
+        (
+            "ManySilent",
+            format!(
+                "more than a third of the members are silent at once: the replicas of {} are placed elsewhere only when their \
+                 leases end",
+                names.join(", ")
+            ),
+        )
+    };
+    Condition::new(BRAKED, !names.is_empty(), reason, message, now.clone())
 }
 
 /// `Attached` is about this member's stream, `Quorate` about the voters, `Ready` about both.
@@ -195,6 +218,25 @@ mod tests {
         assert_eq!(
             condition_of(&status_of(None, true, true), READY),
             (false, "Joining".into())
+        );
+    }
+
+    #[test]
+    fn a_brake_names_the_members_that_it_holds_back() {
+        let mut slice = slice("acme", "acme-1", 20);
+        let text = |slice: &Slice| {
+            let condition = braked(Some(slice), &Time(Timestamp::from_second(1).unwrap()));
+            format!(
+                "{:?} {}: {}",
+                condition.status, condition.reason, condition.message
+            )
+        };
+        assert_eq!(text(&slice), "False NotBraked: nobody's silence is ignored");
+        slice.federation.held_back = ["b-1", "c-1"].map(|name| name.parse().unwrap()).into();
+        assert_eq!(
+            text(&slice),
+            "True ManySilent: more than a third of the members are silent at once: the replicas of b-1, c-1 are placed \
+             elsewhere only when their leases end"
         );
     }
 

@@ -16,6 +16,7 @@ use hanse_core::{
     command::{Command, Lane, SignedCommand},
     id::{Epoch, FederationId, MemberName, NodeId, PrivateKey, PublicKey},
     lease::Lessor,
+    reason::Urgency,
     schedule::{Hearsay, Proposed, Refusals, schedule},
     state::{Lease, MAX_PLAN_ROWS, Outcome, State},
     suspicion::Suspects,
@@ -66,6 +67,7 @@ pub(super) async fn run(leader: Leader, stop: CancellationToken) {
         };
         info!(term, reason = end, "no longer leading");
         leader.state.lessor(Lessor::follow);
+        leader.metrics.show(&Suspects::default());
         // Members' reports end with the term: members send them again to the next leader.
         leader
             .state
@@ -280,6 +282,7 @@ impl<'a> Term<'a> {
                 "too many members are silent at once: their shares stay until their leases end"
             );
         }
+        self.leader.metrics.show(&self.suspects);
         let suspects = self.suspects.clone();
         self.leader
             .state
@@ -320,9 +323,13 @@ impl<'a> Term<'a> {
                 .iter()
                 .filter(|row| row.share.is_some() && row.reason.is_failover());
             let failovers = failovers.count() as u64;
+            let surges = changes.iter();
+            let surges = surges.filter(|row| row.reason.urgency() == Urgency::Silent);
+            let surges = surges.count() as u64;
             let changes = changes.to_vec();
             if self.propose(Command::Assign { changes }).await? {
                 self.leader.metrics.count_failovers(failovers);
+                self.leader.metrics.count_surges(surges);
             }
         }
         Ok(())

@@ -1,11 +1,15 @@
 //! The metrics of a voter.
 
-use prometheus::{IntCounter, Registry};
+use hanse_core::suspicion::Suspects;
+use prometheus::{IntCounter, IntGauge, Registry};
 
 /// The handles with which a voter counts. Cheap to clone.
 #[derive(Clone)]
 pub struct VoterMetrics {
     failovers: IntCounter,
+    surges: IntCounter,
+    silent: IntGauge,
+    held_back: IntGauge,
 }
 
 impl VoterMetrics {
@@ -15,8 +19,40 @@ impl VoterMetrics {
             "hanse_failovers_total",
             "Placements this operator, as leader, gave to another member because their host was lost.",
         )?;
+        let surges = IntCounter::new(
+            "hanse_surges_total",
+            "Placements this operator, as leader, enlarged or made in addition because another member was silent.",
+        )?;
+        let silent = IntGauge::new(
+            "hanse_silent_members",
+            "Members that this operator, as leader, has not heard for longer than usual and that are not lost yet.",
+        )?;
+        let held_back = IntGauge::new(
+            "hanse_silent_members_held_back",
+            "Of these, the members whose replicas are not placed elsewhere in addition, because too many are silent at once.",
+        )?;
         registry.register(Box::new(failovers.clone()))?;
-        Ok(Self { failovers })
+        registry.register(Box::new(surges.clone()))?;
+        registry.register(Box::new(silent.clone()))?;
+        registry.register(Box::new(held_back.clone()))?;
+        Ok(Self {
+            failovers,
+            surges,
+            silent,
+            held_back,
+        })
+    }
+
+    /// Counts `placements` that this operator, as leader, made in addition because a member is silent.
+    pub(crate) fn count_surges(&self, placements: u64) {
+        self.surges.inc_by(placements);
+    }
+
+    /// Shows who is silent; nobody, once this operator no longer leads.
+    pub(crate) fn show(&self, suspects: &Suspects) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.silent.set(number(suspects.silent.len()));
+        self.held_back.set(number(suspects.held_back().count()));
     }
 
     /// Counts `placements` that this operator, as leader, moved away from lost members.
