@@ -3,7 +3,7 @@
 //! Everything here is checked once, in `FromStr` (or on deserialisation, which calls it), so that no later code
 //! has to ask again. All of it serialises to JSON as a plain string or number and can be a JSON object's key.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ macro_rules! string_id {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -88,7 +88,7 @@ macro_rules! string_id {
             fn from_str(value: &str) -> Result<Self, Self::Err> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(value) {
-                    Ok(Self(value.to_owned()))
+                    Ok(Self(value.into()))
                 } else {
                     Err(ParseIdError::$error { kind: $kind, value: value.chars().take(80).collect() })
                 }
@@ -104,7 +104,7 @@ macro_rules! string_id {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
 

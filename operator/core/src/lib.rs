@@ -8,6 +8,7 @@
 //! - [`workload`], [`grant`]: what owners ask for, and what hosts permit.
 //! - [`command`]: what can be asked of the ledger, signed.
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
+//! - [`per_host`]: a table of workloads and hosts, whose copies cost nothing.
 //! - [`timings`]: how long a lease lasts and how often it is renewed, and what follows from that.
 //! - [`lease`]: who is alive, on the leader's clock and on the member's own.
 //! - [`suspicion`]: who is silent for longer than usual, which is not yet lost.
@@ -24,6 +25,7 @@ pub mod grant;
 pub mod health;
 pub mod id;
 pub mod lease;
+pub mod per_host;
 pub mod quorum;
 pub mod reason;
 pub mod schedule;

@@ -14,11 +14,15 @@
 //!
 //! Absent: clocks, liveness beyond the ledger's leases, capacity.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     command::PlacementChange,
     id::{MemberName, WorkloadKey},
+    per_host::Rows,
     reason::Reason,
     state::{Member, Placement, State, Surge, Workload},
     workload::{Mode, Share},
@@ -65,7 +69,7 @@ struct Case<'a> {
     key: &'a WorkloadKey,
     workload: &'a Workload,
     /// What is placed now.
-    placed: &'a BTreeMap<MemberName, Placement>,
+    placed: Rows<Arc<Placement>>,
     /// The members that may run it, best first for ties.
     eligible: Vec<&'a MemberName>,
     /// The others, with the first reason against each.
@@ -115,8 +119,7 @@ fn schedule_workload(
     load: &BTreeMap<MemberName, usize>,
     budget: &mut surge::Budget,
 ) -> (Vec<PlacementChange>, Diagnosis) {
-    static NOWHERE: BTreeMap<MemberName, Placement> = BTreeMap::new();
-    let placed = state.placements.get(key).unwrap_or(&NOWHERE);
+    let placed = state.placements.rows(key);
     let (mut eligible, mut excluded) = (Vec::new(), BTreeMap::new());
     let (kinds, needed) = (workload.spec.kinds(), workload.spec.kinds_needed());
     for (name, member) in &state.members {

@@ -241,7 +241,7 @@ impl Slice {
             federation: federation_view(state, standing, leader, term)?,
             members: member_views(state, standing),
             placements: assigned_placements(state, member),
-            removals: state.removals.get(member).cloned().unwrap_or_default(),
+            removals: pending_removals(state, member),
             workloads: owned_workloads(state, standing, &row.owner),
         })
     }
@@ -270,10 +270,6 @@ fn federation_view(
 }
 
 fn member_views(state: &State, standing: &Standing) -> BTreeMap<MemberName, MemberView> {
-    let mut hosted: BTreeMap<&MemberName, usize> = BTreeMap::new();
-    for member in state.placements.values().flat_map(BTreeMap::keys) {
-        *hosted.entry(member).or_default() += 1;
-    }
     let view = |(name, row): (&MemberName, &crate::state::Member)| {
         let view = MemberView {
             owner: row.owner.clone(),
@@ -282,7 +278,7 @@ fn member_views(state: &State, standing: &Standing) -> BTreeMap<MemberName, Memb
             version: row.version.clone(),
             lease: row.lease,
             seat: row.seat.clone(),
-            placements: hosted.get(name).copied().unwrap_or(0),
+            placements: state.placements.count_at(name),
             silent: standing.suspects.silent.contains(name),
         };
         (name.clone(), view)
@@ -294,21 +290,27 @@ fn assigned_placements(
     state: &State,
     member: &MemberName,
 ) -> BTreeMap<WorkloadKey, AssignedPlacement> {
-    let mut assigned = BTreeMap::new();
-    for (key, rows) in &state.placements {
-        if let (Some(row), Some(workload)) = (rows.get(member), state.workloads.get(key)) {
-            let placement = AssignedPlacement {
-                share: row.share.clone(),
-                epoch: row.epoch,
-                generation: workload.generation,
-                proof: workload.proof.clone(),
-                home: workload.home.clone(),
-                completed: completed(workload, member),
-            };
-            assigned.insert(key.clone(), placement);
-        }
-    }
-    assigned
+    let keys = state.placements.at(member);
+    let assigned = keys.filter_map(|key| {
+        let row = state.placements.get(key, member)?;
+        let workload = state.workloads.get(key)?;
+        let placement = AssignedPlacement {
+            share: row.share.clone(),
+            epoch: row.epoch,
+            generation: workload.generation,
+            proof: workload.proof.clone(),
+            home: workload.home.clone(),
+            completed: completed(workload, member),
+        };
+        Some((key.clone(), placement))
+    });
+    assigned.collect()
+}
+
+fn pending_removals(state: &State, member: &MemberName) -> BTreeMap<WorkloadKey, Removal> {
+    let keys = state.removals.at(member);
+    let pending = keys.filter_map(|key| Some((key.clone(), *state.removals.get(key, member)?)));
+    pending.collect()
 }
 
 /// What `member` need not run again: what it completed itself or, unless every member runs its own, what any did.
@@ -367,22 +369,20 @@ fn host_standings(
             .cloned()
     };
     let mut hosts = BTreeMap::new();
-    for (member, owed) in &state.removals {
-        if let Some(removal) = owed.get(key) {
-            let row = HostStanding {
-                replicas: 0,
-                surge: 0,
-                covered: false,
-                epoch: removal.epoch,
-                reason: None,
-                removing: true,
-                lease_held: lease_held(member),
-                report: report(member),
-            };
-            hosts.insert(member.clone(), row);
-        }
+    for (member, removal) in state.removals.of(key) {
+        let row = HostStanding {
+            replicas: 0,
+            surge: 0,
+            covered: false,
+            epoch: removal.epoch,
+            reason: None,
+            removing: true,
+            lease_held: lease_held(member),
+            report: report(member),
+        };
+        hosts.insert(member.clone(), row);
     }
-    let rows = || state.placements.get(key).into_iter().flatten();
+    let rows = || state.placements.of(key);
     let surges = rows().filter_map(|(_, row)| row.surge.as_ref());
     let covered: BTreeSet<&MemberName> = surges.flat_map(|surge| &surge.covers).collect();
     for (member, row) in rows() {

@@ -11,11 +11,9 @@
 //! - `membership` (who is in, who votes, who is alive), `workloads` (what is wanted) and `placements` (what runs where): the
 //!   rules.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +21,7 @@ use crate::{
     chain::{self, Link},
     command::{Command, Lane, SignedCommand},
     id::{Digest, Epoch, FederationId, MemberName, NodeId, OwnerName, PublicKey, WorkloadKey},
+    per_host::{self, PerHost},
     timings::Timings,
 };
 
@@ -45,6 +44,8 @@ pub use rows::{
 };
 
 /// Everything the federation has decided, after the entry at `index`.
+///
+/// Its tables are persistent maps: a clone costs nothing and never changes, so that whoever reads it keeps nobody waiting.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
@@ -69,17 +70,18 @@ pub struct State {
     /// The voters of the newest configuration.
     pub voters: BTreeSet<NodeId>,
     /// How far each issuer has counted, those revoked included: a number is never free again.
-    pub issuers: BTreeMap<PublicKey, Issuer>,
+    pub issuers: OrdMap<PublicKey, Issuer>,
     /// All members that ever were; those revoked stay, as [`Lease::Revoked`], so that their names are not reused.
-    pub members: BTreeMap<MemberName, Member>,
+    pub members: OrdMap<MemberName, Member>,
     /// Invitations not yet used.
-    pub invitations: BTreeMap<PublicKey, Invitation>,
+    pub invitations: OrdMap<PublicKey, Invitation>,
     /// What owners want.
-    pub workloads: BTreeMap<WorkloadKey, Workload>,
+    pub workloads: OrdMap<WorkloadKey, Workload>,
     /// What runs where.
-    pub placements: BTreeMap<WorkloadKey, BTreeMap<MemberName, Placement>>,
+    pub placements: PerHost<Arc<Placement>>,
     /// What hosts still have to remove. The only thing that ever deletes an object in a host.
-    pub removals: BTreeMap<MemberName, BTreeMap<WorkloadKey, Removal>>,
+    #[serde(with = "per_host::host_first")]
+    pub removals: PerHost<Removal>,
 }
 
 /// What the state machine sees of a log entry.
@@ -109,12 +111,12 @@ impl Default for State {
             timings_since: Epoch(0),
             longest_lease_ms: 0,
             voters: BTreeSet::new(),
-            issuers: BTreeMap::new(),
-            members: BTreeMap::new(),
-            invitations: BTreeMap::new(),
-            workloads: BTreeMap::new(),
-            placements: BTreeMap::new(),
-            removals: BTreeMap::new(),
+            issuers: OrdMap::new(),
+            members: OrdMap::new(),
+            invitations: OrdMap::new(),
+            workloads: OrdMap::new(),
+            placements: PerHost::default(),
+            removals: PerHost::default(),
         }
     }
 }

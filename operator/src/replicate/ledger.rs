@@ -117,7 +117,7 @@ impl Ledger {
         let snapshots = StateStore::open(directory).map_err(LedgerError::OpenState)?;
         let machine = Machine::open(snapshots.clone()).map_err(LedgerError::OpenState)?;
         let (state, applied) = (machine.state(), machine.applied());
-        if let Some(found) = state.read(|state| state.federation)
+        if let Some(found) = state.latest().federation
             && found != federation
         {
             let expected = federation;
@@ -184,9 +184,15 @@ impl Ledger {
         self.shared.settings.federation
     }
 
-    /// Reads the state as applied here. Keep it short: the next entry waits.
+    /// The state as applied here: a version that no longer changes.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        self.shared.state.latest()
+    }
+
+    /// Reads the state as applied here.
     pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        self.shared.state.read(look)
+        look(&self.state())
     }
 
     /// The index of the last entry applied here.

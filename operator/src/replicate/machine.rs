@@ -25,18 +25,23 @@ use super::{
     storage,
 };
 
-/// The state, shared between the machine, its only writer, and all readers. The lock is never held across an await.
+/// The newest state, for all readers. They look at a version that no longer changes: neither waits an entry for a reader, nor a
+/// reader for an entry.
 #[derive(Debug, Clone, Default)]
-pub struct SharedState(Arc<RwLock<State>>);
+pub struct SharedState(Arc<RwLock<Arc<State>>>);
 
 impl SharedState {
-    /// Reads the state. Keep it short: the next entry waits.
-    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.0.read())
+    /// The state after the last entry applied here.
+    #[must_use]
+    pub fn latest(&self) -> Arc<State> {
+        self.0.read().clone()
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.0.write())
+    fn publish(&self, state: &State) {
+        let state = Arc::new(state.clone());
+        // The version before may be the last copy of much: it is dropped after the lock is free.
+        let before = std::mem::replace(&mut *self.0.write(), state);
+        drop(before);
     }
 }
 
@@ -46,7 +51,8 @@ pub type Raft = openraft::Raft<TypeConfig, Machine>;
 /// The state machine as the engine drives it.
 #[derive(Debug)]
 pub struct Machine {
-    state: SharedState,
+    state: State,
+    shared: SharedState,
     last: Option<LogId>,
     membership: StoredMembership,
     store: StateStore,
@@ -57,7 +63,8 @@ impl Machine {
     /// A machine that starts from the newest snapshot in `store`.
     pub fn open(store: StateStore) -> Result<Self, OpenStateError> {
         let mut machine = Self {
-            state: SharedState::default(),
+            state: State::default(),
+            shared: SharedState::default(),
             last: None,
             membership: StoredMembership::default(),
             store,
@@ -76,7 +83,7 @@ impl Machine {
     /// The state, for readers.
     #[must_use]
     pub fn state(&self) -> SharedState {
-        self.state.clone()
+        self.shared.clone()
     }
 
     /// The index of the last entry applied, for tasks that wait for later entries.
@@ -86,8 +93,9 @@ impl Machine {
     }
 
     fn replace(&mut self, meta: &SnapshotMeta, state: State) {
+        self.shared.publish(&state);
         self.applied.send_replace(state.index);
-        self.state.write(|current| *current = state);
+        self.state = state;
         self.last = meta.last_log_id;
         self.membership = meta.last_membership.clone();
     }
@@ -98,14 +106,13 @@ impl Machine {
             entry.log_id.committed_leader_id().term,
         );
         self.last = Some(entry.log_id);
-        match &entry.payload {
-            EntryPayload::Blank => self
-                .state
-                .write(|state| state.apply(index, term, Fact::Blank)),
-            EntryPayload::Normal(Write { time_ms, command }) => self.state.write(|state| {
+        let outcome = match &entry.payload {
+            EntryPayload::Blank => self.state.apply(index, term, Fact::Blank),
+            EntryPayload::Normal(Write { time_ms, command }) => {
                 let time_ms = *time_ms;
-                state.apply(index, term, Fact::Command { time_ms, command })
-            }),
+                self.state
+                    .apply(index, term, Fact::Command { time_ms, command })
+            }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
                 let configurations: Vec<Vec<NodeId>> = membership
@@ -114,9 +121,11 @@ impl Machine {
                     .map(|voters| voters.iter().copied().map(NodeId).collect())
                     .collect();
                 self.state
-                    .write(|state| state.apply(index, term, Fact::Membership(&configurations)))
+                    .apply(index, term, Fact::Membership(&configurations))
             }
-        }
+        };
+        self.shared.publish(&self.state);
+        outcome
     }
 }
 
@@ -150,8 +159,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 last_log_id: self.last,
                 last_membership: self.membership.clone(),
             },
-            // Specs and proofs are behind an `Arc`: the clone copies the tables, not their contents.
-            state: self.state.read(State::clone),
+            state: self.state.clone(),
             store: self.store.clone(),
         }
     }

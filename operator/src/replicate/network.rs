@@ -103,11 +103,10 @@ impl Line {
         if !self.node.address.is_empty() {
             return Some(self.node.address.clone());
         }
-        self.state.read(|state| {
-            let (_, member) = state.member_at(self.to)?;
-            let seat = member.seat.as_ref()?;
-            (!seat.address.is_empty()).then(|| seat.address.clone())
-        })
+        let state = self.state.latest();
+        let (_, member) = state.member_at(self.to)?;
+        let seat = member.seat.as_ref()?;
+        (!seat.address.is_empty()).then(|| seat.address.clone())
     }
 
     /// Waits for an answer, at most until the engine's time limit for the call.

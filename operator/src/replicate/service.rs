@@ -112,15 +112,11 @@ impl RaftService {
     }
 
     fn may_speak(&self, key: &PublicKey, speaker: NodeId) -> bool {
-        let (revoked, seated) = self.state.read(|state| {
-            let revoked = state
-                .member_of(key)
-                .is_some_and(|(_, member)| matches!(member.lease, Lease::Revoked { .. }));
-            (
-                revoked,
-                state.member_at(speaker).map(|(_, member)| member.key),
-            )
-        });
+        let state = self.state.latest();
+        let revoked = state
+            .member_of(key)
+            .is_some_and(|(_, member)| matches!(member.lease, Lease::Revoked { .. }));
+        let seated = state.member_at(speaker).map(|(_, member)| member.key);
         if revoked {
             return false;
         }

@@ -35,7 +35,7 @@ fn state(lease: Lease) -> State {
         generation: Generation(0),
     };
     State {
-        members: [(name(), member)].into(),
+        members: [(name(), member)].into_iter().collect(),
         ..State::default()
     }
 }
@@ -367,11 +367,7 @@ fn place_single(state: &mut State, grace_seconds: u32) {
         epoch: Epoch(1),
         reason: Reason::FirstPlacement,
     };
-    state
-        .placements
-        .entry(key)
-        .or_default()
-        .insert(name(), placement);
+    state.placements.insert(key, name(), placement.into());
 }
 
 /// When a second copy may start, and until when the first may run: on a right clock, in milliseconds.

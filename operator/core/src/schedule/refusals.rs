@@ -141,7 +141,7 @@ fn is_current(
     member: &MemberName,
     report: &PlacementReport,
 ) -> bool {
-    let placement = state.placements.get(key).and_then(|rows| rows.get(member));
+    let placement = state.placements.get(key, member);
     placement.is_some_and(|placement| placement.epoch == report.epoch)
         && report.generation == workload.generation
 }

@@ -9,11 +9,9 @@ use crate::{
 
 /// How many placements each member has.
 pub(super) fn load(state: &State) -> BTreeMap<MemberName, usize> {
-    let mut load = BTreeMap::new();
-    for name in state.placements.values().flat_map(BTreeMap::keys) {
-        *load.entry(name.clone()).or_default() += 1;
-    }
-    load
+    let members = state.members.keys();
+    let count = |name: &MemberName| (name.clone(), state.placements.count_at(name));
+    members.map(count).collect()
 }
 
 /// Best first: the owner's own members before guests', then the one with fewer placements, then by name, so that the

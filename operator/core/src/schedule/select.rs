@@ -254,8 +254,8 @@ impl Case<'_> {
     fn last_host(&self) -> Option<&MemberName> {
         self.state
             .removals
-            .iter()
-            .find(|(_, owed)| owed.contains_key(self.key))
+            .of(self.key)
+            .next()
             .map(|(name, _)| name)
     }
 }

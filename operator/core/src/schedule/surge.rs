@@ -25,7 +25,7 @@ pub(super) struct Budget(u32);
 impl Budget {
     /// What the surges of `state` leave.
     pub(super) fn of(state: &State) -> Self {
-        let rows = state.placements.values().flat_map(BTreeMap::values);
+        let rows = state.placements.iter().flat_map(|(_, rows)| rows.values());
         let surges = rows.filter_map(|row| row.surge.as_ref());
         let used = surges.fold(0_u32, |sum, surge| sum.saturating_add(surge.share.total()));
         Self(MOST_REPLICAS.saturating_sub(used))

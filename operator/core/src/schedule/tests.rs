@@ -10,6 +10,7 @@ use crate::{
     command::{Attributes, Command, SignedCommand},
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Epoch, FederationId, Generation, PrivateKey, PublicKey},
+    per_host::PerHost,
     state::Lease,
     workload::{GroupKind, PlacementRules, WorkloadSpec},
 };
@@ -153,10 +154,9 @@ impl Federation {
     }
 
     fn shares(&self) -> BTreeMap<String, u32> {
-        let rows = self.state.placements.get(&WEB.parse().unwrap());
-        rows.into_iter()
-            .flatten()
-            .map(|(name, row)| (name.to_string(), row.share.total()))
+        let key = WEB.parse().unwrap();
+        let rows = self.state.placements.of(&key);
+        rows.map(|(name, row)| (name.to_string(), row.share.total()))
             .collect()
     }
 }
@@ -223,7 +223,7 @@ fn the_limits_of_an_autoscaler_are_divided_over_the_members_that_have_a_part_of_
     let mut limits = |min, max| {
         federation.put_objects(scaled(min, max), PlacementRules::new(Mode::Divided));
         federation.step();
-        let rows = &federation.state.placements[&WEB.parse().unwrap()];
+        let rows = federation.state.placements.rows(&WEB.parse().unwrap());
         let (web, most) = (
             "Deployment.apps/web".parse().unwrap(),
             "HorizontalPodAutoscaler.autoscaling/web:max"

@@ -65,9 +65,7 @@ impl State {
                 "members of the owner that founded it",
             ),
             Command::Complete { workload, .. } => Permission::of(
-                self.placements
-                    .get(workload)
-                    .is_some_and(|hosts| hosts.contains_key(name)),
+                self.placements.get(workload, name).is_some(),
                 format!("the completion of workload '{workload}'"),
                 "its hosts",
             ),

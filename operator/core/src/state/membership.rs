@@ -43,8 +43,7 @@ impl State {
         expires_ms: u64,
     ) -> Result<(), Rejection> {
         let now = self.time_ms;
-        self.invitations
-            .retain(|_, invitation| invitation.expires_ms > now);
+        self.keep_invitations(|invitation| invitation.expires_ms > now);
         // Every member can read the public half in the ledger. Issued again by another member, it would change the
         // newcomer's sponsor.
         if self.invitations.contains_key(&invitation) {
@@ -67,6 +66,12 @@ impl State {
             },
         );
         Ok(())
+    }
+
+    fn keep_invitations(&mut self, keeps: impl Fn(&Invitation) -> bool) {
+        let invitations = self.invitations.iter();
+        let kept = invitations.filter(|(_, invitation)| keeps(invitation));
+        self.invitations = kept.map(|(key, row)| (*key, row.clone())).collect();
     }
 
     pub(super) fn admit(
@@ -198,8 +203,7 @@ impl State {
             fenced,
         };
         member.generation = Generation(index);
-        self.invitations
-            .retain(|_, invitation| invitation.sponsor != *name);
+        self.keep_invitations(|invitation| invitation.sponsor != *name);
         self.release_revoked(name);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What runs where, and what still has to be removed where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Keep, Placement, Rejection, Removal, State};
 use crate::{
@@ -80,7 +80,7 @@ impl State {
     /// Whether `member` still has to remove an earlier workload of this name.
     #[must_use]
     pub fn owes_another(&self, workload: &WorkloadKey, member: &MemberName) -> bool {
-        let pending = self.removals.get(member).and_then(|it| it.get(workload));
+        let pending = self.removals.get(workload, member);
         let row = self.workloads.get(workload);
         pending
             .zip(row)
@@ -95,16 +95,10 @@ impl State {
         workload: &WorkloadKey,
         member: &MemberName,
     ) -> Option<&MemberName> {
-        let placed = self
-            .placements
-            .get(workload)
-            .into_iter()
-            .flat_map(|rows| rows.keys());
-        let placed = placed.into_iter().find(|host| *host != member);
+        let mut placed = self.placements.of(workload).map(|(host, _)| host);
+        let placed = placed.find(|host| *host != member);
         placed.or_else(|| {
-            let owing = self.removals.iter();
-            let mut owing = owing.filter(|(_, pending)| pending.contains_key(workload));
-            owing.find_map(|(host, _)| {
+            self.removals.of(workload).find_map(|(host, _)| {
                 if self.runs_until_removed(workload, host) {
                     return Some(host);
                 }
@@ -119,7 +113,7 @@ impl State {
     /// there when it was no `Single`.
     #[must_use]
     pub fn runs_until_removed(&self, workload: &WorkloadKey, host: &MemberName) -> bool {
-        let pending = self.removals.get(host).and_then(|it| it.get(workload));
+        let pending = self.removals.get(workload, host);
         let born = self.workloads.get(workload).map(|row| row.born);
         // The copies of another workload that had this name are no second copy of this one.
         pending.is_some_and(|pending| !pending.stops && Some(pending.born) == born)
@@ -128,18 +122,15 @@ impl State {
     /// The silent members whose shares are placed elsewhere in addition.
     #[must_use]
     pub fn covered(&self) -> BTreeSet<&MemberName> {
-        let rows = self.placements.values().flat_map(BTreeMap::values);
+        let rows = self.placements.iter().flat_map(|(_, rows)| rows.values());
         let surges = rows.filter_map(|row| row.surge.as_ref());
         surges.flat_map(|surge| &surge.covers).collect()
     }
 
     /// Takes every copy away: a host that does not hear of it keeps running them.
     pub(super) fn take_all_away(&mut self, index: u64, workload: &WorkloadKey) {
-        let rows = self.placements.get(workload);
-        let hosts: Vec<_> = rows
-            .into_iter()
-            .flat_map(|rows| rows.keys().cloned())
-            .collect();
+        let hosts = self.placements.of(workload);
+        let hosts: Vec<_> = hosts.map(|(host, _)| host.clone()).collect();
         for host in hosts {
             self.take_away(index, workload, host);
         }
@@ -149,12 +140,7 @@ impl State {
     /// there or not yet removed, in seconds.
     #[must_use]
     pub fn longest_grace_in(&self, member: &MemberName) -> u32 {
-        let placed = self.placements.iter();
-        let placed = placed.filter(|(_, rows)| rows.contains_key(member));
-        let pending = self.removals.get(member).into_iter().flatten();
-        let workloads = placed
-            .map(|(key, _)| key)
-            .chain(pending.map(|(key, _)| key));
+        let workloads = self.placements.at(member).chain(self.removals.at(member));
         let rows = workloads.filter_map(|key| self.workloads.get(key));
         let singles = rows.filter(|row| row.spec.placement.mode == Mode::Single);
         singles.map(|row| row.longest_grace).max().unwrap_or(0)
@@ -173,12 +159,7 @@ impl State {
         }: PlacementChange,
     ) {
         // What is placed again is no longer to be removed: the host keeps its objects and takes the new epoch.
-        if let Some(pending) = self.removals.get_mut(&member) {
-            pending.remove(&workload);
-            if pending.is_empty() {
-                self.removals.remove(&member);
-            }
-        }
+        self.removals.remove(&workload, &member);
         if let Some(workload) = self.workloads.get_mut(&workload) {
             workload.avoided.remove(&member);
         }
@@ -188,10 +169,7 @@ impl State {
             epoch: Epoch(index),
             reason: reason.bounded(),
         };
-        self.placements
-            .entry(workload)
-            .or_default()
-            .insert(member, row);
+        self.placements.insert(workload, member, Arc::new(row));
     }
 
     /// Remembers the member of a row that takes a share away because it was refused there.
@@ -205,14 +183,8 @@ impl State {
     }
 
     fn take_away(&mut self, index: u64, workload: &WorkloadKey, member: MemberName) {
-        let Some(rows) = self.placements.get_mut(workload) else {
+        if self.placements.remove(workload, &member).is_none() {
             return;
-        };
-        if rows.remove(&member).is_none() {
-            return;
-        }
-        if rows.is_empty() {
-            self.placements.remove(workload);
         }
         let volumes = self.workloads.get(workload).map(|row| row.spec.volumes);
         let keep = volumes.unwrap_or_default().on_move.into();
@@ -245,8 +217,7 @@ impl State {
             keep,
             stops: self.is_single(workload),
         };
-        let pending = self.removals.entry(member).or_default();
-        pending.insert(workload.clone(), removal);
+        self.removals.insert(workload.clone(), member, removal);
     }
 
     pub(super) fn confirm_removal(
@@ -255,14 +226,10 @@ impl State {
         workload: &WorkloadKey,
         epoch: Epoch,
     ) -> Result<(), Rejection> {
-        if let Some(pending) = self.removals.get_mut(host) {
-            // The confirmation of an older removal is not about the objects placed since.
-            if pending.get(workload).map(|removal| removal.epoch) == Some(epoch) {
-                pending.remove(workload);
-            }
-            if pending.is_empty() {
-                self.removals.remove(host);
-            }
+        let pending = self.removals.get(workload, host);
+        // The confirmation of an older removal is not about the objects placed since.
+        if pending.is_some_and(|removal| removal.epoch == epoch) {
+            self.removals.remove(workload, host);
         }
         self.drop_if_removed(workload);
         Ok(())
@@ -278,12 +245,13 @@ impl State {
         else {
             return;
         };
-        let pending = if row.lease.is_fenced() {
-            self.removals.remove(member).unwrap_or_default()
+        let pending: Vec<WorkloadKey> = if row.lease.is_fenced() {
+            let pending = self.removals.remove_all_at(member);
+            pending.into_iter().collect()
         } else {
-            self.removals.get(member).cloned().unwrap_or_default()
+            self.removals.at(member).cloned().collect()
         };
-        for workload in pending.keys() {
+        for workload in &pending {
             self.drop_if_removed(workload);
         }
     }
@@ -292,12 +260,9 @@ impl State {
     /// pending there does not keep the row.
     pub(super) fn drop_if_removed(&mut self, workload: &WorkloadKey) {
         let removed = self.workloads.get(workload).is_some_and(|row| row.removed);
-        let pending = self.removals.iter().any(|(host, pending)| {
-            let revoked = self
-                .members
-                .get(host)
-                .is_some_and(|row| row.lease.is_revoked());
-            pending.contains_key(workload) && !revoked
+        let pending = self.removals.of(workload).any(|(host, _)| {
+            let row = self.members.get(host);
+            !row.is_some_and(|row| row.lease.is_revoked())
         });
         if removed && !pending {
             self.workloads.remove(workload);

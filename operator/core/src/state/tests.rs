@@ -2,7 +2,7 @@
 //!
 //! This file is the vocabulary: a few members, one workload, and how they ask. The rules are in `tests/`.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -273,14 +273,10 @@ impl Ledger {
     /// Where [`WEB`] runs and where it has to be removed, by epoch: `one runs 1 since 5; two removes since 7`.
     fn hosts(&self) -> String {
         let key = workload(WEB);
-        let runs = self.state.placements.get(&key).into_iter().flatten();
-        let runs = runs.map(|(host, Placement { share, epoch, .. })| {
-            format!("{host} runs {share} since {epoch}")
-        });
-        let removes = self.state.removals.iter().filter_map(|(host, pending)| {
-            let Removal { epoch, .. } = pending.get(&key)?;
-            Some(format!("{host} removes since {epoch}"))
-        });
+        let runs = self.state.placements.of(&key);
+        let runs = runs.map(|(host, row)| format!("{host} runs {} since {}", row.share, row.epoch));
+        let removes = self.state.removals.of(&key);
+        let removes = removes.map(|(host, row)| format!("{host} removes since {}", row.epoch));
         runs.chain(removes).collect::<Vec<_>>().join("; ")
     }
 }

@@ -121,7 +121,7 @@ impl State {
         } else {
             workload.spec.volumes.on_delete.into()
         };
-        for member in self.placements.remove(key).unwrap_or_default().into_keys() {
+        for (member, _) in self.placements.remove_all_of(key) {
             self.require_removal(index, member, key, keep);
         }
         self.drop_if_removed(key);

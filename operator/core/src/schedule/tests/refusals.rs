@@ -33,8 +33,7 @@ impl Hosts {
     fn reports(&self) -> BTreeMap<MemberName, Reports> {
         let key: WorkloadKey = WEB.parse().unwrap();
         let state = &self.federation.state;
-        let rows = state.placements.get(&key).into_iter().flatten();
-        let report = |(member, row): (&MemberName, &Placement)| {
+        let report = |(member, row): (&MemberName, &Arc<Placement>)| {
             let refuses = self.refusing.contains(member.as_str());
             let report = PlacementReport {
                 epoch: row.epoch,
@@ -53,7 +52,7 @@ impl Hosts {
             let placements = BTreeMap::from([(key.clone(), report)]);
             (member.clone(), Reports { placements })
         };
-        rows.map(report).collect()
+        state.placements.of(&key).map(report).collect()
     }
 
     /// The plan at this second, in words, then applied; a host confirms at once what it has to remove.
@@ -63,7 +62,7 @@ impl Hosts {
         let objections = self.refusals.observe(now, &self.federation.state, &reports);
         self.federation.objections = objections;
         let words = self.federation.step();
-        self.federation.state.removals.clear();
+        self.federation.state.removals = PerHost::default();
         words
     }
 }
@@ -122,7 +121,7 @@ fn an_edit_lets_an_avoided_member_take_part_again() {
     hosts.at(60);
     assert!(hosts.at(61).starts_with("beta-1 1 "));
     let avoids = |hosts: &Hosts| {
-        let row = &hosts.federation.state.workloads[&WEB.parse().unwrap()];
+        let row = &hosts.federation.state.workloads[&WEB.parse::<WorkloadKey>().unwrap()];
         row.avoided
             .keys()
             .map(ToString::to_string)
@@ -140,9 +139,7 @@ fn an_edit_that_hosts_refuse_takes_away_nothing_that_still_runs() {
         .federation
         .state
         .placements
-        .get_mut(&WEB.parse().unwrap())
-        .unwrap()
-        .remove(&"gamma-1".parse().unwrap());
+        .remove(&WEB.parse().unwrap(), &"gamma-1".parse().unwrap());
     hosts.federation.put(Mode::Divided, Some(4), |_| {});
     hosts.still_runs = true;
     hosts.refusing = BTreeSet::from(["acme-1", "beta-1"]);

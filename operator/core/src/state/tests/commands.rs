@@ -66,7 +66,7 @@ fn a_founder_enters_with_a_seat_and_without_a_sponsor() {
     };
     assert_eq!(
         Ledger::founded().state.members,
-        BTreeMap::from([(member("one"), founder)])
+        OrdMap::unit(member("one"), founder)
     );
 }
 

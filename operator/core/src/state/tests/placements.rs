@@ -39,7 +39,9 @@ fn a_placement_keeps_its_reason_no_longer_than_the_ledger_does() {
     };
     assert_eq!(
         ledger.state.placements,
-        BTreeMap::from([(workload(WEB), BTreeMap::from([(member("one"), placement)]))])
+        [(workload(WEB), member("one"), Arc::new(placement))]
+            .into_iter()
+            .collect()
     );
 }
 
@@ -242,7 +244,7 @@ fn a_single_of_a_removed_and_recreated_workload_still_waits_for_a_revoked_host()
     ledger.place(&["two"]);
     accepted(ledger.ask(1, &revoke("two")));
     let removed = accepted(ledger.ask(1, &remove(WEB)));
-    assert_eq!(ledger.state.workloads, BTreeMap::new());
+    assert!(ledger.state.workloads.is_empty());
     ledger.put(spec(Mode::Single, 2));
     ledger.place(&["one"]);
     assert_eq!(ledger.hosts(), format!("two removes since {removed}"));
@@ -261,7 +263,7 @@ fn placing_again_cancels_the_removal_and_its_confirmation() {
     assert_eq!(ledger.hosts(), format!("two runs 1 since {placed}"));
     accepted(ledger.ask(2, &confirm(taken)));
     assert_eq!(ledger.hosts(), format!("two runs 1 since {placed}"));
-    assert_eq!(ledger.state.removals, BTreeMap::new());
+    assert!(ledger.state.removals.is_empty());
 }
 
 #[test]
@@ -308,7 +310,7 @@ fn only_the_hosts_own_confirmation_of_the_current_removal_counts() {
     accepted(ledger.ask(2, &confirm(current)));
     assert_eq!(
         (&ledger.state.workloads, &ledger.state.removals),
-        (&BTreeMap::new(), &BTreeMap::new())
+        (&OrdMap::new(), &PerHost::default())
     );
 }
 
@@ -325,7 +327,7 @@ fn a_lost_host_holds_a_removed_workload_and_a_revoked_one_does_not() {
     accepted(ledger.ask(1, &revoke("two")));
     assert_eq!(
         (&ledger.state.workloads, &ledger.state.removals),
-        (&BTreeMap::new(), &BTreeMap::new())
+        (&OrdMap::new(), &PerHost::default())
     );
 }
 
@@ -336,10 +338,10 @@ fn a_revoked_host_that_is_not_fenced_lets_the_row_go_and_keeps_its_removal() {
     ledger.place(&["two"]);
     let removed = accepted(ledger.ask(1, &remove(WEB)));
     accepted(ledger.ask(1, &revoke("two")));
-    assert_eq!(ledger.state.workloads, BTreeMap::new());
+    assert!(ledger.state.workloads.is_empty());
     assert_eq!(ledger.hosts(), format!("two removes since {removed}"));
     ledger.fence(&["two"]);
-    assert_eq!(ledger.state.removals, BTreeMap::new());
+    assert!(ledger.state.removals.is_empty());
 }
 
 #[test]

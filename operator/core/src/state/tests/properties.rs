@@ -105,8 +105,7 @@ impl Step {
     fn confirm(self, ledger: &Ledger) -> Command {
         let key = workload(self.workload());
         let host = member(MEMBERS[usize::from(self.number) - 1].0);
-        let pending = ledger.state.removals.get(&host);
-        let epoch = pending.and_then(|pending| pending.get(&key));
+        let epoch = ledger.state.removals.get(&key, &host);
         Command::ConfirmRemoval {
             workload: key,
             epoch: Epoch(self.on(epoch.map_or(1, |removal| removal.epoch.0))),
@@ -157,9 +156,9 @@ fn only_grows(before: &State, after: &State) -> Result<(), TestCaseError> {
             prop_assert!(old.generation <= new.generation, "generation of {key}");
         }
     }
-    for (key, rows) in &before.placements {
+    for (key, rows) in before.placements.iter() {
         for (host, old) in rows {
-            let new = after.placements.get(key).and_then(|rows| rows.get(host));
+            let new = after.placements.get(key, host);
             prop_assert!(
                 new.is_none_or(|new| old.epoch <= new.epoch),
                 "{key} on {host}"
@@ -172,17 +171,13 @@ fn only_grows(before: &State, after: &State) -> Result<(), TestCaseError> {
 /// A `Single` is in one place, and was not put there while it may still have run in another.
 fn single_runs_once(state: &State) -> Result<(), TestCaseError> {
     let key = workload(WEB);
-    let rows = state.placements.get(&key).into_iter().flatten();
-    let rows: Vec<_> = rows.collect();
+    let rows: Vec<_> = state.placements.of(&key).collect();
     prop_assert!(rows.len() <= 1, "{rows:?}");
     let placed_now = rows
         .into_iter()
         .filter(|(_, row)| row.epoch == Epoch(state.index));
     for (host, _) in placed_now {
-        let waiting = state.removals.iter().find(|(other, pending)| {
-            let Some(owed) = pending.get(&key) else {
-                return false;
-            };
+        let waiting = state.removals.of(&key).find(|(other, owed)| {
             let stopped = state.members[*other].lease.is_fenced()
                 && (owed.stops || owed.born != state.workloads[&key].born);
             *other != host && !stopped
@@ -195,11 +190,10 @@ fn single_runs_once(state: &State) -> Result<(), TestCaseError> {
 /// A removed workload is kept for as long as a host that can still confirm has not, and no longer.
 fn removed_rows_wait_for_hosts(state: &State) -> Result<(), TestCaseError> {
     for (key, _) in state.workloads.iter().filter(|(_, row)| row.removed) {
-        let holds = state.removals.iter().any(|(host, pending)| {
-            pending.contains_key(key) && !state.members[host].lease.is_revoked()
-        });
+        let mut pending = state.removals.of(key);
+        let holds = pending.any(|(host, _)| !state.members[host].lease.is_revoked());
         prop_assert!(holds, "nobody has to confirm the removal of {key}");
-        prop_assert!(!state.placements.contains_key(key), "{key} still runs");
+        prop_assert!(!state.placements.has(key), "{key} still runs");
     }
     Ok(())
 }

@@ -48,10 +48,7 @@ fn a_workload_is_created_with_its_authors_signature() {
         generation: Generation(index),
         removed: false,
     };
-    assert_eq!(
-        ledger.state.workloads,
-        BTreeMap::from([(workload(WEB), web)])
-    );
+    assert_eq!(ledger.state.workloads, OrdMap::unit(workload(WEB), web));
 }
 
 #[test]
@@ -177,7 +174,7 @@ fn a_workload_that_runs_nowhere_is_gone_at_once() {
     let mut ledger = Ledger::of(4);
     ledger.put(divided(1));
     accepted(ledger.ask(4, &remove(WEB)));
-    assert_eq!(ledger.state.workloads, BTreeMap::new());
+    assert!(ledger.state.workloads.is_empty());
 }
 
 #[test]
@@ -198,7 +195,7 @@ fn a_removed_workload_stays_until_every_host_has_confirmed() {
     accepted(ledger.ask(2, &confirm(index)));
     assert_eq!(
         (&ledger.state.workloads, &ledger.state.removals),
-        (&BTreeMap::new(), &BTreeMap::new())
+        (&OrdMap::new(), &PerHost::default())
     );
 }
 
@@ -212,7 +209,7 @@ fn what_was_taken_away_before_the_removal_keeps_the_row_too() {
     assert!(ledger.state.workloads.contains_key(&workload(WEB)));
     assert_eq!(ledger.hosts(), format!("two removes since {taken}"));
     accepted(ledger.ask(2, &confirm(taken)));
-    assert_eq!(ledger.state.workloads, BTreeMap::new());
+    assert!(ledger.state.workloads.is_empty());
 }
 
 #[test]
@@ -354,7 +351,12 @@ fn a_host_keeps_volumes_on_a_move_and_deletes_them_with_the_workload_unless_told
         accepted(ledger.ask(1, &put(WEB, 0, spec)));
         ledger.place(&["one", "two"]);
         gone(&mut ledger);
-        ledger.state.removals[&member("two")][&workload(WEB)].keep
+        ledger
+            .state
+            .removals
+            .get(&workload(WEB), &member("two"))
+            .unwrap()
+            .keep
     };
     let moved: fn(&mut Ledger) = |ledger| {
         ledger.take_away(&["two"]);
