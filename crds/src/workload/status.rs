@@ -58,7 +58,11 @@ pub struct FederatedWorkloadStatus {
     #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["member".into()]))]
     pub placements: Vec<PlacementStatus>,
-    /// Where it does not run and why: one entry for each member that was ruled out when hosts were last chosen.
+    /// How many members were ruled out when hosts were last chosen.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub excluded_members: i32,
+    /// Why it does not run there: the first three members, by name, that were ruled out for each reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["member".into()]))]

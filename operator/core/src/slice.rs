@@ -11,13 +11,15 @@ use std::{
     sync::Arc,
 };
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     command::{Attributes, SignedCommand},
     id::{Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PublicKey, WorkloadKey},
+    per_host::PerHost,
     reason::Reason,
-    schedule::Diagnosis,
+    schedule::{Diagnosis, Findings},
     state::{Lease, Removal, Seat, State},
     suspicion::Suspects,
     timings::Timings,
@@ -42,6 +44,9 @@ pub struct Slice {
     pub removals: BTreeMap<WorkloadKey, Removal>,
     /// The workloads of this member's owner.
     pub workloads: BTreeMap<WorkloadKey, OwnedWorkload>,
+    /// What the planner found for workloads with the same needs, by the numbers in their diagnoses.
+    #[serde(default)]
+    pub findings: BTreeMap<u64, Arc<Findings>>,
 }
 
 /// The ledger and its voters.
@@ -128,7 +133,7 @@ pub struct OwnedWorkload {
     pub removed: bool,
     /// Where it runs, and how it does.
     pub hosts: BTreeMap<MemberName, HostStanding>,
-    /// Which members are excluded and why, and the largest failure domain whose loss it survives.
+    /// What the planner found about it.
     pub diagnosis: Diagnosis,
 }
 
@@ -216,9 +221,11 @@ pub struct Reports {
 #[derive(Debug, Clone, Default)]
 pub struct Standing {
     /// What members last reported.
-    pub reports: BTreeMap<MemberName, Reports>,
-    /// What the planner last found.
-    pub diagnoses: BTreeMap<WorkloadKey, Diagnosis>,
+    pub reports: PerHost<Arc<PlacementReport>>,
+    /// What the planner last found about each workload.
+    pub diagnoses: OrdMap<WorkloadKey, Diagnosis>,
+    /// What it found for workloads with the same needs.
+    pub findings: OrdMap<u64, Arc<Findings>>,
     /// Who is silent.
     pub suspects: Suspects,
 }
@@ -237,13 +244,23 @@ impl Slice {
             .members
             .get(member)
             .filter(|row| !matches!(row.lease, Lease::Revoked { .. }))?;
+        let workloads = owned_workloads(state, standing, &row.owner);
         Some(Self {
             federation: federation_view(state, standing, leader, term)?,
             members: member_views(state, standing),
             placements: assigned_placements(state, member),
             removals: pending_removals(state, member),
-            workloads: owned_workloads(state, standing, &row.owner),
+            findings: shared_findings(standing, &workloads),
+            workloads,
         })
+    }
+
+    /// What the planner found about where `workload` can run.
+    #[must_use]
+    pub fn findings_of<'a>(&'a self, workload: &'a OwnedWorkload) -> Option<&'a Findings> {
+        let Diagnosis { own, findings, .. } = &workload.diagnosis;
+        let shared = || self.findings.get(findings).map(Arc::as_ref);
+        own.as_ref().or_else(shared)
     }
 }
 
@@ -350,6 +367,17 @@ fn owned_workloads(
     owned.map(view).collect()
 }
 
+fn shared_findings(
+    standing: &Standing,
+    workloads: &BTreeMap<WorkloadKey, OwnedWorkload>,
+) -> BTreeMap<u64, Arc<Findings>> {
+    let numbers: BTreeSet<u64> = workloads.values().map(|it| it.diagnosis.findings).collect();
+    let findings = numbers.into_iter();
+    findings
+        .filter_map(|number| Some((number, standing.findings.get(&number)?.clone())))
+        .collect()
+}
+
 fn host_standings(
     state: &State,
     standing: &Standing,
@@ -362,11 +390,8 @@ fn host_standings(
             .is_some_and(|row| row.lease.is_held())
     };
     let report = |member: &MemberName| {
-        standing
-            .reports
-            .get(member)
-            .and_then(|reports| reports.placements.get(key))
-            .cloned()
+        let report = standing.reports.get(key, member);
+        report.map(|report| report.as_ref().clone())
     };
     let mut hosts = BTreeMap::new();
     for (member, removal) in state.removals.of(key) {

@@ -46,6 +46,7 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
         placements: BTreeMap::new(),
         removals: BTreeMap::new(),
         workloads: BTreeMap::new(),
+        findings: BTreeMap::new(),
     }
 }
 

@@ -1,11 +1,8 @@
 //! The conditions of a `FederatedWorkload`: whether it is ready and survives a loss, where it is placed, and why. Pure.
 
-use hanse_core::{
-    schedule::{Diagnosis, Survives},
-    slice::OwnedWorkload,
-};
+use hanse_core::{schedule::Survives, slice::OwnedWorkload};
 use hanse_crds::{
-    Condition, ConditionStatus, PlacementState, PlacementStatus,
+    Condition, ConditionStatus, Exclusion, PlacementState, PlacementStatus,
     condition::{COMPLIANT, PLACED, PROGRESSING, READY, STALLED, SURVIVABLE},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -14,7 +11,7 @@ use crate::observe::Problem;
 
 const PLANNING: &str = "the planner has not decided yet";
 
-/// Excluded members named with their reasons in one message; all are in `status.excluded`.
+/// Excluded members named with their reasons in one message; more are in `status.excluded`.
 const NAMED_EXCLUSIONS: usize = 5;
 
 /// One condition, without its timestamps.
@@ -64,6 +61,9 @@ impl Finding {
 /// The inputs of the conditions.
 pub(super) struct Facts<'a> {
     pub(super) owned: &'a OwnedWorkload,
+    pub(super) survives: Survives,
+    /// The members that may not host it, as far as they are named.
+    pub(super) excluded: &'a [Exclusion],
     /// Its placements, without those that are being removed.
     pub(super) placed: Vec<&'a PlacementStatus>,
     /// The controller that decides the replicas in some host.
@@ -76,6 +76,8 @@ pub(super) struct Facts<'a> {
 pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     let Facts {
         owned,
+        survives,
+        excluded,
         placed,
         scaled_by,
         desired,
@@ -108,7 +110,7 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
             format!("0 replicas are asked for, and its objects exist: {at}"),
         ),
         (true, _, _) => ("AllReplicasReady", counts),
-        (_, true, _) => ("NotPlaced", why_unplaced(&owned.diagnosis)),
+        (_, true, _) => ("NotPlaced", why_unplaced(excluded, owned)),
         (_, _, Some((reason, message))) => (*reason, message.clone()),
         (_, _, None) if undecided => ("Planning", PLANNING.to_owned()),
         (_, _, None) => ("ReplicasNotReady", with_first_missing(counts, placed)),
@@ -122,8 +124,8 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     };
     vec![
         Finding::new(READY, is_ready, reason, message),
-        placement(&owned.diagnosis, placed.is_empty() || undecided, &at),
-        survivability(owned.diagnosis.survives),
+        placement(excluded, owned, placed.is_empty() || undecided, &at),
+        survivability(*survives),
         Finding::new(
             COMPLIANT,
             true,
@@ -170,9 +172,12 @@ fn is_undecided(owned: &OwnedWorkload) -> bool {
     planned.0 > 0 && planned < owned.generation
 }
 
-fn placement(diagnosis: &Diagnosis, nowhere: bool, at: &str) -> Finding {
-    match diagnosis.unplaced {
-        Some(_) => Finding::new(PLACED, false, "NoEligibleMember", why_unplaced(diagnosis)),
+fn placement(excluded: &[Exclusion], owned: &OwnedWorkload, nowhere: bool, at: &str) -> Finding {
+    match owned.diagnosis.unplaced {
+        Some(_) => {
+            let why = why_unplaced(excluded, owned);
+            Finding::new(PLACED, false, "NoEligibleMember", why)
+        }
         None if nowhere => Finding::new(PLACED, false, "Planning", PLANNING),
         None => Finding::new(PLACED, true, "Placed", format!("on {at}")),
     }
@@ -214,13 +219,13 @@ fn stall(failed: Option<(&'static str, String)>, no_member: bool) -> Finding {
 }
 
 /// Why no member runs it, member by member.
-fn why_unplaced(diagnosis: &Diagnosis) -> String {
-    let why = diagnosis.unplaced.as_deref().unwrap_or("not decided yet");
-    let members = diagnosis
-        .excluded
+fn why_unplaced(excluded: &[Exclusion], owned: &OwnedWorkload) -> String {
+    let why = owned.diagnosis.unplaced.as_deref();
+    let why = why.unwrap_or("not decided yet");
+    let members = excluded
         .iter()
         .take(NAMED_EXCLUSIONS)
-        .map(|(member, exclusion)| format!("{member}: {}", exclusion.message));
+        .map(|exclusion| format!("{}: {}", exclusion.member, exclusion.message));
     let members = members.collect::<Vec<_>>().join("; ");
     if members.is_empty() {
         why.to_owned()

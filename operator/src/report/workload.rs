@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hanse_core::{
     id::MemberName,
-    schedule,
+    schedule::{self, Exclusions},
     slice::{HostStanding, OwnedWorkload, PlacementPhase, PlacementReport, Slice},
     workload::Mode,
 };
@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
     conditions::{self, Facts, Finding},
-    number::{count, small},
+    number::{count, length, small},
 };
 use crate::observe::Problem;
 
@@ -77,7 +77,7 @@ pub(super) fn status(
     let findings = match question.owned() {
         Some(owned) => {
             fill(&mut status, question.slice, &owned);
-            findings(&status, &owned, question.quorate)
+            findings(&status, question.slice, &owned, question.quorate)
         }
         None => pending(question.quorate),
     };
@@ -115,7 +115,9 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
         .map(|placement| placement.ready)
         .sum();
     status.hosts = hosts_column(placed().map(|placement| placement.member.as_str()));
-    status.survives = Some(match owned.diagnosis.survives {
+    let findings = slice.findings_of(owned);
+    let survives = findings.map_or_else(Default::default, |findings| findings.survives);
+    status.survives = Some(match survives {
         schedule::Survives::Nothing => Survives::Nothing,
         schedule::Survives::Cluster => Survives::Cluster,
         schedule::Survives::Region => Survives::Region,
@@ -127,12 +129,14 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
         Mode::Single => Fencing::Cooperative,
         Mode::Divided | Mode::Duplicated => Fencing::None,
     });
-    let excluded = owned.diagnosis.excluded.iter();
-    status.excluded = excluded
-        .map(|(member, exclusion)| Exclusion {
+    let excluded = findings.map(|findings| &findings.excluded);
+    status.excluded_members = length(excluded.map_or(0, Exclusions::members));
+    let named = excluded.into_iter().flat_map(Exclusions::named);
+    status.excluded = named
+        .map(|(member, (reason, message))| Exclusion {
             member: member.to_string(),
-            reason: exclusion.reason.clone(),
-            message: cut(&exclusion.message, MAX_EXCLUSION_MESSAGE),
+            reason: reason.to_owned(),
+            message: cut(message, MAX_EXCLUSION_MESSAGE),
         })
         .collect();
 }
@@ -231,6 +235,7 @@ fn hosts_column<'a>(members: impl Iterator<Item = &'a str>) -> Option<String> {
 
 fn findings(
     status: &FederatedWorkloadStatus,
+    slice: &Slice,
     owned: &OwnedWorkload,
     quorate: bool,
 ) -> Vec<Finding> {
@@ -249,8 +254,11 @@ fn findings(
     if owned.removed {
         return conditions::while_removed(&status.placements);
     }
+    let found = slice.findings_of(owned);
     conditions::find(&Facts {
         owned,
+        survives: found.map_or_else(Default::default, |it| it.survives),
+        excluded: &status.excluded,
         placed: placed(&status.placements).collect(),
         scaled_by: owned.hosts.values().find_map(|it| Some(scaled(it)?.1)),
         desired: status.desired,

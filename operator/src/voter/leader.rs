@@ -17,7 +17,7 @@ use hanse_core::{
     id::{Epoch, FederationId, MemberName, NodeId, PrivateKey, PublicKey},
     lease::Lessor,
     reason::Urgency,
-    schedule::{Hearsay, Proposed, Refusals, schedule},
+    schedule::{Hearsay, Planner, Proposed, Refusals},
     state::{Lease, MAX_PLAN_ROWS, Outcome, State},
     suspicion::Suspects,
 };
@@ -145,6 +145,8 @@ struct Term<'a> {
     confirmed: bool,
     /// The plan last proposed.
     proposed: Proposed,
+    /// Plans, and remembers what it planned on.
+    planner: Planner,
     /// What hosts refuse.
     refusals: Refusals,
     /// Who is silent.
@@ -162,6 +164,7 @@ impl<'a> Term<'a> {
             sequence,
             confirmed: true,
             proposed: Proposed::default(),
+            planner: Planner::default(),
             refusals: Refusals::default(),
             suspects: Suspects::default(),
         }
@@ -291,27 +294,24 @@ impl<'a> Term<'a> {
 
     async fn plan(&mut self) -> Result<(), ProposeError> {
         let now = self.leader.state.now();
-        let plan = {
-            let standing = self.leader.state.standing();
-            self.leader.ledger().read(|state| {
-                let objections = self.refusals.observe(now, state, &standing.reports);
-                let hearsay = Hearsay {
-                    objections: &objections,
-                    silent: &self.suspects.covered,
-                };
-                schedule(state, hearsay)
-            })
+        let (state, standing) = (self.leader.ledger().state(), self.leader.state.standing());
+        let objections = self.refusals.observe(now, &state, &standing.reports);
+        let hearsay = Hearsay {
+            objections: &objections,
+            silent: &self.suspects.covered,
         };
-        let changed = self.leader.state.standing().diagnoses != plan.diagnoses;
-        if changed {
-            self.leader
-                .state
-                .change_standing(|standing| standing.diagnoses = plan.diagnoses);
+        let plan = self.planner.plan(&state, hearsay);
+        let (diagnoses, findings) = (self.planner.diagnoses(), self.planner.findings());
+        if standing.diagnoses != *diagnoses || standing.findings != *findings {
+            self.leader.state.change_standing(|standing| {
+                standing.diagnoses = diagnoses.clone();
+                standing.findings = findings.clone();
+            });
         }
-        if !self.proposed.is_due(&plan.changes, now) {
+        if !self.proposed.is_due(&plan, now) {
             return Ok(());
         }
-        for changes in plan.changes.chunks(MAX_PLAN_ROWS) {
+        for changes in plan.chunks(MAX_PLAN_ROWS) {
             for row in changes {
                 let share = row
                     .share

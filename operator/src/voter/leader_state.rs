@@ -1,9 +1,9 @@
 //! The state that the leader's loop and the sessions share: soft state that ends with a term.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hanse_core::{id::MemberName, lease::Lessor, slice::Standing};
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -23,7 +23,7 @@ pub(super) struct LeaderState {
     started: Instant,
     /// Members' deadlines. Neither this lock nor the next is held across an await.
     lessor: Mutex<Lessor>,
-    standing: RwLock<Standing>,
+    standing: RwLock<Arc<Standing>>,
     /// Counts changes of `standing`, so that sessions read it again.
     standing_changed: watch::Sender<u64>,
 }
@@ -51,14 +51,14 @@ impl LeaderState {
         action(&mut self.lessor.lock())
     }
 
-    /// The members' reports and the planner's findings.
-    pub(super) fn standing(&self) -> RwLockReadGuard<'_, Standing> {
-        self.standing.read()
+    /// The members' reports and the planner's findings: a version that no longer changes.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        self.standing.read().clone()
     }
 
     /// Changes the members' reports or the planner's findings and notifies every session.
     pub(super) fn change_standing(&self, change: impl FnOnce(&mut Standing)) {
-        change(&mut self.standing.write());
+        change(Arc::make_mut(&mut self.standing.write()));
         self.standing_changed.send_modify(|count| *count += 1);
     }
 

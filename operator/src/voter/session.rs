@@ -130,7 +130,7 @@ impl Session {
     /// heartbeat.
     async fn listen(&self, mut up: ReceiverStream<Up>, commands: mpsc::Sender<Proposal>) -> Status {
         self.leader.change_standing(|standing| {
-            standing.reports.remove(&self.name);
+            standing.reports.remove_all_at(&self.name);
         });
         while let Some(message) = up.next().await {
             let handled = match message.message {
@@ -184,13 +184,14 @@ impl Session {
                 Status::invalid_argument(format!("the reports are not readable: {error}"))
             })?;
         self.leader.change_standing(|standing| {
-            difference.apply(
-                &mut standing
+            for workload in &difference.gone {
+                standing.reports.remove(workload, &self.name);
+            }
+            for (workload, report) in difference.set {
+                standing
                     .reports
-                    .entry(self.name.clone())
-                    .or_default()
-                    .placements,
-            );
+                    .insert(workload, self.name.clone(), report.into());
+            }
         });
         Ok(())
     }
@@ -259,10 +260,8 @@ impl Session {
     }
 
     fn slice(&self) -> Option<Slice> {
-        let standing = self.leader.standing();
-        self.leader
-            .ledger
-            .read(|state| Slice::of(state, &standing, &self.name, &self.leader.name, self.term))
+        let (state, standing) = (self.leader.ledger.state(), self.leader.standing());
+        Slice::of(&state, &standing, &self.name, &self.leader.name, self.term)
     }
 
     /// Ends the session with the term, or when its member is revoked.

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Case;
 use crate::{
     command::Attributes,
     id::{Generation, MemberName},
     state::Member,
 };
+
+/// The members named for one reason; the others are counted.
+const NAMED: usize = 3;
 
 /// The largest failure domain whose loss a workload survives as things stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,32 +30,93 @@ pub enum Survives {
 }
 
 /// Why a workload cannot run on a member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exclusion {
     /// The filter that ruled the member out, in CamelCase, for example `NotGranted`.
-    pub reason: String,
+    pub reason: &'static str,
     /// A sentence that a person can act on.
     pub message: String,
 }
 
 impl Exclusion {
-    pub(super) fn new(reason: &str, message: &str) -> Self {
+    pub(super) fn new(reason: &'static str, message: &str) -> Self {
         Self {
-            reason: reason.to_owned(),
+            reason,
             message: message.to_owned(),
         }
     }
 }
 
-/// What the planner found out about one workload.
+/// The members that were ruled out for the same reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Excluded {
+    /// How many.
+    pub members: usize,
+    /// The first three by name, each with a sentence that a person can act on.
+    pub named: BTreeMap<MemberName, String>,
+}
+
+/// The members that were ruled out, by the reason of the first filter that did, in CamelCase.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Exclusions(pub BTreeMap<String, Excluded>);
+
+impl Exclusions {
+    /// Adds `names`, which come in order.
+    pub(super) fn add<'a>(
+        &mut self,
+        reason: &'static str,
+        names: impl IntoIterator<Item = &'a MemberName>,
+        message: impl Fn(&MemberName) -> String,
+    ) {
+        let excluded = self.0.entry(reason.to_owned()).or_default();
+        for name in names {
+            excluded.members += 1;
+            if excluded.named.len() < NAMED {
+                excluded.named.insert(name.clone(), message(name));
+            }
+        }
+    }
+
+    /// How many members were ruled out.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.0.values().map(|excluded| excluded.members).sum()
+    }
+
+    /// Those that are named, each with reason and message, by name.
+    #[must_use]
+    pub fn named(&self) -> BTreeMap<&MemberName, (&str, &str)> {
+        let reasons = self.0.iter();
+        let named = reasons.flat_map(|(reason, excluded)| {
+            let named = excluded.named.iter();
+            named.map(move |(name, message)| (name, (reason.as_str(), message.as_str())))
+        });
+        named.collect()
+    }
+}
+
+/// What the planner found about where workloads with the same needs can run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Findings {
+    /// The members ruled out.
+    pub excluded: Exclusions,
+    /// The largest failure domain whose loss a workload survives.
+    pub survives: Survives,
+}
+
+/// What the planner found about one workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnosis {
-    /// The members ruled out, each with the first filter that did.
-    pub excluded: BTreeMap<MemberName, Exclusion>,
-    /// The largest failure domain whose loss the workload survives.
-    pub survives: Survives,
+    /// The number under which the findings are that it shares with all workloads of the same needs.
+    #[serde(default)]
+    pub findings: u64,
+    /// Its own findings, where they are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<Findings>,
     /// Why it is not (wholly) placed; `None` when it is.
     pub unplaced: Option<String>,
     /// The generation of the workload that this is about; 0 before the first plan.
@@ -61,24 +124,10 @@ pub struct Diagnosis {
     pub generation: Generation,
 }
 
-pub(super) fn diagnose(case: &Case<'_>, unplaced: Option<String>) -> Diagnosis {
-    let members: Vec<(&MemberName, &Member)> = case
-        .eligible
-        .iter()
-        .filter_map(|name| Some((*name, case.member(name)?)))
-        .collect();
-    Diagnosis {
-        excluded: case.excluded.clone(),
-        survives: survives(&members),
-        unplaced,
-        generation: case.workload.generation,
-    }
-}
-
 /// The largest kind of domain of which any one may be lost and a member that may host the workload remains; the smaller
 /// kinds must hold too, so that the answer means "this and everything less". A region or provider that is not given is a
 /// domain of its own for each member.
-fn survives(members: &[(&MemberName, &Member)]) -> Survives {
+pub(super) fn survives(members: &[(&MemberName, &Member)]) -> Survives {
     let own = |name: &MemberName, value: &str| {
         if value.is_empty() {
             format!("member/{name}")
@@ -105,11 +154,12 @@ fn survives(members: &[(&MemberName, &Member)]) -> Survives {
     ];
     let mut survives = Survives::Nothing;
     for (kind, domain) in kinds {
-        let domains: BTreeSet<String> = members
-            .iter()
-            .map(|(name, member)| domain(name, member))
-            .collect();
-        if domains.len() < 2 {
+        let mut domains = BTreeSet::new();
+        let two = members.iter().any(|(name, member)| {
+            domains.insert(domain(name, member));
+            domains.len() > 1
+        });
+        if !two {
             break;
         }
         survives = kind;

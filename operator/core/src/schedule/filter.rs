@@ -1,23 +1,16 @@
 //! Filters: the members that may not host a workload, each with the first reason against it.
 
-use std::collections::BTreeSet;
-
-use super::Exclusion;
+use super::{Exclusion, needs::Needs};
 use crate::{
     grant::{Refusal, consent},
     id::WorkloadKey,
-    state::{Lease, Member, Workload},
-    workload::GroupKind,
+    state::{Lease, Member},
 };
 
 /// What the filters look at.
 pub(super) struct Question<'a> {
     pub(super) key: &'a WorkloadKey,
-    pub(super) workload: &'a Workload,
-    /// The kinds among the manifests.
-    pub(super) kinds: &'a BTreeSet<GroupKind>,
-    /// Those that the workload does not define itself.
-    pub(super) needed: &'a BTreeSet<GroupKind>,
+    pub(super) needs: &'a Needs,
     pub(super) member: &'a Member,
     /// Whether the member runs it already.
     pub(super) placed: bool,
@@ -96,7 +89,7 @@ fn granted(question: &Question<'_>) -> Option<Exclusion> {
         &question.member.owner,
         &question.member.grants,
         question.key,
-        question.kinds,
+        &question.needs.kinds,
     )
     .err()?;
     let reason = match refusal {
@@ -110,7 +103,7 @@ fn granted(question: &Question<'_>) -> Option<Exclusion> {
 fn kinds_served(question: &Question<'_>) -> Option<Exclusion> {
     let served = question.member.kinds.as_ref()?;
     let stays = question.placed && !question.refused;
-    let mut missing = question.needed.difference(served);
+    let mut missing = question.needs.needed.difference(served);
     let missing = missing.next().filter(|_| !stays)?;
     Some(Exclusion::new(
         "KindNotServed",
@@ -120,7 +113,7 @@ fn kinds_served(question: &Question<'_>) -> Option<Exclusion> {
 
 fn labels_match(question: &Question<'_>) -> Option<Exclusion> {
     let labels = &question.member.attributes.labels;
-    let wanted = &question.workload.spec.placement.match_labels;
+    let wanted = &question.needs.labels;
     let (name, value) = wanted
         .iter()
         .find(|(name, value)| labels.get(*name) != Some(value))?;
@@ -131,7 +124,7 @@ fn labels_match(question: &Question<'_>) -> Option<Exclusion> {
 }
 
 fn in_domicile(question: &Question<'_>) -> Option<Exclusion> {
-    let domicile = &question.workload.spec.placement.domicile;
+    let domicile = &question.needs.domicile;
     let jurisdiction = &question.member.attributes.jurisdiction;
     if domicile.is_empty() || domicile.contains(jurisdiction) {
         return None;

@@ -15,14 +15,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use super::Exclusion;
+use imbl::OrdMap;
+
 use crate::{
     id::{Generation, MemberName, WorkloadKey},
-    slice::{PlacementPhase, PlacementReport, Reports},
-    state::{State, Workload},
+    per_host::{PerHost, changed_keys},
+    slice::{PlacementPhase, PlacementReport},
+    state::{Placement, State, Workload},
     workload::Mode,
 };
 
@@ -30,22 +33,26 @@ use crate::{
 /// likely to have changed, short enough that nobody has to intervene when it has.
 pub const AVOIDED_FOR: Duration = Duration::from_mins(10);
 
-type Row = (WorkloadKey, MemberName);
+type PerRow<T> = BTreeMap<WorkloadKey, BTreeMap<MemberName, T>>;
 
 /// Since when hosts refuse what they were given, on the monotonic clock of the leader.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    refused: BTreeMap<Row, (Generation, Duration)>,
-    avoided: BTreeMap<Row, Duration>,
+    refused: PerRow<(Generation, Duration)>,
+    avoided: PerRow<Duration>,
+    /// What was seen last, to look only at what changed since.
+    workloads: OrdMap<WorkloadKey, Workload>,
+    placements: PerHost<Arc<Placement>>,
+    reports: PerHost<Arc<PlacementReport>>,
 }
 
 /// What the planner must know of refusals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Objections {
     /// The members that a share has to leave, each with what it said.
-    leaving: BTreeMap<Row, String>,
+    leaving: BTreeMap<WorkloadKey, BTreeMap<MemberName, String>>,
     /// The members avoided for long enough.
-    forgiven: BTreeSet<Row>,
+    forgiven: BTreeMap<WorkloadKey, BTreeSet<MemberName>>,
 }
 
 impl Refusals {
@@ -54,90 +61,163 @@ impl Refusals {
         &mut self,
         now: Duration,
         state: &State,
-        reports: &BTreeMap<MemberName, Reports>,
+        reports: &PerHost<Arc<PlacementReport>>,
     ) -> Objections {
+        for key in self.take_over(state, reports) {
+            self.note(now, state, &key);
+        }
         let mut objections = Objections::default();
-        let mut refused = BTreeMap::new();
-        for (member, report, key, workload) in refusals(state, reports) {
-            let row = (key.clone(), member.clone());
-            let known = self.refused.get(&row);
+        for (key, member, (_, since)) in rows(&self.refused) {
+            let (workload, report) = (state.workloads.get(key), reports.get(key, member));
+            let (Some(workload), Some(report)) = (workload, report) else {
+                continue;
+            };
+            let patience = workload.spec.failover.unplaceable_after();
+            let ends = now.saturating_sub(*since) >= patience;
+            if ends && loses_nothing(state, reports, (key, workload), report) {
+                let leaving = objections.leaving.entry(key.clone()).or_default();
+                leaving.insert(member.clone(), report.message.clone());
+            }
+        }
+        for (key, member, since) in rows(&self.avoided) {
+            if now.saturating_sub(*since) >= AVOIDED_FOR {
+                let forgiven = objections.forgiven.entry(key.clone()).or_default();
+                forgiven.insert(member.clone());
+            }
+        }
+        objections
+    }
+
+    /// The workloads of which anything changed since the last time.
+    fn take_over(
+        &mut self,
+        state: &State,
+        reports: &PerHost<Arc<PlacementReport>>,
+    ) -> BTreeSet<WorkloadKey> {
+        let mut changed: BTreeSet<WorkloadKey> = BTreeSet::new();
+        changed.extend(changed_keys(&self.workloads, &state.workloads).cloned());
+        changed.extend(state.placements.changed_since(&self.placements).cloned());
+        changed.extend(reports.changed_since(&self.reports).cloned());
+        self.workloads = state.workloads.clone();
+        self.placements = state.placements.clone();
+        self.reports = reports.clone();
+        changed
+    }
+
+    /// Takes over who refuses a workload, and who is avoided.
+    fn note(&mut self, now: Duration, state: &State, key: &WorkloadKey) {
+        let refused = self.refused.remove(key).unwrap_or_default();
+        let avoided = self.avoided.remove(key).unwrap_or_default();
+        let Some(workload) = state.workloads.get(key) else {
+            return;
+        };
+        let reports = self.reports.of(key).filter(|(member, report)| {
+            report.phase == PlacementPhase::Refused
+                && is_current(state, (key, workload), member, report)
+        });
+        let since = |(member, _): (&MemberName, _)| {
+            let known = refused.get(member);
             let known = known.filter(|(generation, _)| *generation == workload.generation);
             let since = known.map_or(now, |(_, since)| *since);
-            let patience = workload.spec.failover.unplaceable_after();
-            let ends = now.saturating_sub(since) >= patience;
-            if ends && loses_nothing(state, reports, key, workload, report) {
-                let message = report.message.clone();
-                objections.leaving.insert(row.clone(), message);
-            }
-            refused.insert(row, (workload.generation, since));
+            (member.clone(), (workload.generation, since))
+        };
+        let refused: BTreeMap<_, _> = reports.map(since).collect();
+        if !refused.is_empty() {
+            self.refused.insert(key.clone(), refused);
         }
-        self.refused = refused;
-        let avoided = state.workloads.iter().flat_map(|(key, workload)| {
-            let members = workload.avoided.keys();
-            members.map(|member| (key.clone(), member.clone()))
-        });
-        let since = |row: &Row| self.avoided.get(row).copied().unwrap_or(now);
-        self.avoided = avoided.map(|row| (row.clone(), since(&row))).collect();
-        let forgiven = self.avoided.iter();
-        let forgiven = forgiven.filter(|(_, since)| now.saturating_sub(**since) >= AVOIDED_FOR);
-        objections.forgiven = forgiven.map(|(row, _)| row.clone()).collect();
-        objections
+        let since = |member: &MemberName| {
+            let since = avoided.get(member).copied().unwrap_or(now);
+            (member.clone(), since)
+        };
+        let avoided: BTreeMap<_, _> = workload.avoided.keys().map(since).collect();
+        if !avoided.is_empty() {
+            self.avoided.insert(key.clone(), avoided);
+        }
     }
 }
 
+fn rows<T>(table: &PerRow<T>) -> impl Iterator<Item = (&WorkloadKey, &MemberName, &T)> {
+    table.iter().flat_map(|(key, rows)| {
+        let rows = rows.iter();
+        rows.map(move |(member, value)| (key, member, value))
+    })
+}
+
 impl Objections {
+    /// A share that has to leave `member`, or that member forgiven, for the planner's own tests.
+    #[cfg(test)]
+    pub(super) fn of(key: &WorkloadKey, member: &MemberName, leaves: bool) -> Self {
+        let mut objections = Self::default();
+        if leaves {
+            let words = BTreeMap::from([(member.clone(), "no room".to_owned())]);
+            objections.leaving.insert(key.clone(), words);
+        } else {
+            let forgiven = BTreeSet::from([member.clone()]);
+            objections.forgiven.insert(key.clone(), forgiven);
+        }
+        objections
+    }
+
     /// Whether the share of `member` should leave it.
     pub(super) fn leaves(&self, key: &WorkloadKey, member: &MemberName) -> bool {
-        let row = (key.clone(), member.clone());
-        self.leaving.contains_key(&row)
+        self.words(key, member).is_some()
+    }
+
+    fn words(&self, key: &WorkloadKey, member: &MemberName) -> Option<&String> {
+        self.leaving.get(key)?.get(member)
+    }
+
+    /// The members that a share of this workload has to leave.
+    pub(super) fn about(&self, key: &WorkloadKey) -> impl Iterator<Item = &MemberName> {
+        self.leaving.get(key).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// Whether there is any about this workload.
+    pub(super) fn has(&self, key: &WorkloadKey) -> bool {
+        self.leaving.contains_key(key) || self.forgiven.contains_key(key)
+    }
+
+    /// The workloads about which `other` says something else.
+    pub(super) fn difference<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = &'a WorkloadKey> {
+        let all = [&self.leaving, &other.leaving]
+            .into_iter()
+            .flat_map(BTreeMap::keys);
+        let all = all.chain(
+            [&self.forgiven, &other.forgiven]
+                .into_iter()
+                .flat_map(BTreeMap::keys),
+        );
+        all.filter(move |key| {
+            let of = |it: &'a Self| (it.leaving.get(*key), it.forgiven.get(*key));
+            of(self) != of(other)
+        })
     }
 
     /// What speaks against `member`, if it refuses the workload or did so not long ago.
-    fn against<'a>(
+    pub(super) fn against<'a>(
         &'a self,
-        key: &WorkloadKey,
-        workload: &'a Workload,
+        (key, workload): (&WorkloadKey, &'a Workload),
         member: &MemberName,
     ) -> Option<&'a str> {
         if workload.spec.placement.mode == Mode::Duplicated {
             return None;
         }
-        let row = (key.clone(), member.clone());
-        if let Some(message) = self.leaving.get(&row) {
+        if let Some(message) = self.words(key, member) {
             return Some(message);
         }
         let avoided = workload.avoided.get(member)?;
-        (!self.forgiven.contains(&row)).then_some(avoided)
+        let forgiven = self.forgiven.get(key);
+        (!forgiven.is_some_and(|it| it.contains(member))).then_some(avoided)
     }
-}
-
-/// The placements that their hosts currently refuse.
-fn refusals<'a>(
-    state: &'a State,
-    reports: &'a BTreeMap<MemberName, Reports>,
-) -> impl Iterator<
-    Item = (
-        &'a MemberName,
-        &'a PlacementReport,
-        &'a WorkloadKey,
-        &'a Workload,
-    ),
-> {
-    reports.iter().flat_map(move |(member, reports)| {
-        reports.placements.iter().filter_map(move |(key, report)| {
-            let workload = state.workloads.get(key)?;
-            let refused = report.phase == PlacementPhase::Refused
-                && is_current(state, key, workload, member, report);
-            refused.then_some((member, report, key, workload))
-        })
-    })
 }
 
 /// Whether the report is about what is placed now.
 fn is_current(
     state: &State,
-    key: &WorkloadKey,
-    workload: &Workload,
+    (key, workload): (&WorkloadKey, &Workload),
     member: &MemberName,
     report: &PlacementReport,
 ) -> bool {
@@ -150,49 +230,23 @@ fn is_current(
 /// must not take away what runs of the generation before.
 fn loses_nothing(
     state: &State,
-    reports: &BTreeMap<MemberName, Reports>,
-    key: &WorkloadKey,
-    workload: &Workload,
+    reports: &PerHost<Arc<PlacementReport>>,
+    (key, workload): (&WorkloadKey, &Workload),
     refused: &PlacementReport,
 ) -> bool {
-    let is_ready = |(member, reports): (&MemberName, &Reports)| {
-        let report = reports.placements.get(key);
-        report.is_some_and(|report| {
-            report.phase == PlacementPhase::Ready
-                && is_current(state, key, workload, member, report)
-        })
+    let is_ready = |(member, report): (&MemberName, &Arc<PlacementReport>)| {
+        report.phase == PlacementPhase::Ready && is_current(state, (key, workload), member, report)
     };
-    !refused.runs || reports.iter().any(is_ready)
+    !refused.runs || reports.of(key).any(is_ready)
 }
 
-/// Takes the members that refuse the workload out of `eligible`, as long as others remain, and returns what they said. If
-/// all refuse it, those that have it keep it.
-pub(super) fn set_aside(
-    eligible: &mut Vec<&MemberName>,
-    objections: &Objections,
-    (key, workload): (&WorkloadKey, &Workload),
-    is_placed: impl Fn(&MemberName) -> bool,
-) -> BTreeMap<MemberName, String> {
-    let against = |name: &MemberName| objections.against(key, workload, name);
-    let all_refuse = eligible.iter().all(|name| against(name).is_some());
-    let somewhere = eligible.iter().any(|name| is_placed(name));
-    let mut refusing = BTreeMap::new();
-    eligible.retain(|name| {
-        let stays = all_refuse && (is_placed(name) || !somewhere);
-        let Some(message) = against(name).filter(|_| !stays) else {
-            return true;
-        };
-        refusing.insert((*name).clone(), message.to_owned());
-        false
-    });
-    refusing
-}
+/// The reason against a member that refused a workload.
+pub(super) const REFUSED: &str = "Refused";
 
 /// Why such a member does not host the workload.
-pub(super) fn exclusion(message: &str) -> Exclusion {
+pub(super) fn exclusion(message: &str) -> String {
     let again = AVOIDED_FOR.as_secs() / 60;
-    let message = format!(
+    format!(
         "it could not take its part, and gets none before an edit or for {again} min: {message}"
-    );
-    Exclusion::new("Refused", &message)
+    )
 }

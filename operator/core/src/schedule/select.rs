@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Case, Wish,
+    case::{Case, Wish},
     divide::divide,
     surge::{self, Budget},
 };
@@ -78,7 +78,7 @@ impl Case<'_> {
     }
 
     fn nobody(&self) -> String {
-        match self.excluded.len() {
+        match self.ruled_out() {
             0 => "the federation has no members".to_owned(),
             1 => "the only member may not host it".to_owned(),
             members => format!("none of the {members} members may host it"),
@@ -102,15 +102,14 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
         (name.clone(), Wish::stop(why))
     };
     let mut wishes: Wishes = case.placed.keys().map(stop).collect();
-    let counts = case.workload.spec.counts();
-    let shares = shares(case, &counts, &case.eligible, &surge::held(case, &counts));
+    let shares = shares(case, &case.eligible, &surge::held(case));
     // Zero is a number: the objects stay where they were, or exist in one place.
-    let idle = counts.total() == 0;
+    let idle = case.counts.total() == 0;
     let stays = |name: &MemberName| case.placed.contains_key(name);
-    let anywhere = case.eligible.iter().any(|name| stays(name));
+    let anywhere = case.eligible.iter().any(stays);
     let hosts = |name: &MemberName, share: &Share| {
         if idle {
-            stays(name) || (!anywhere && name == *best)
+            stays(name) || (!anywhere && name == best)
         } else {
             share.total() > 0
         }
@@ -124,7 +123,7 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
             wishes.insert(name.clone(), Wish::run(share.clone(), reason));
         }
     }
-    surge::add(case, &counts, &shares, budget, &mut wishes);
+    surge::add(case, &shares, budget, &mut wishes);
     (wishes, None)
 }
 
@@ -132,13 +131,12 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
 /// `held` is what each has of it now.
 pub(super) fn shares(
     case: &Case<'_>,
-    counts: &Share,
-    hosts: &[&MemberName],
+    hosts: &[MemberName],
     held: &BTreeMap<MemberName, Share>,
 ) -> BTreeMap<MemberName, Share> {
-    let hosts: Vec<MemberName> = hosts.iter().map(|name| (*name).clone()).collect();
     let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
-    let objects = counts
+    let objects = case
+        .counts
         .iter()
         .filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
     for (target, total) in objects {
@@ -146,13 +144,13 @@ pub(super) fn shares(
         let current = current
             .map(|(name, share)| (name.clone(), share.of(target)))
             .collect();
-        for (name, replicas) in divide(total, &hosts, &current) {
+        for (name, replicas) in divide(total, hosts, &current) {
             let share = shares.entry(name).or_default();
             share.set(target.clone(), replicas);
         }
     }
     for autoscaler in case.workload.spec.autoscalers() {
-        divide_limit(&hosts, &autoscaler, held, &mut shares);
+        divide_limit(hosts, &autoscaler, held, &mut shares);
     }
     shares
 }
@@ -186,7 +184,6 @@ fn divide_limit(
 
 /// All replicas on every member that may. One that is merely lost has nothing to hand over, so its row stays.
 pub(super) fn duplicated(case: &Case<'_>) -> (Wishes, Option<String>) {
-    let counts = case.workload.spec.counts();
     let mut wishes = Wishes::new();
     for name in case.placed.keys().filter(|name| !case.may_host(name)) {
         let lost = case
@@ -197,12 +194,12 @@ pub(super) fn duplicated(case: &Case<'_>) -> (Wishes, Option<String>) {
         }
     }
     for name in &case.eligible {
-        let reason = if case.placed.contains_key(*name) {
+        let reason = if case.placed.contains_key(name) {
             Reason::WorkloadChanged
         } else {
             Reason::EveryMember
         };
-        wishes.insert((*name).clone(), Wish::run(counts.clone(), reason));
+        wishes.insert(name.clone(), Wish::run(case.counts.clone(), reason));
     }
     let unplaced = case.eligible.is_empty().then(|| case.nobody());
     (wishes, unplaced)
@@ -214,7 +211,14 @@ pub(super) fn single(case: &Case<'_>) -> (Wishes, Option<String>) {
         return (Wishes::new(), Some(case.nobody()));
     };
     let stays = case.placed.keys().find(|name| case.may_host(name));
-    let chosen = stays.unwrap_or(best);
+    // Where it may still run, it can start at once; everywhere else it has to wait for that member.
+    let returns = || {
+        let mut owing = case.state.removals.of(case.key).map(|(name, _)| name);
+        owing.find(|name| {
+            case.may_host(name) && case.state.may_run_elsewhere(case.key, name).is_none()
+        })
+    };
+    let chosen = stays.or_else(returns).unwrap_or(best);
     let mut wishes: Wishes = case
         .placed
         .keys()
@@ -240,10 +244,7 @@ pub(super) fn single(case: &Case<'_>) -> (Wishes, Option<String>) {
             let reason = case
                 .last_host()
                 .map_or_else(|| case.why_here(), |host| case.why_not(host));
-            wishes.insert(
-                chosen.clone(),
-                Wish::run(case.workload.spec.counts(), reason),
-            );
+            wishes.insert(chosen.clone(), Wish::run(case.counts.clone(), reason));
             (wishes, None)
         }
     }

@@ -6,9 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Case, Wish, select};
+use super::{
+    case::{Case, Wish},
+    select,
+};
 use crate::{
-    id::MemberName,
+    id::{MemberName, WorkloadKey},
     reason::Reason,
     state::{State, Surge},
     workload::Share,
@@ -18,35 +21,72 @@ use crate::{
 /// lease ends, as if there were no suspicion.
 const MOST_REPLICAS: u32 = 2_000;
 
+/// The replicas in addition that are placed, by workload.
+#[derive(Debug, Default)]
+pub(super) struct Surges {
+    placed: BTreeMap<WorkloadKey, u32>,
+    total: u32,
+}
+
+impl Surges {
+    /// Takes over the rows of one workload.
+    pub(super) fn sync(&mut self, state: &State, key: &WorkloadKey) {
+        let rows = state.placements.of(key);
+        let surges = rows.filter_map(|(_, row)| row.surge.as_ref());
+        let placed = surges.fold(0_u32, |sum, surge| sum.saturating_add(surge.share.total()));
+        let before = if placed > 0 {
+            self.placed.insert(key.clone(), placed)
+        } else {
+            self.placed.remove(key)
+        };
+        let others = self.total.saturating_sub(before.unwrap_or(0));
+        self.total = others.saturating_add(placed);
+    }
+
+    /// What they leave for a plan.
+    pub(super) fn budget(&self) -> Budget {
+        Budget {
+            left: MOST_REPLICAS.saturating_sub(self.total),
+            refused: false,
+        }
+    }
+}
+
 /// What may still be placed in addition.
 #[derive(Debug)]
-pub(super) struct Budget(u32);
+pub(super) struct Budget {
+    left: u32,
+    refused: bool,
+}
 
 impl Budget {
-    /// What the surges of `state` leave.
-    pub(super) fn of(state: &State) -> Self {
-        let rows = state.placements.iter().flat_map(|(_, rows)| rows.values());
-        let surges = rows.filter_map(|row| row.surge.as_ref());
-        let used = surges.fold(0_u32, |sum, surge| sum.saturating_add(surge.share.total()));
-        Self(MOST_REPLICAS.saturating_sub(used))
+    /// Whether nothing is left.
+    pub(super) fn is_spent(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Whether anything was refused since this was last asked.
+    pub(super) fn refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused)
     }
 
     /// Takes `replicas`, if that many are left.
     fn take(&mut self, replicas: u32) -> bool {
-        let left = self.0.checked_sub(replicas);
-        self.0 = left.unwrap_or(self.0);
+        let left = self.left.checked_sub(replicas);
+        self.left = left.unwrap_or(self.left);
+        self.refused |= left.is_none();
         left.is_some()
     }
 }
 
 /// What each member has of the workload, as the basis of its next division: without what it has in addition, unless replicas
 /// are missing, which a surge then makes good.
-pub(super) fn held(case: &Case<'_>, counts: &Share) -> BTreeMap<MemberName, Share> {
+pub(super) fn held(case: &Case<'_>) -> BTreeMap<MemberName, Share> {
     let rows = || case.placed.iter();
     let base: BTreeMap<MemberName, Share> = rows()
         .map(|(name, row)| (name.clone(), row.base()))
         .collect();
-    let is_short = counts.iter().any(|(target, total)| {
+    let is_short = case.counts.iter().any(|(target, total)| {
         let held = base.iter().filter(|(name, _)| case.may_host(name));
         held.fold(0_u32, |sum, (_, share)| {
             sum.saturating_add(share.of(target))
@@ -64,7 +104,6 @@ pub(super) fn held(case: &Case<'_>, counts: &Share) -> BTreeMap<MemberName, Shar
 /// Adds to the wishes what the others should run while members with a part of `shares` are silent.
 pub(super) fn add(
     case: &Case<'_>,
-    counts: &Share,
     shares: &BTreeMap<MemberName, Share>,
     budget: &mut Budget,
     wishes: &mut select::Wishes,
@@ -74,8 +113,9 @@ pub(super) fn add(
     };
     let covers: std::collections::BTreeSet<MemberName> =
         shares.keys().filter(is_covered).cloned().collect();
-    let hosts = case.eligible.iter().copied();
-    let hosts: Vec<&MemberName> = hosts.filter(|name| !case.silent.contains(*name)).collect();
+    let hosts = case.eligible.iter();
+    let hosts = hosts.filter(|name| !case.silent.contains(*name));
+    let hosts: Vec<MemberName> = hosts.cloned().collect();
     let Some(silent) = covers.first().cloned() else {
         return;
     };
@@ -86,7 +126,7 @@ pub(super) fn add(
     let held = held
         .map(|(name, row)| (name.clone(), row.share.clone()))
         .collect();
-    let alone = select::shares(case, counts, &hosts, &held);
+    let alone = select::shares(case, &hosts, &held);
     let surges: Vec<(MemberName, Share, Share)> = alone
         .into_iter()
         .filter_map(|(name, share)| {

@@ -1,20 +1,24 @@
 //! The planner's specification: a federation in a line, a plan in a line.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 use crate::{
-    command::{Attributes, Command, SignedCommand},
+    command::{Attributes, Command, PlacementChange, SignedCommand},
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
-    id::{Epoch, FederationId, Generation, PrivateKey, PublicKey},
+    id::{Epoch, FederationId, Generation, PrivateKey, PublicKey, WorkloadKey},
     per_host::PerHost,
-    state::Lease,
-    workload::{GroupKind, PlacementRules, WorkloadSpec},
+    state::{Lease, Member, Placement, State, Workload},
+    workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
 
+mod increments;
 mod refusals;
 mod surge;
 
@@ -28,6 +32,8 @@ struct Federation {
     objections: Objections,
     /// Who is silent by now.
     silent: BTreeSet<MemberName>,
+    /// Has made all plans of this federation.
+    planner: Planner,
 }
 
 impl Federation {
@@ -37,6 +43,7 @@ impl Federation {
             index: 10,
             objections: Objections::default(),
             silent: BTreeSet::new(),
+            planner: Planner::default(),
         };
         for (seed, name) in (1..).zip(members) {
             federation
@@ -70,7 +77,16 @@ impl Federation {
     }
 
     fn put_objects(&mut self, manifests: Vec<serde_json::Value>, placement: PlacementRules) {
-        let key: WorkloadKey = WEB.parse().unwrap();
+        self.put_named(WEB, manifests, placement);
+    }
+
+    fn put_named(
+        &mut self,
+        name: &str,
+        manifests: Vec<serde_json::Value>,
+        placement: PlacementRules,
+    ) {
+        let key: WorkloadKey = name.parse().unwrap();
         let spec = WorkloadSpec::new(manifests, placement, &key.namespace).unwrap();
         let command = Command::PutWorkload {
             key: key.clone(),
@@ -120,18 +136,39 @@ impl Federation {
         })
     }
 
-    fn plan(&self) -> Plan {
+    /// The plan of a planner that knows nothing yet.
+    fn fresh(&self) -> (Vec<PlacementChange>, Planner) {
         let hearsay = Hearsay {
             objections: &self.objections,
             silent: &self.silent,
         };
-        schedule(&self.state, hearsay)
+        let mut planner = Planner::default();
+        (planner.plan(&self.state, hearsay), planner)
+    }
+
+    /// The plan of the planner that knows all states so far, which is the same.
+    fn plan(&mut self) -> Vec<PlacementChange> {
+        let hearsay = Hearsay {
+            objections: &self.objections,
+            silent: &self.silent,
+        };
+        let changes = self.planner.plan(&self.state, hearsay);
+        let (expected, fresh) = self.fresh();
+        assert_eq!(changes, expected);
+        assert_eq!(found(&self.planner), found(&fresh));
+        changes
+    }
+
+    /// What was found about [`WEB`].
+    fn found(&mut self) -> (Option<String>, Findings) {
+        self.plan();
+        found(&self.planner).remove(&WEB.parse().unwrap()).unwrap()
     }
 
     /// The plan in words, then applied as the ledger would.
     fn step(&mut self) -> String {
-        let plan = self.plan();
-        let words = plan.changes.iter().map(|row| match &row.share {
+        let changes = self.plan();
+        let words = changes.iter().map(|row| match &row.share {
             Some(share) => {
                 let surge = row.surge.as_ref();
                 let surge = surge.map_or_else(String::new, |it| format!(", {} more", it.share));
@@ -141,16 +178,12 @@ impl Federation {
         });
         let words = words.collect::<Vec<_>>().join("; ");
         self.index += 1;
-        self.state.apply_plan(self.index, plan.changes);
+        self.state.apply_plan(self.index, changes);
         words
     }
 
-    fn unplaced(&self) -> Option<String> {
-        self.plan()
-            .diagnoses
-            .remove(&WEB.parse().unwrap())
-            .unwrap()
-            .unplaced
+    fn unplaced(&mut self) -> Option<String> {
+        self.found().0
     }
 
     fn shares(&self) -> BTreeMap<String, u32> {
@@ -159,6 +192,17 @@ impl Federation {
         rows.map(|(name, row)| (name.to_string(), row.share.total()))
             .collect()
     }
+}
+
+/// What a planner found about each workload, whatever it numbers it by.
+fn found(planner: &Planner) -> BTreeMap<WorkloadKey, (Option<String>, Findings)> {
+    let diagnoses = planner.diagnoses().iter();
+    let found = diagnoses.map(|(key, diagnosis)| {
+        let shared = &planner.findings()[&diagnosis.findings];
+        let findings = diagnosis.own.as_ref().unwrap_or(shared).clone();
+        (key.clone(), (diagnosis.unplaced.clone(), findings))
+    });
+    found.collect()
 }
 
 fn member_row(name: &str, seed: u8) -> Member {
@@ -379,6 +423,22 @@ fn a_single_prefers_its_owners_member_and_never_starts_again_before_the_stop_is_
 }
 
 #[test]
+fn a_single_goes_back_at_once_to_a_member_that_returns_before_its_stop_is_certain() {
+    let mut federation = Federation::of(&["acme-1", "acme-2"]).with(Mode::Single, None);
+    federation.change("acme-1", |row| row.attributes.cordoned = true);
+    assert_eq!(federation.step(), "acme-2 1 (placed for the first time)");
+    // From now on acme-1 comes first, and would have to wait.
+    federation.change("acme-1", |row| row.attributes.cordoned = false);
+    assert_eq!(
+        federation.lose("acme-2").step(),
+        "acme-2 - (acme-2 was lost)"
+    );
+    federation.change("acme-2", |row| row.lease = Lease::Held { epoch: Epoch(99) });
+    assert!(federation.step().starts_with("acme-2 1 "));
+    assert_eq!(federation.unplaced(), None);
+}
+
+#[test]
 fn every_member_ruled_out_has_the_first_reason_against_it() {
     let mut federation = Federation::of(&["acme-1", "beta-1", "gamma-1", "delta-1", "eta-1"]);
     federation.put(Mode::Divided, None, |rules| {
@@ -394,15 +454,10 @@ fn every_member_ruled_out_has_the_first_reason_against_it() {
         gpu(row);
         row.attributes.jurisdiction = "US".into();
     });
-    let diagnosis = federation
-        .plan()
-        .diagnoses
-        .remove(&WEB.parse().unwrap())
-        .unwrap();
-    let reasons: Vec<_> = diagnosis
-        .excluded
-        .iter()
-        .map(|(name, exclusion)| format!("{name} {}: {}", exclusion.reason, exclusion.message))
+    let excluded = federation.found().1.excluded;
+    let named = excluded.named().into_iter();
+    let reasons: Vec<_> = named
+        .map(|(name, (reason, message))| format!("{name} {reason}: {message}"))
         .collect();
     assert_eq!(
         reasons,
@@ -434,11 +489,10 @@ fn a_member_that_does_not_serve_a_kind_gets_no_part_and_keeps_one_until_it_refus
     federation.put_objects(vec![sale.clone()], PlacementRules::new(Mode::Duplicated));
     let every = "every member that may host it runs it";
     assert_eq!(federation.step(), format!("acme-1 1 ({every})"));
-    let excluded = federation.plan().diagnoses[&WEB.parse().unwrap()].excluded
-        [&"acme-2".parse::<MemberName>().unwrap()]
-        .clone();
+    let excluded = federation.found().1.excluded;
     let message = "it does not serve shop.example/Sale: its definition is not installed there";
-    assert_eq!(excluded, Exclusion::new("KindNotServed", message));
+    let name: MemberName = "acme-2".parse().unwrap();
+    assert_eq!(excluded.named()[&name], ("KindNotServed", message));
     federation.change("acme-2", |row| row.kinds = kinds(&["Sale"]));
     assert_eq!(federation.step(), format!("acme-2 1 ({every})"));
     federation.change("acme-1", |row| row.kinds = kinds(&[]));
@@ -470,12 +524,7 @@ fn survives_names_the_largest_domain_whose_loss_leaves_a_host() {
                 row.attributes.region = (*region).into();
             });
         }
-        federation
-            .plan()
-            .diagnoses
-            .remove(&WEB.parse().unwrap())
-            .unwrap()
-            .survives
+        federation.found().1.survives
     };
     assert_eq!(survives(&[("acme-1", "p", "r")]), Survives::Nothing);
     assert_eq!(
@@ -536,17 +585,17 @@ proptest! {
             });
             let plan = federation.plan();
             prop_assert_eq!(&plan, &federation.plan());
-            for row in plan.changes.iter().filter(|row| row.share.is_some()) {
-                let excluded = &plan.diagnoses[&row.workload].excluded;
-                prop_assert!(!excluded.contains_key(&row.member), "{row:?}");
+            let excluded = federation.found().1.excluded;
+            for row in plan.iter().filter(|row| row.share.is_some()) {
+                prop_assert!(!excluded.named().contains_key(&row.member), "{row:?}");
             }
             federation.step();
             // A `Single` that moves needs one more step once its old host is certain to have stopped.
             federation.step();
             prop_assert_eq!(federation.step(), "");
-            let diagnosis = federation.plan().diagnoses.remove(&WEB.parse().unwrap()).unwrap();
+            let unplaced = federation.unplaced();
             let total: u32 = federation.shares().values().sum();
-            if mode == Mode::Divided && diagnosis.unplaced.is_none() {
+            if mode == Mode::Divided && unplaced.is_none() {
                 prop_assert_eq!(Some(total), replicas);
             }
             if mode == Mode::Single {

@@ -1,12 +1,16 @@
 //! How a slice is kept up to date: the difference of two slices, and the slice after it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{AssignedPlacement, FederationView, MemberView, OwnedWorkload, Slice};
 use crate::{
     id::{MemberName, WorkloadKey},
+    schedule::Findings,
     state::Removal,
 };
 
@@ -23,6 +27,15 @@ pub struct TableDifference<K: Ord, V> {
     /// Rows that are no longer in view.
     #[serde(default = "BTreeSet::new", skip_serializing_if = "BTreeSet::is_empty")]
     pub gone: BTreeSet<K>,
+}
+
+impl<K: Ord, V> Default for TableDifference<K, V> {
+    fn default() -> Self {
+        Self {
+            set: BTreeMap::new(),
+            gone: BTreeSet::new(),
+        }
+    }
 }
 
 impl<K: Ord + Clone, V: PartialEq + Clone> TableDifference<K, V> {
@@ -81,6 +94,9 @@ pub enum SliceUpdate {
         removals: TableDifference<WorkloadKey, Removal>,
         /// Changes of its owner's workloads.
         workloads: TableDifference<WorkloadKey, OwnedWorkload>,
+        /// Changes of what the planner found.
+        #[serde(default)]
+        findings: TableDifference<u64, Arc<Findings>>,
     },
 }
 
@@ -97,6 +113,7 @@ impl Slice {
             placements: TableDifference::between(&self.placements, &newer.placements),
             removals: TableDifference::between(&self.removals, &newer.removals),
             workloads: TableDifference::between(&self.workloads, &newer.workloads),
+            findings: TableDifference::between(&self.findings, &newer.findings),
         })
     }
 
@@ -111,6 +128,7 @@ impl Slice {
                 placements,
                 removals,
                 workloads,
+                findings,
             } => {
                 let mut slice = slice?.clone();
                 slice.federation = federation;
@@ -118,6 +136,7 @@ impl Slice {
                 placements.apply(&mut slice.placements);
                 removals.apply(&mut slice.removals);
                 workloads.apply(&mut slice.workloads);
+                findings.apply(&mut slice.findings);
                 Some(slice)
             }
         }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use hanse_core::{
     id::{Epoch, Generation},
     reason::Reason,
-    schedule::{Diagnosis, Exclusion as Excluded},
+    schedule::{Diagnosis, Excluded, Exclusions, Findings},
     slice::PlacementReport,
     workload::WorkloadSpec,
 };
@@ -246,13 +246,17 @@ fn a_host_that_has_not_reported_yet_shows_why_it_was_chosen() {
 
 #[test]
 fn a_workload_that_no_member_may_host_lists_the_reason_of_each_member() {
-    let exclusion = Excluded {
-        reason: "NotGranted".into(),
-        message: "no grant".into(),
+    let excluded = Excluded {
+        members: 1,
+        named: [("b".parse().unwrap(), "no grant".into())].into(),
+    };
+    let findings = Findings {
+        excluded: Exclusions([("NotGranted".into(), excluded)].into()),
+        survives: schedule::Survives::Nothing,
     };
     let diagnosis = Diagnosis {
-        excluded: [("b".parse().unwrap(), exclusion)].into(),
-        survives: schedule::Survives::Nothing,
+        findings: 0,
+        own: Some(findings),
         unplaced: Some("the only member may not host it".into()),
         generation: Generation(5),
     };

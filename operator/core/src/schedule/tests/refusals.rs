@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     schedule::{AVOIDED_FOR, Refusals},
-    slice::{PlacementPhase, PlacementReport, Reports},
+    slice::{PlacementPhase, PlacementReport},
 };
 
 /// A federation whose hosts answer: those in `refusing` refuse everything, the others take it.
@@ -30,7 +30,7 @@ impl Hosts {
         }
     }
 
-    fn reports(&self) -> BTreeMap<MemberName, Reports> {
+    fn reports(&self) -> PerHost<Arc<PlacementReport>> {
         let key: WorkloadKey = WEB.parse().unwrap();
         let state = &self.federation.state;
         let report = |(member, row): (&MemberName, &Arc<Placement>)| {
@@ -49,8 +49,7 @@ impl Hosts {
                 scaled_by: None,
                 message: "port 30080 is taken".into(),
             };
-            let placements = BTreeMap::from([(key.clone(), report)]);
-            (member.clone(), Reports { placements })
+            (key.clone(), member.clone(), Arc::new(report))
         };
         state.placements.of(&key).map(report).collect()
     }
@@ -102,12 +101,10 @@ fn a_single_goes_from_member_to_member_and_stays_where_it_is_when_all_refuse() {
     for second in [122, 300, 600] {
         assert_eq!(hosts.at(second), "", "at {second} s");
     }
-    let excluded = hosts.federation.plan().diagnoses[&WEB.parse().unwrap()]
-        .excluded
-        .clone();
-    let excluded: Vec<_> = excluded
-        .iter()
-        .map(|(name, it)| (name.as_str(), &*it.reason))
+    let excluded = hosts.federation.found().1.excluded;
+    let named = excluded.named().into_iter();
+    let excluded: Vec<_> = named
+        .map(|(name, (reason, _))| (name.as_str(), reason))
         .collect();
     assert_eq!(excluded, [("acme-1", "Refused")]);
     let again = 61 + AVOIDED_FOR.as_secs();

@@ -1,0 +1,260 @@
+//! One workload before the planner: what it has where, and who may have more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{
+    Hearsay,
+    candidates::Candidates,
+    diagnosis::{Exclusion, Exclusions, Findings, survives},
+    filter::{self, Question},
+    order::Order,
+    refusals,
+};
+use crate::{
+    command::PlacementChange,
+    id::{MemberName, WorkloadKey},
+    per_host::Rows,
+    reason::Reason,
+    state::{Member, Placement, State, Surge, Workload},
+    workload::{Mode, Share},
+};
+
+/// What a plan wants a member to run of a workload, and why; `None` takes it away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) share: Option<Share>,
+    /// What of the share is in addition.
+    pub(super) surge: Option<Surge>,
+    pub(super) reason: Reason,
+}
+
+/// Everything the steps of one workload look at.
+pub(super) struct Case<'a> {
+    pub(super) state: &'a State,
+    pub(super) key: &'a WorkloadKey,
+    pub(super) workload: &'a Workload,
+    /// What it asks for.
+    pub(super) counts: Share,
+    /// What is placed now.
+    pub(super) placed: Rows<Arc<Placement>>,
+    candidates: &'a Candidates,
+    /// The members that may run it, best first for ties. Of those that have nothing of it, no more than it can use.
+    pub(super) eligible: Vec<MemberName>,
+    /// Those that have or owe something of it and may not run it, each with the first reason against it.
+    pub(super) excluded: BTreeMap<MemberName, Exclusion>,
+    /// Those that refused it, with their words.
+    pub(super) refusing: BTreeMap<MemberName, String>,
+    /// Those that run it although they may not run another with the same needs.
+    staying: BTreeSet<MemberName>,
+    /// The members whose shares are to be placed elsewhere in addition.
+    pub(super) silent: &'a BTreeSet<MemberName>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn new(
+        state: &'a State,
+        (key, workload): (&'a WorkloadKey, &'a Workload),
+        candidates: &'a Candidates,
+        Hearsay { objections, silent }: Hearsay<'a>,
+        order: &Order,
+    ) -> Self {
+        let mut case = Self {
+            state,
+            key,
+            workload,
+            counts: workload.spec.counts(),
+            placed: state.placements.rows(key),
+            candidates,
+            eligible: Vec::new(),
+            excluded: BTreeMap::new(),
+            refusing: BTreeMap::new(),
+            staying: BTreeSet::new(),
+            silent,
+        };
+        let owing = state.removals.of(key).map(|(name, _)| name);
+        let concerned = case.placed.keys().chain(owing);
+        let concerned = concerned.chain(objections.about(key));
+        let concerned = concerned.chain(workload.avoided.keys());
+        let concerned: BTreeSet<MemberName> = concerned.cloned().collect();
+        let mut objecting = BTreeMap::new();
+        let mut kept_by_any = false;
+        for name in concerned {
+            let Some(member) = state.members.get(&name) else {
+                continue;
+            };
+            let question = Question {
+                key,
+                needs: candidates.needs(),
+                member,
+                placed: case.placed.contains_key(&name),
+                owes: state.owes_another(key, &name),
+                refused: objections.leaves(key, &name),
+            };
+            if let Some(exclusion) = filter::first_objection(&question) {
+                case.excluded.insert(name, exclusion);
+                continue;
+            }
+            kept_by_any |= question.placed;
+            if !candidates.has(&name) {
+                case.staying.insert(name.clone());
+            }
+            if let Some(words) = objections.against((key, workload), &name) {
+                objecting.insert(name, words.to_owned());
+            }
+        }
+        // If all refuse it, those that have it keep it.
+        let all_refuse = objecting.len() == case.hosts();
+        let stays =
+            |name: &MemberName| all_refuse && (case.placed.contains_key(name) || !kept_by_any);
+        case.refusing = objecting
+            .into_iter()
+            .filter(|(name, _)| !stays(name))
+            .collect();
+        case.choose(order);
+        case
+    }
+
+    /// The members that may run it: those that have some of it, and the first of the others.
+    fn choose(&mut self, order: &Order) {
+        let most = self
+            .counts
+            .iter()
+            .map(|(_, count)| count)
+            .max()
+            .unwrap_or(0);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let enough = match self.workload.spec.placement.mode {
+            // Each host that is new to it takes at least one; those that are silent take none.
+            Mode::Divided => most.max(1).saturating_add(self.silent.len()),
+            Mode::Duplicated => usize::MAX,
+            Mode::Single => 1,
+        };
+        let mut eligible = self.candidates.first(enough, order, |name| {
+            self.placed.contains_key(name) || self.rules_out(name)
+        });
+        let held = self.placed.keys().filter(|name| self.may_host(name));
+        eligible.extend(held.cloned());
+        let owner = &self.key.owner;
+        let is_guest = |name: &MemberName| self.member(name).is_none_or(|it| it.owner != *owner);
+        eligible.sort_by_cached_key(|name| (is_guest(name), order.load(name), name.clone()));
+        self.eligible = eligible;
+    }
+
+    pub(super) fn member(&self, name: &MemberName) -> Option<&Member> {
+        self.state.members.get(name)
+    }
+
+    fn rules_out(&self, name: &MemberName) -> bool {
+        self.excluded.contains_key(name) || self.refusing.contains_key(name)
+    }
+
+    pub(super) fn may_host(&self, name: &MemberName) -> bool {
+        !self.rules_out(name) && (self.candidates.has(name) || self.staying.contains(name))
+    }
+
+    /// How many members may run it, of those that have and have not refused it.
+    fn hosts(&self) -> usize {
+        let lost = self
+            .excluded
+            .keys()
+            .filter(|name| self.candidates.has(name));
+        self.candidates.len() + self.staying.len() - lost.count()
+    }
+
+    /// How many members may not.
+    pub(super) fn ruled_out(&self) -> usize {
+        self.state.members.len() + self.refusing.len() - self.hosts()
+    }
+
+    /// Whether its hosts are others than those of a workload with the same needs that runs nowhere.
+    fn is_special(&self) -> bool {
+        let as_candidate = |name: &MemberName| !self.candidates.has(name);
+        !(self.refusing.is_empty()
+            && self.staying.is_empty()
+            && self.excluded.keys().all(as_candidate))
+    }
+
+    /// Whether its plan may be another when any member becomes a candidate or ceases to be one.
+    pub(super) fn is_watchful(&self) -> bool {
+        let silent = self
+            .placed
+            .iter()
+            .any(|(name, row)| row.surge.is_some() || self.silent.contains(name));
+        silent
+            || self.is_special()
+            || !self.workload.avoided.is_empty()
+            || self.workload.spec.placement.mode == Mode::Duplicated
+    }
+
+    /// What the planner found, if it is not what holds for all workloads with the same needs.
+    pub(super) fn findings(&self) -> Option<Findings> {
+        if !self.is_special() {
+            return None;
+        }
+        let mut names: BTreeMap<&'static str, BTreeSet<&MemberName>> = BTreeMap::new();
+        for (reason, members) in self.candidates.excluded() {
+            let others = members.iter();
+            let others = others
+                .filter(|name| !self.excluded.contains_key(*name) && !self.staying.contains(*name));
+            names.entry(reason).or_default().extend(others);
+        }
+        for (name, exclusion) in &self.excluded {
+            names.entry(exclusion.reason).or_default().insert(name);
+        }
+        names
+            .entry(refusals::REFUSED)
+            .or_default()
+            .extend(self.refusing.keys());
+        let mut excluded = Exclusions::default();
+        for (reason, names) in names.into_iter().filter(|(_, names)| !names.is_empty()) {
+            excluded.add(reason, names, |name| self.objection(name));
+        }
+        let members = self.candidates.iter().chain(&self.staying);
+        let members = members.filter(|name| !self.rules_out(name));
+        let members: Vec<_> = members
+            .filter_map(|name| self.state.members.get_key_value(name))
+            .collect();
+        let survives = survives(&members);
+        Some(Findings { excluded, survives })
+    }
+
+    fn objection(&self, name: &MemberName) -> String {
+        if let Some(words) = self.refusing.get(name) {
+            return refusals::exclusion(words);
+        }
+        match (self.excluded.get(name), self.member(name)) {
+            (Some(exclusion), _) => exclusion.message.clone(),
+            (None, Some(member)) => self.candidates.message(member),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// The wishes that are not already so, removals first, as rows decided on the current generations.
+    pub(super) fn changes(&self, wishes: BTreeMap<MemberName, Wish>) -> Vec<PlacementChange> {
+        let news = wishes.into_iter().filter(|(name, wish)| {
+            let placed = self.placed.get(name);
+            let now = placed.map(|row| (&row.share, row.surge.as_ref()));
+            now != wish
+                .share
+                .as_ref()
+                .map(|share| (share, wish.surge.as_ref()))
+        });
+        let row = |(name, wish): (MemberName, Wish)| {
+            Some(PlacementChange {
+                workload: self.key.clone(),
+                workload_generation: self.workload.generation,
+                member_generation: self.member(&name)?.generation,
+                member: name,
+                share: wish.share,
+                surge: wish.surge,
+                reason: wish.reason,
+            })
+        };
+        let mut rows: Vec<_> = news.filter_map(row).collect();
+        rows.sort_by_key(|row| row.share.is_some());
+        rows
+    }
+}

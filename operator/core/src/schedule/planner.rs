@@ -1,0 +1,252 @@
+//! What the planner keeps from one plan to the next, so that a plan costs what changed.
+//!
+//! ```text
+//!  State ─ difference ─► workloads with other rows ───────────────────────────┐
+//!                 └────► members ─► Candidates of each need ─► watchful ones ─┼─► plan anew
+//!  Hearsay ─ difference ─► those refused, those at silent members ────────────┤
+//!                     what the last plan wanted changed, and is not yet so ───┘
+//! ```
+//!
+//! Guarantee: the plan is the one that a new planner makes of the same state. So it rests on nothing that is not in the ledger
+//! or in [`Hearsay`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use imbl::OrdMap;
+
+use super::{
+    Diagnosis, Findings, Hearsay, Objections,
+    candidates::Candidates,
+    case::Case,
+    needs::Needs,
+    order::Order,
+    select,
+    surge::{Budget, Surges},
+};
+use crate::{
+    command::PlacementChange,
+    id::{MemberName, WorkloadKey},
+    per_host::changed_keys,
+    state::{State, Workload},
+    workload::Mode,
+};
+
+/// Plans what should run where, one state after the other.
+#[derive(Debug, Default)]
+pub struct Planner {
+    /// The state of the last plan.
+    state: State,
+    objections: Objections,
+    silent: BTreeSet<MemberName>,
+    order: Order,
+    surges: Surges,
+    candidates: BTreeMap<u64, Candidates>,
+    numbers: BTreeMap<Needs, u64>,
+    last_number: u64,
+    /// The number of each workload's candidates.
+    known: BTreeMap<WorkloadKey, u64>,
+    /// The workloads of which the last plan wanted something changed.
+    pending: BTreeSet<WorkloadKey>,
+    /// Those that get no replicas in addition because there would be too many.
+    starved: BTreeSet<WorkloadKey>,
+    diagnoses: OrdMap<WorkloadKey, Diagnosis>,
+    findings: OrdMap<u64, Arc<Findings>>,
+}
+
+impl Planner {
+    /// The plan for `state`: the rows for one or more `Assign`, in the order in which they should be committed, what is lost first.
+    pub fn plan(&mut self, state: &State, hearsay: Hearsay<'_>) -> Vec<PlacementChange> {
+        let mut due = self.take_over(state, hearsay);
+        due.extend(std::mem::take(&mut self.pending));
+        let mut budget = self.surges.budget();
+        if !budget.is_spent() {
+            due.extend(std::mem::take(&mut self.starved));
+        }
+        let mut changes = Vec::new();
+        for key in due {
+            changes.extend(self.plan_workload(&key, &mut budget));
+        }
+        self.order.end_plan(&self.state);
+        // What lost its place is more urgent than what grows; the sort is stable, so a workload's rows stay in order.
+        changes.sort_by_key(|row| row.reason.urgency());
+        changes
+    }
+
+    /// What the last plan found about each workload.
+    #[must_use]
+    pub fn diagnoses(&self) -> &OrdMap<WorkloadKey, Diagnosis> {
+        &self.diagnoses
+    }
+
+    /// What it found for all workloads of the same needs, by the numbers in their diagnoses.
+    #[must_use]
+    pub fn findings(&self) -> &OrdMap<u64, Arc<Findings>> {
+        &self.findings
+    }
+
+    /// Takes over a state and what is heard. Returns the workloads that have to be planned because of it.
+    fn take_over(
+        &mut self,
+        state: &State,
+        Hearsay { objections, silent }: Hearsay<'_>,
+    ) -> BTreeSet<WorkloadKey> {
+        let before = std::mem::replace(&mut self.state, state.clone());
+        let mut due: BTreeSet<WorkloadKey> = BTreeSet::new();
+        for key in state.placements.changed_since(&before.placements) {
+            let hosts = before.placements.of(key).chain(state.placements.of(key));
+            for (host, _) in hosts {
+                self.order.sync(state, host);
+            }
+            self.surges.sync(state, key);
+            due.insert(key.clone());
+        }
+        due.extend(state.removals.changed_since(&before.removals).cloned());
+        for key in changed_keys(&before.workloads, &state.workloads) {
+            self.know(key);
+            due.insert(key.clone());
+        }
+        for name in changed_keys(&before.members, &state.members) {
+            self.order.sync(state, name);
+            let concerned = state.placements.at(name).chain(state.removals.at(name));
+            due.extend(concerned.cloned());
+            self.update_candidates(name, &before, &mut due);
+        }
+        if self.objections != *objections {
+            due.extend(self.objections.difference(objections).cloned());
+            self.objections = objections.clone();
+        }
+        if self.silent != *silent {
+            for name in self.silent.symmetric_difference(silent) {
+                due.extend(state.placements.at(name).cloned());
+            }
+            // Who was heard may be a host for the others' surge.
+            for candidates in self.candidates.values() {
+                due.extend(candidates.watchful.iter().cloned());
+            }
+            self.silent.clone_from(silent);
+        }
+        due
+    }
+
+    /// Finds the candidates of a workload that is new or changed, or forgets one that is removed.
+    fn know(&mut self, key: &WorkloadKey) {
+        if let Some(number) = self.known.remove(key) {
+            self.forget(key, number);
+        }
+        let state = &self.state;
+        let Some(workload) = state.workloads.get(key).filter(|it| !it.removed) else {
+            return;
+        };
+        let needs = Needs::of(key, workload);
+        let number = if let Some(number) = self.numbers.get(&needs) {
+            *number
+        } else {
+            self.last_number += 1;
+            self.numbers.insert(needs.clone(), self.last_number);
+            let candidates = Candidates::new(needs, key.clone(), state);
+            self.findings
+                .insert(self.last_number, candidates.findings.clone());
+            self.candidates.insert(self.last_number, candidates);
+            self.last_number
+        };
+        if let Some(candidates) = self.candidates.get_mut(&number) {
+            candidates.workloads += 1;
+        }
+        self.known.insert(key.clone(), number);
+    }
+
+    fn forget(&mut self, key: &WorkloadKey, number: u64) {
+        self.starved.remove(key);
+        self.pending.remove(key);
+        self.diagnoses.remove(key);
+        let Some(candidates) = self.candidates.get_mut(&number) else {
+            return;
+        };
+        candidates.watchful.remove(key);
+        candidates.workloads -= 1;
+        if candidates.workloads == 0 {
+            self.numbers.remove(candidates.needs());
+            self.candidates.remove(&number);
+            self.findings.remove(&number);
+        }
+    }
+
+    fn update_candidates(
+        &mut self,
+        name: &MemberName,
+        before: &State,
+        due: &mut BTreeSet<WorkloadKey>,
+    ) {
+        let Some(member) = self.state.members.get(name) else {
+            return;
+        };
+        for (number, candidates) in &mut self.candidates {
+            if candidates.update(name, before.members.get(name), member) {
+                candidates.conclude(&self.state);
+                self.findings.insert(*number, candidates.findings.clone());
+                due.extend(candidates.watchful.iter().cloned());
+            }
+        }
+    }
+
+    /// The plan for one workload.
+    fn plan_workload(&mut self, key: &WorkloadKey, budget: &mut Budget) -> Vec<PlacementChange> {
+        let hearsay = Hearsay {
+            objections: &self.objections,
+            silent: &self.silent,
+        };
+        let workload: Option<&Workload> = self.state.workloads.get(key);
+        let number = self.known.get(key).copied().unwrap_or(0);
+        let (Some(workload), Some(candidates)) = (workload, self.candidates.get(&number)) else {
+            return Vec::new();
+        };
+        let case = Case::new(
+            &self.state,
+            (key, workload),
+            candidates,
+            hearsay,
+            &self.order,
+        );
+        let (wishes, unplaced) = match workload.spec.placement.mode {
+            Mode::Divided => select::divided(&case, budget),
+            Mode::Duplicated => select::duplicated(&case),
+            Mode::Single => select::single(&case),
+        };
+        let changes = case.changes(wishes);
+        let is_watchful = unplaced.is_some() || case.is_watchful() || self.objections.has(key);
+        let diagnosis = Diagnosis {
+            findings: number,
+            own: case.findings(),
+            unplaced,
+            generation: workload.generation,
+        };
+        for row in &changes {
+            let is_placed = case.placed.contains_key(&row.member);
+            if is_placed != row.share.is_some() {
+                self.order.plan(&row.member, row.share.is_some());
+            }
+        }
+        if budget.refused() {
+            self.starved.insert(key.clone());
+        } else {
+            self.starved.remove(key);
+        }
+        if !changes.is_empty() {
+            self.pending.insert(key.clone());
+        }
+        if self.diagnoses.get(key) != Some(&diagnosis) {
+            self.diagnoses.insert(key.clone(), diagnosis);
+        }
+        if let Some(candidates) = self.candidates.get_mut(&number) {
+            if is_watchful {
+                candidates.watchful.insert(key.clone());
+            } else {
+                candidates.watchful.remove(key);
+            }
+        }
+        changes
+    }
+}
