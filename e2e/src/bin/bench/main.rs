@@ -5,8 +5,11 @@
 //! time from the home's operator into the ledger and back, which is part of that, and what idle operators use.
 //!
 //! `failover` takes a cluster away again and again and measures when its replicas run in the others ([`failover`]).
+//!
+//! `planner` measures plans alone, in memory ([`planner`]).
 
 mod failover;
+mod planner;
 
 use std::{
     collections::BTreeMap,
@@ -64,6 +67,8 @@ enum Bench {
     },
     /// From the loss of a cluster to its replicas in the others.
     Failover(failover::Arguments),
+    /// What a plan costs.
+    Planner(planner::Arguments),
 }
 
 /// The result. Anonymous memory and processor time are per operator, in the order of the members.
@@ -91,6 +96,7 @@ async fn main() -> Result<()> {
             print(&result, json)
         }
         Bench::Failover(arguments) => failover::run(arguments).await,
+        Bench::Planner(arguments) => planner::run(&arguments),
     }
 }
 

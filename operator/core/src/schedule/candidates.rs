@@ -81,17 +81,17 @@ impl Candidates {
         exclusion.map_or_else(String::new, |exclusion| exclusion.message)
     }
 
-    /// The first `count` candidates that are not in `without`: the owner's own members before guests', each by load.
+    /// The first `count` candidates that `wanted` accepts: the owner's own members before guests', each by load.
     pub(super) fn first(
         &self,
         count: usize,
         order: &Order,
-        without: impl Fn(&MemberName) -> bool,
+        wanted: impl Fn(&MemberName) -> bool,
     ) -> Vec<MemberName> {
-        let mut first = order.first(count, &self.own, &without);
-        if first.len() < count {
-            first.extend(order.first(count - first.len(), &self.guests, &without));
-        }
+        let owner = Some(&self.needs.owner);
+        let mut first = order.first(count, owner, &self.own, &wanted);
+        let missing = count - first.len();
+        first.extend(order.first(missing, None, &self.guests, &wanted));
         first
     }
 

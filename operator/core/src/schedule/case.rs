@@ -133,7 +133,7 @@ impl<'a> Case<'a> {
             Mode::Single => 1,
         };
         let mut eligible = self.candidates.first(enough, order, |name| {
-            self.placed.contains_key(name) || self.rules_out(name)
+            !self.placed.contains_key(name) && !self.rules_out(name)
         });
         let held = self.placed.keys().filter(|name| self.may_host(name));
         eligible.extend(held.cloned());

@@ -2,16 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{id::MemberName, state::State};
+use crate::{
+    id::{MemberName, OwnerName},
+    state::State,
+};
 
-/// All members by how many placements they have, then by name, so that the order is total and the same everywhere.
+/// Members by how many placements they have, then by name, so that the order is total and the same everywhere.
+type ByLoad = BTreeSet<(usize, MemberName)>;
+
+/// All members by load, and those of each owner.
 ///
 /// What a plan places counts at once, so that many workloads that come together do not all go to the member that had the
 /// fewest before.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    load: BTreeMap<MemberName, usize>,
-    by_load: BTreeSet<(usize, MemberName)>,
+    load: BTreeMap<MemberName, (OwnerName, usize)>,
+    all: ByLoad,
+    owned: BTreeMap<OwnerName, ByLoad>,
     /// The members that the current plan has placed something on or taken something from.
     planned: BTreeSet<MemberName>,
 }
@@ -19,28 +26,45 @@ pub(super) struct Order {
 impl Order {
     /// Takes over how many placements `member` has.
     pub(super) fn sync(&mut self, state: &State, member: &MemberName) {
-        self.set(member, state.placements.count_at(member));
+        let Some(row) = state.members.get(member) else {
+            return;
+        };
+        let (_, load) = self.load.entry(member.clone()).or_insert_with(|| {
+            let first = (0, member.clone());
+            self.all.insert(first.clone());
+            self.owned
+                .entry(row.owner.clone())
+                .or_default()
+                .insert(first);
+            (row.owner.clone(), 0)
+        });
+        let load = *load;
+        self.change(member, load, state.placements.count_at(member));
     }
 
-    fn set(&mut self, member: &MemberName, load: usize) {
-        if let Some(before) = self.load.insert(member.clone(), load) {
-            if before == load {
-                return;
-            }
-            self.by_load.remove(&(before, member.clone()));
+    fn change(&mut self, member: &MemberName, from: usize, to: usize) {
+        let Some((owner, load)) = self.load.get_mut(member).filter(|_| from != to) else {
+            return;
+        };
+        *load = to;
+        for order in [Some(&mut self.all), self.owned.get_mut(owner)]
+            .into_iter()
+            .flatten()
+        {
+            order.remove(&(from, member.clone()));
+            order.insert((to, member.clone()));
         }
-        self.by_load.insert((load, member.clone()));
     }
 
     /// A plan places something on `member`, or takes it away.
     pub(super) fn plan(&mut self, member: &MemberName, places: bool) {
         let load = self.load(member);
-        let load = if places {
+        let planned = if places {
             load + 1
         } else {
             load.saturating_sub(1)
         };
-        self.set(member, load);
+        self.change(member, load, planned);
         self.planned.insert(member.clone());
     }
 
@@ -52,29 +76,40 @@ impl Order {
     }
 
     pub(super) fn load(&self, member: &MemberName) -> usize {
-        self.load.get(member).copied().unwrap_or(0)
+        self.load.get(member).map_or(0, |(_, load)| *load)
     }
 
-    /// The first `count` of `members` that are not in `without`, in order.
-    ///
-    /// Costs about what it returns where most members are among `members`, and what these are where few are.
+    /// The first `count` of `members` that `wanted` accepts, in order. With an owner, all of `members` are of that owner.
     pub(super) fn first(
         &self,
         count: usize,
+        owner: Option<&OwnerName>,
         members: &BTreeSet<MemberName>,
-        without: impl Fn(&MemberName) -> bool,
+        wanted: impl Fn(&MemberName) -> bool,
     ) -> Vec<MemberName> {
-        /// So many lookups cost as much as sorting one row.
-        const LOOKUPS: usize = 8;
-        let wanted = |name: &&MemberName| !without(name);
-        if count.saturating_mul(LOOKUPS) >= members.len() {
-            let mut all: Vec<_> = members.iter().filter(wanted).cloned().collect();
-            all.sort_by_cached_key(|name| (self.load(name), name.clone()));
-            all.truncate(count);
-            return all;
+        let order = owner.map_or(Some(&self.all), |owner| self.owned.get(owner));
+        let mut first = Vec::new();
+        // Where few members are among `members`, or those with a high load, it costs less to sort them.
+        let mut patience = members.len();
+        for (_, name) in order.into_iter().flatten() {
+            if first.len() >= count {
+                return first;
+            }
+            if patience == 0 {
+                break;
+            }
+            patience -= 1;
+            if members.contains(name) && wanted(name) {
+                first.push(name.clone());
+            }
         }
-        let all = self.by_load.iter().map(|(_, name)| name);
-        let among = all.filter(|name| members.contains(*name));
-        among.filter(wanted).take(count).cloned().collect()
+        let mut all: Vec<_> = members
+            .iter()
+            .filter(|name| wanted(name))
+            .cloned()
+            .collect();
+        all.sort_by_cached_key(|name| (self.load(name), name.clone()));
+        all.truncate(count);
+        all
     }
 }

@@ -95,6 +95,14 @@ impl Planner {
     ) -> BTreeSet<WorkloadKey> {
         let before = std::mem::replace(&mut self.state, state.clone());
         let mut due: BTreeSet<WorkloadKey> = BTreeSet::new();
+        // Before workloads with new needs are known: their candidates are found among the new members.
+        let members: Vec<_> = changed_keys(&before.members, &state.members).collect();
+        for name in &members {
+            self.order.sync(state, name);
+            let concerned = state.placements.at(name).chain(state.removals.at(name));
+            due.extend(concerned.cloned());
+        }
+        self.update_candidates(&members, &before, &mut due);
         for key in state.placements.changed_since(&before.placements) {
             let hosts = before.placements.of(key).chain(state.placements.of(key));
             for (host, _) in hosts {
@@ -107,12 +115,6 @@ impl Planner {
         for key in changed_keys(&before.workloads, &state.workloads) {
             self.know(key);
             due.insert(key.clone());
-        }
-        for name in changed_keys(&before.members, &state.members) {
-            self.order.sync(state, name);
-            let concerned = state.placements.at(name).chain(state.removals.at(name));
-            due.extend(concerned.cloned());
-            self.update_candidates(name, &before, &mut due);
         }
         if self.objections != *objections {
             due.extend(self.objections.difference(objections).cloned());
@@ -176,15 +178,18 @@ impl Planner {
 
     fn update_candidates(
         &mut self,
-        name: &MemberName,
+        members: &[&MemberName],
         before: &State,
         due: &mut BTreeSet<WorkloadKey>,
     ) {
-        let Some(member) = self.state.members.get(name) else {
-            return;
-        };
         for (number, candidates) in &mut self.candidates {
-            if candidates.update(name, before.members.get(name), member) {
+            let mut changed = false;
+            for name in members {
+                if let Some(member) = self.state.members.get(*name) {
+                    changed |= candidates.update(name, before.members.get(*name), member);
+                }
+            }
+            if changed {
                 candidates.conclude(&self.state);
                 self.findings.insert(*number, candidates.findings.clone());
                 due.extend(candidates.watchful.iter().cloned());
