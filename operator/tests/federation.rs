@@ -199,7 +199,7 @@ async fn when_the_leader_is_lost_the_others_run_its_replicas() {
             .until("the leader's lease is lost and it is replaced", |slice| {
                 let lost = slice
                     .members
-                    .get(&dead.parse().unwrap())
+                    .get(&dead.parse::<MemberName>().unwrap())
                     .map(|row| row.lease);
                 matches!(lost, Some(Lease::Lost { .. })) && slice.federation.leader.as_str() != dead
             })

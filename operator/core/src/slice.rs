@@ -2,7 +2,7 @@
 //!
 //! A member sees its own placements and removals, its owner's workloads with how they stand, the list of members and
 //! the state of the ledger; nothing of what other owners run elsewhere. The leader computes it
-//! ([`Slice::of`]), sends it whole on attach and as differences from then on ([`Slice::difference`], [`Slice::update`]).
+//! ([`Slice::of`]), sends it whole on attach and as differences from then on ([`View::advance`], [`Slice::update`]).
 //!
 //! A slice is a view, not an order: that a placement is no longer in it deletes nothing. Only a row of `removals` does.
 
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::{Attributes, SignedCommand},
     id::{Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PublicKey, WorkloadKey},
-    per_host::PerHost,
+    per_host::{PerHost, changed_keys},
     reason::Reason,
     schedule::{Diagnosis, Findings},
     state::{Lease, Removal, Seat, State},
@@ -27,8 +27,10 @@ use crate::{
 };
 
 mod update;
+mod view;
 
 pub use update::{SliceUpdate, TableDifference};
+pub use view::View;
 
 /// The part of the federation's state that one member receives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,16 +39,16 @@ pub struct Slice {
     /// The ledger and its voters.
     pub federation: FederationView,
     /// Every member.
-    pub members: BTreeMap<MemberName, MemberView>,
+    pub members: OrdMap<MemberName, MemberView>,
     /// What this member runs.
-    pub placements: BTreeMap<WorkloadKey, AssignedPlacement>,
+    pub placements: OrdMap<WorkloadKey, Arc<AssignedPlacement>>,
     /// What this member has to remove.
-    pub removals: BTreeMap<WorkloadKey, Removal>,
+    pub removals: OrdMap<WorkloadKey, Removal>,
     /// The workloads of this member's owner.
-    pub workloads: BTreeMap<WorkloadKey, OwnedWorkload>,
+    pub workloads: OrdMap<WorkloadKey, Arc<OwnedWorkload>>,
     /// What the planner found for workloads with the same needs, by the numbers in their diagnoses.
     #[serde(default)]
-    pub findings: BTreeMap<u64, Arc<Findings>>,
+    pub findings: OrdMap<u64, Arc<Findings>>,
 }
 
 /// The ledger and its voters.
@@ -214,7 +216,7 @@ fn may_run() -> bool {
 #[serde(rename_all = "camelCase")]
 pub struct Reports {
     /// By workload.
-    pub placements: BTreeMap<WorkloadKey, PlacementReport>,
+    pub placements: OrdMap<WorkloadKey, Arc<PlacementReport>>,
 }
 
 /// The leader's soft state about a federation: what members report and what the planner found, by workload.
@@ -244,15 +246,34 @@ impl Slice {
             .members
             .get(member)
             .filter(|row| !matches!(row.lease, Lease::Revoked { .. }))?;
-        let workloads = owned_workloads(state, standing, &row.owner);
         Some(Self {
             federation: federation_view(state, standing, leader, term)?,
             members: member_views(state, standing),
             placements: assigned_placements(state, member),
             removals: pending_removals(state, member),
-            findings: shared_findings(standing, &workloads),
-            workloads,
+            workloads: owned_workloads(state, standing, &row.owner),
+            findings: shared_findings(standing, &row.owner),
         })
+    }
+
+    /// One of this owner's workloads.
+    #[must_use]
+    pub fn workload(&self, key: &WorkloadKey) -> Option<&OwnedWorkload> {
+        self.workloads.get(key).map(Arc::as_ref)
+    }
+
+    /// The workloads of this owner that are others than in `older`, or are gone.
+    pub fn changed_workloads<'a>(
+        &'a self,
+        older: &'a Self,
+    ) -> impl Iterator<Item = &'a WorkloadKey> {
+        changed_keys(&older.workloads, &self.workloads)
+    }
+
+    /// The workloads whose placement or removal here is another than in `older`, or is gone.
+    pub fn changed_here<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = &'a WorkloadKey> {
+        let placed = changed_keys(&older.placements, &self.placements);
+        placed.chain(changed_keys(&older.removals, &self.removals))
     }
 
     /// What the planner found about where `workload` can run.
@@ -286,45 +307,56 @@ fn federation_view(
     })
 }
 
-fn member_views(state: &State, standing: &Standing) -> BTreeMap<MemberName, MemberView> {
-    let view = |(name, row): (&MemberName, &crate::state::Member)| {
-        let view = MemberView {
-            owner: row.owner.clone(),
-            key: row.key,
-            attributes: row.attributes.clone(),
-            version: row.version.clone(),
-            lease: row.lease,
-            seat: row.seat.clone(),
-            placements: state.placements.count_at(name),
-            silent: standing.suspects.silent.contains(name),
-        };
-        (name.clone(), view)
-    };
-    state.members.iter().map(view).collect()
+fn member_views(state: &State, standing: &Standing) -> OrdMap<MemberName, MemberView> {
+    let names = state.members.keys();
+    let views = names.filter_map(|name| Some((name.clone(), member_view(state, standing, name)?)));
+    views.collect()
+}
+
+fn member_view(state: &State, standing: &Standing, name: &MemberName) -> Option<MemberView> {
+    let row = state.members.get(name)?;
+    Some(MemberView {
+        owner: row.owner.clone(),
+        key: row.key,
+        attributes: row.attributes.clone(),
+        version: row.version.clone(),
+        lease: row.lease,
+        seat: row.seat.clone(),
+        placements: state.placements.count_at(name),
+        silent: standing.suspects.silent.contains(name),
+    })
 }
 
 fn assigned_placements(
     state: &State,
     member: &MemberName,
-) -> BTreeMap<WorkloadKey, AssignedPlacement> {
+) -> OrdMap<WorkloadKey, Arc<AssignedPlacement>> {
     let keys = state.placements.at(member);
     let assigned = keys.filter_map(|key| {
-        let row = state.placements.get(key, member)?;
-        let workload = state.workloads.get(key)?;
-        let placement = AssignedPlacement {
-            share: row.share.clone(),
-            epoch: row.epoch,
-            generation: workload.generation,
-            proof: workload.proof.clone(),
-            home: workload.home.clone(),
-            completed: completed(workload, member),
-        };
-        Some((key.clone(), placement))
+        let placement = assigned_placement(state, key, member)?;
+        Some((key.clone(), Arc::new(placement)))
     });
     assigned.collect()
 }
 
-fn pending_removals(state: &State, member: &MemberName) -> BTreeMap<WorkloadKey, Removal> {
+fn assigned_placement(
+    state: &State,
+    key: &WorkloadKey,
+    member: &MemberName,
+) -> Option<AssignedPlacement> {
+    let row = state.placements.get(key, member)?;
+    let workload = state.workloads.get(key)?;
+    Some(AssignedPlacement {
+        share: row.share.clone(),
+        epoch: row.epoch,
+        generation: workload.generation,
+        proof: workload.proof.clone(),
+        home: workload.home.clone(),
+        completed: completed(workload, member),
+    })
+}
+
+fn pending_removals(state: &State, member: &MemberName) -> OrdMap<WorkloadKey, Removal> {
     let keys = state.removals.at(member);
     let pending = keys.filter_map(|key| Some((key.clone(), *state.removals.get(key, member)?)));
     pending.collect()
@@ -347,31 +379,32 @@ fn owned_workloads(
     state: &State,
     standing: &Standing,
     owner: &OwnerName,
-) -> BTreeMap<WorkloadKey, OwnedWorkload> {
-    let owned = state
-        .workloads
-        .iter()
-        .filter(|(key, _)| key.owner == *owner);
-    let view = |(key, row): (&WorkloadKey, &crate::state::Workload)| {
-        let view = OwnedWorkload {
-            spec: row.spec.clone(),
-            generation: row.generation,
-            home: row.home.clone(),
-            born: row.born,
-            removed: row.removed,
-            hosts: host_standings(state, standing, key),
-            diagnosis: standing.diagnoses.get(key).cloned().unwrap_or_default(),
-        };
-        (key.clone(), view)
-    };
-    owned.map(view).collect()
+) -> OrdMap<WorkloadKey, Arc<OwnedWorkload>> {
+    let owned = state.workloads.keys().filter(|key| key.owner == *owner);
+    let owned = owned.filter_map(|key| {
+        let view = owned_workload(state, standing, key)?;
+        Some((key.clone(), Arc::new(view)))
+    });
+    owned.collect()
 }
 
-fn shared_findings(
-    standing: &Standing,
-    workloads: &BTreeMap<WorkloadKey, OwnedWorkload>,
-) -> BTreeMap<u64, Arc<Findings>> {
-    let numbers: BTreeSet<u64> = workloads.values().map(|it| it.diagnosis.findings).collect();
+fn owned_workload(state: &State, standing: &Standing, key: &WorkloadKey) -> Option<OwnedWorkload> {
+    let row = state.workloads.get(key)?;
+    Some(OwnedWorkload {
+        spec: row.spec.clone(),
+        generation: row.generation,
+        home: row.home.clone(),
+        born: row.born,
+        removed: row.removed,
+        hosts: host_standings(state, standing, key),
+        diagnosis: standing.diagnoses.get(key).cloned().unwrap_or_default(),
+    })
+}
+
+fn shared_findings(standing: &Standing, owner: &OwnerName) -> OrdMap<u64, Arc<Findings>> {
+    let diagnoses = standing.diagnoses.iter();
+    let owned = diagnoses.filter(|(key, _)| key.owner == *owner);
+    let numbers: BTreeSet<u64> = owned.map(|(_, diagnosis)| diagnosis.findings).collect();
     let findings = numbers.into_iter();
     findings
         .filter_map(|number| Some((number, standing.findings.get(&number)?.clone())))

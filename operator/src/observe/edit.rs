@@ -133,7 +133,7 @@ impl<'a> View<'a> {
     pub(crate) fn of(slice: &'a Slice, key: &WorkloadKey) -> Self {
         Self {
             index: slice.federation.index,
-            owned: slice.workloads.get(key),
+            owned: slice.workload(key),
         }
     }
 }

@@ -14,6 +14,7 @@ use hanse_core::{
     timings::Timings,
     workload::{Mode, PlacementRules, WorkloadSpec},
 };
+use imbl::OrdMap;
 use serde_json::json;
 
 /// A federation of one member at `index`; its key is that of seed 1.
@@ -42,11 +43,11 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
             timings: Timings::default(),
             held_back: BTreeSet::new(),
         },
-        members: BTreeMap::from([(member.parse().unwrap(), view)]),
-        placements: BTreeMap::new(),
-        removals: BTreeMap::new(),
-        workloads: BTreeMap::new(),
-        findings: BTreeMap::new(),
+        members: [(member.parse().unwrap(), view)].into_iter().collect(),
+        placements: OrdMap::new(),
+        removals: OrdMap::new(),
+        workloads: OrdMap::new(),
+        findings: OrdMap::new(),
     }
 }
 

@@ -247,7 +247,10 @@ mod tests {
     fn decided(own: Option<&str>, ledger: Option<&str>, last: Option<(&str, u64)>) -> Decision {
         let slice = ledger.map(|region| {
             let mut slice = slice("acme", "acme-1", 20);
-            let row = slice.members.get_mut(&"acme-1".parse().unwrap()).unwrap();
+            let row = slice
+                .members
+                .get_mut(&"acme-1".parse::<MemberName>().unwrap())
+                .unwrap();
             row.version = VERSION.to_owned();
             row.attributes = if region.is_empty() {
                 Attributes::default()

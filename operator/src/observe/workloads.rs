@@ -4,12 +4,9 @@
 //! ([`round`](super::round)), decide again until nothing is left to do. Rounds of one workload never overlap, so the
 //! next round finds in [`Memories`] what a round wrote even before the watch shows it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use hanse_core::{
-    id::WorkloadKey,
-    slice::{OwnedWorkload, Slice},
-};
+use hanse_core::{id::WorkloadKey, slice::Slice};
 use hanse_crds::FederatedWorkload;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
@@ -63,22 +60,6 @@ pub(super) async fn run(
     );
 }
 
-fn changed(
-    old: Option<&BTreeMap<WorkloadKey, OwnedWorkload>>,
-    new: &BTreeMap<WorkloadKey, OwnedWorkload>,
-) -> Vec<ObjectKey> {
-    let gone = old.into_iter().flat_map(|old| {
-        old.keys()
-            .filter(|key| !new.contains_key(key))
-            .map(object_key)
-    });
-    let different = new
-        .iter()
-        .filter(|(key, row)| old.and_then(|old| old.get(key)) != Some(row))
-        .map(|(key, _)| object_key(key));
-    gone.chain(different).collect()
-}
-
 /// Whether the namespace of a workload is being deleted in this cluster.
 async fn namespace_ends(cluster: &Cluster, key: &WorkloadKey) -> Result<bool, CallError> {
     let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
@@ -105,15 +86,16 @@ impl Observer<'_> {
     async fn mark_changes(&self, agenda: &Agenda<ObjectKey>, stop: &CancellationToken) {
         let mut slices = self.uplink.slice();
         let mut seen: Option<Arc<Slice>> = slices.borrow_and_update().clone();
-        agenda.mark_all(
-            seen.iter()
-                .flat_map(|slice| changed(None, &slice.workloads)),
-        );
+        let all = seen.iter().flat_map(|slice| slice.workloads.keys());
+        agenda.mark_all(all.map(object_key));
         while let Some(Ok(())) = stop.run_until_cancelled(slices.changed()).await {
             let newest = slices.borrow_and_update().clone();
-            if let Some(newest) = &newest {
-                let old = seen.as_deref().map(|slice| &slice.workloads);
-                agenda.mark_all(changed(old, &newest.workloads));
+            match (&seen, &newest) {
+                (Some(seen), Some(newest)) => {
+                    agenda.mark_all(newest.changed_workloads(seen).map(object_key));
+                }
+                (None, Some(newest)) => agenda.mark_all(newest.workloads.keys().map(object_key)),
+                (_, None) => {}
             }
             agenda.mark_all(self.memories.take_waiting());
             seen = newest;
@@ -177,7 +159,7 @@ impl Observer<'_> {
         let mut written = object
             .as_deref()
             .map(|object| Written::read(object, &key.namespace, &federation));
-        let owned = slice.workloads.get(key);
+        let owned = slice.workload(key);
         if let (Some(written), Some(owned)) = (&mut written, owned)
             && written.deleting
             && written.guarded

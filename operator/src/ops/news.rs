@@ -47,16 +47,14 @@ pub(super) fn news(
     let publishes = |workload: &OwnedWorkload| {
         publisher(after, &workload.home, owner, Lease::is_held) == Some(own)
     };
-    let workloads = after.workloads.iter();
-    let published = workloads.filter(|(_, workload)| publishes(workload));
+    let changed = after.changed_workloads(before);
+    let changed = changed.filter_map(|key| Some((key, after.workload(key)?)));
     let mut news = Vec::new();
-    for (key, workload) in published {
-        let old = before.workloads.get(key);
-        if old != Some(workload) {
-            news.extend(placing(key, old, workload));
-            news.extend(of_hosts(key, old, workload));
-            news.extend(held_up(key, old, workload));
-        }
+    for (key, workload) in changed.filter(|(_, workload)| publishes(workload)) {
+        let old = before.workload(key);
+        news.extend(placing(key, old, workload));
+        news.extend(of_hosts(key, old, workload));
+        news.extend(held_up(key, old, workload));
     }
     news
 }

@@ -153,8 +153,9 @@ fn failovers(before: &Slice, after: &Slice, own: &MemberName, owner: &OwnerName)
                 .collect(),
         })
     };
-    let workloads = after.workloads.iter();
-    workloads
+    let changed = after.changed_workloads(before);
+    let changed = changed.filter_map(|key| Some((key, after.workload(key)?)));
+    changed
         .filter_map(|(key, workload)| {
             moved((key, workload)).filter(|failover| is_notifier(workload, failover))
         })
@@ -313,7 +314,7 @@ mod tests {
             report: None,
         };
         let workload = owned([("beta-1".parse().unwrap(), host)].into());
-        slice.workloads = [(key, workload)].into();
+        slice.workloads.insert(key, workload.into());
         slice
     }
 

@@ -115,20 +115,14 @@ impl Host {
             let Some(slice) = slices.borrow_and_update().clone() else {
                 continue;
             };
-            let before =
-                |key: &WorkloadKey| last.as_ref().and_then(|last| last.placements.get(key));
-            let placed = slice
-                .placements
-                .iter()
-                .filter(|(key, row)| before(key) != Some(row));
-            agenda.mark_all(placed.map(|(key, _)| key.clone()));
-            let pending = |key: &WorkloadKey| last.as_ref().and_then(|last| last.removals.get(key));
-            let removed = slice
-                .removals
-                .iter()
-                .filter(|(key, epoch)| pending(key) != Some(epoch));
-            agenda.mark_all(removed.map(|(key, _)| key.clone()));
-            self.forget_reports(&slice);
+            // Also marked is what is gone, which a round finds out and leaves alone.
+            if let Some(last) = &last {
+                agenda.mark_all(slice.changed_here(last).cloned());
+                self.forget_reports(&slice, slice.changed_here(last));
+            } else {
+                let here = slice.placements.keys().chain(slice.removals.keys());
+                agenda.mark_all(here.cloned());
+            }
             last = Some(slice);
         }
     }

@@ -97,7 +97,7 @@ impl Host {
     pub(super) fn report(&self, key: &WorkloadKey, report: PlacementReport) {
         let mut reports = self.reports.lock();
         let before = reports.placements.get(key);
-        if before == Some(&report) {
+        if before.is_some_and(|before| **before == report) {
             return;
         }
         let news = before.is_none_or(|before| before.message != report.message);
@@ -109,17 +109,24 @@ impl Host {
         {
             warn!(workload = %key, message = report.message, "not as it should be");
         }
-        reports.placements.insert(key.clone(), report);
+        reports.placements.insert(key.clone(), report.into());
         self.uplink.report(reports.clone());
     }
 
-    /// Drops the reports of workloads that are neither placed here nor pending removal here.
-    pub(super) fn forget_reports(&self, slice: &Slice) {
+    /// Drops the reports of those of `workloads` that are neither placed here nor pending removal here.
+    pub(super) fn forget_reports<'a>(
+        &self,
+        slice: &Slice,
+        workloads: impl Iterator<Item = &'a WorkloadKey>,
+    ) {
+        let is_here = |key: &WorkloadKey| {
+            slice.placements.contains_key(key) || slice.removals.contains_key(key)
+        };
         let mut reports = self.reports.lock();
         let before = reports.placements.len();
-        reports.placements.retain(|key, _| {
-            slice.placements.contains_key(key) || slice.removals.contains_key(key)
-        });
+        for key in workloads.filter(|key| !is_here(key)) {
+            reports.placements.remove(key);
+        }
         if reports.placements.len() != before {
             self.live
                 .forget_gone(|key| slice.placements.contains_key(key));

@@ -50,7 +50,10 @@ impl Host {
             (Some(placement), _) => self.realize(&slice, &key, placement).await,
             (None, Some(removal)) => self.remove(&key, *removal).await,
             // A workload without a row in the slice is not deleted.
-            (None, None) => Next::Done,
+            (None, None) => {
+                self.forget_reports(&slice, std::iter::once(&key));
+                Next::Done
+            }
         }
     }
 

@@ -268,7 +268,7 @@ impl Reporter<'_> {
                 slice,
                 &workload,
                 &object,
-                slice.workloads.get(&workload),
+                slice.workload(&workload),
                 quorate,
             )
             .await
@@ -296,7 +296,7 @@ impl Reporter<'_> {
             generation: object.metadata.generation,
             accepted: self.problems.accepted.of(key) == object.metadata.generation,
             quorate,
-            seen_here: report.map(|report| (&self.cluster.member, report)),
+            seen_here: report.map(|report| (&self.cluster.member, report.as_ref())),
         };
         let after = workload::status(&before, &question, &self.cluster.clock.now());
         if object.status.as_ref() == Some(&after) {

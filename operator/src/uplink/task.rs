@@ -1,12 +1,11 @@
 //! The one task that keeps a stream to a voter: attach, send and receive until the stream ends, attach again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use futures::StreamExt;
 use hanse_core::{
-    id::WorkloadKey,
     lease::OwnLease,
-    slice::{PlacementReport, Reports, TableDifference},
+    slice::{Reports, TableDifference},
     timings::Timings,
 };
 use tokio::{
@@ -82,7 +81,7 @@ struct Conversation {
     up: UpStream,
     beat: Interval,
     /// The reports that were sent on this stream.
-    reported: BTreeMap<WorkloadKey, PlacementReport>,
+    reported: Reports,
     /// When a heartbeat was last acknowledged, to detect a leader that no longer answers.
     last_answer: Instant,
 }
@@ -141,7 +140,7 @@ impl Task {
         let mut open = Conversation {
             up,
             beat: beat(self.timings),
-            reported: BTreeMap::new(),
+            reported: Reports::default(),
             last_answer: Instant::now(),
         };
         loop {
@@ -179,8 +178,8 @@ impl Task {
     }
 
     fn send_reports(&mut self, open: &mut Conversation) -> Result<(), StreamEnd> {
-        let reports = self.reports.borrow_and_update().placements.clone();
-        let difference = TableDifference::between(&open.reported, &reports);
+        let reports = self.reports.borrow_and_update().clone();
+        let difference = TableDifference::between(&open.reported.placements, &reports.placements);
         open.reported = reports;
         if difference.is_empty() {
             return Ok(());

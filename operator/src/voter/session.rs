@@ -6,7 +6,7 @@ use futures::{StreamExt, stream::BoxStream};
 use hanse_core::{
     command::SignedCommand,
     id::{MemberName, PublicKey, WorkloadKey},
-    slice::{PlacementReport, Slice, SliceUpdate, TableDifference},
+    slice::{PlacementReport, SliceUpdate, TableDifference, View},
     state::{Lease, State},
 };
 use tokio::sync::mpsc;
@@ -229,26 +229,16 @@ impl Session {
     async fn push_slices(&self) -> Status {
         let mut applied = self.leader.ledger.applied();
         let mut standing = self.leader.standing_changes();
-        let mut sent: Option<Slice> = None;
+        let (state, now) = (self.leader.ledger.state(), self.leader.standing());
+        let view = View::new(state, now, &self.name, &self.leader.name, self.term);
+        let Some(mut view) = view else {
+            return Status::permission_denied("this member was revoked in this federation");
+        };
+        let slice = Box::new(view.slice().clone());
+        if let Err(status) = self.send_slice(&SliceUpdate::Whole { slice }).await {
+            return status;
+        }
         loop {
-            applied.mark_unchanged();
-            standing.mark_unchanged();
-            let Some(slice) = self.slice() else {
-                return Status::permission_denied("this member was revoked in this federation");
-            };
-            let update = match &sent {
-                None => Some(SliceUpdate::Whole {
-                    slice: Box::new(slice.clone()),
-                }),
-                Some(sent) => sent.difference(&slice),
-            };
-            if let Some(update) = update {
-                let bytes = serde_json::to_vec(&update).unwrap_or_default();
-                if let Err(status) = self.send(down::Message::Slice(bytes)).await {
-                    return status;
-                }
-                sent = Some(slice);
-            }
             let changed = tokio::select! {
                 changed = applied.changed() => changed,
                 changed = standing.changed() => changed,
@@ -256,12 +246,23 @@ impl Session {
             if changed.is_err() {
                 return Status::unavailable("the voter is stopping");
             }
+            applied.mark_unchanged();
+            standing.mark_unchanged();
+            let (state, now) = (self.leader.ledger.state(), self.leader.standing());
+            if let Err(status) = admitted(&state, &self.key) {
+                return status;
+            }
+            if let Some((update, _)) = view.advance(state, now)
+                && let Err(status) = self.send_slice(&update).await
+            {
+                return status;
+            }
         }
     }
 
-    fn slice(&self) -> Option<Slice> {
-        let (state, standing) = (self.leader.ledger.state(), self.leader.standing());
-        Slice::of(&state, &standing, &self.name, &self.leader.name, self.term)
+    async fn send_slice(&self, update: &SliceUpdate) -> Result<(), Status> {
+        let bytes = serde_json::to_vec(update).unwrap_or_default();
+        self.send(down::Message::Slice(bytes)).await
     }
 
     /// Ends the session with the term, or when its member is revoked.

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use imbl::{OrdMap, ordmap::DiffItem};
 use serde::{Deserialize, Serialize};
 
 use super::{AssignedPlacement, FederationView, MemberView, OwnedWorkload, Slice};
@@ -41,25 +42,28 @@ impl<K: Ord, V> Default for TableDifference<K, V> {
 impl<K: Ord + Clone, V: PartialEq + Clone> TableDifference<K, V> {
     /// What turns `from` into `to`.
     #[must_use]
-    pub fn between(from: &BTreeMap<K, V>, to: &BTreeMap<K, V>) -> Self {
-        let changed = to
-            .iter()
-            .filter(|(key, value)| from.get(key) != Some(value));
-        let gone = from.keys().filter(|key| !to.contains_key(key));
-        Self {
-            set: changed
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
-            gone: gone.cloned().collect(),
+    pub fn between(from: &OrdMap<K, V>, to: &OrdMap<K, V>) -> Self {
+        let mut difference = Self::default();
+        for item in from.diff(to) {
+            match item {
+                DiffItem::Add(key, value)
+                | DiffItem::Update {
+                    new: (key, value), ..
+                } => drop(difference.set.insert(key.clone(), value.clone())),
+                DiffItem::Remove(key, _) => drop(difference.gone.insert(key.clone())),
+            }
         }
+        difference
     }
 
     /// Turns `table` from the old into the new.
-    pub fn apply(self, table: &mut BTreeMap<K, V>) {
+    pub fn apply(self, table: &mut OrdMap<K, V>) {
         for key in &self.gone {
             table.remove(key);
         }
-        table.extend(self.set);
+        for (key, value) in self.set {
+            table.insert(key, value);
+        }
     }
 
     /// Whether there is no difference.
@@ -89,11 +93,11 @@ pub enum SliceUpdate {
         /// Changes of the member list.
         members: TableDifference<MemberName, MemberView>,
         /// Changes of what this member runs.
-        placements: TableDifference<WorkloadKey, AssignedPlacement>,
+        placements: TableDifference<WorkloadKey, Arc<AssignedPlacement>>,
         /// Changes of what it has to remove.
         removals: TableDifference<WorkloadKey, Removal>,
         /// Changes of its owner's workloads.
-        workloads: TableDifference<WorkloadKey, OwnedWorkload>,
+        workloads: TableDifference<WorkloadKey, Arc<OwnedWorkload>>,
         /// Changes of what the planner found.
         #[serde(default)]
         findings: TableDifference<u64, Arc<Findings>>,
@@ -101,22 +105,6 @@ pub enum SliceUpdate {
 }
 
 impl Slice {
-    /// What turns `self` into `newer`; `None` where nothing does.
-    #[must_use]
-    pub fn difference(&self, newer: &Self) -> Option<SliceUpdate> {
-        if self == newer {
-            return None;
-        }
-        Some(SliceUpdate::Difference {
-            federation: newer.federation.clone(),
-            members: TableDifference::between(&self.members, &newer.members),
-            placements: TableDifference::between(&self.placements, &newer.placements),
-            removals: TableDifference::between(&self.removals, &newer.removals),
-            workloads: TableDifference::between(&self.workloads, &newer.workloads),
-            findings: TableDifference::between(&self.findings, &newer.findings),
-        })
-    }
-
     /// The slice after `update`. `None` where a difference arrives before any whole slice.
     #[must_use]
     pub fn update(slice: Option<&Self>, update: SliceUpdate) -> Option<Self> {

@@ -20,6 +20,7 @@ mod leases;
 mod membership;
 mod placements;
 mod properties;
+mod slices;
 mod terms;
 mod workloads;
 

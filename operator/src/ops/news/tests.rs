@@ -56,7 +56,7 @@ fn seen(hosts: &[(&str, HostStanding)], unplaced: Option<&str>) -> Slice {
         .map(|(name, host)| (name.parse().unwrap(), host.clone()));
     let mut workload = owned(hosts.collect());
     workload.diagnosis.unplaced = unplaced.map(str::to_owned);
-    slice.workloads = [(key, workload)].into();
+    slice.workloads.insert(key, workload.into());
     slice
 }
 

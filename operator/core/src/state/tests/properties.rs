@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use super::*;
 
 /// A workload that may run in several places, next to [`WEB`], which is a `Single` here.
-const POOL: &str = "acme/shop/pool";
+pub(super) const POOL: &str = "acme/shop/pool";
 
 /// One thing a member asks for. What exactly follows from the state it is asked in.
 #[derive(Debug, Clone, Copy)]
-struct Step {
+pub(super) struct Step {
     act: u8,
     /// Who asks, from 1.
     number: u8,
@@ -21,7 +21,7 @@ struct Step {
     stale: bool,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let stale = prop::bool::weighted(0.2);
     (0_u8..12, 1_u8..=4, 0_u8..4, any::<bool>(), stale).prop_map(
         |(act, number, target, variant, stale)| Step {
@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 impl Step {
     /// Who asks, and for what.
-    fn command(self, ledger: &Ledger) -> (u8, Command) {
+    pub(super) fn command(self, ledger: &Ledger) -> (u8, Command) {
         let leases = || self.leases(ledger);
         match self.act {
             0 => (self.number, self.describe()),

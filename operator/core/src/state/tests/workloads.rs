@@ -301,8 +301,8 @@ fn what_a_host_completed_is_remembered_until_its_manifest_changes() {
         let placed = slice.unwrap().placements.remove(&workload(WEB)).unwrap();
         placed
             .completed
-            .into_keys()
-            .map(|id| id.to_string())
+            .keys()
+            .map(ToString::to_string)
             .collect::<Vec<_>>()
     };
     // Whoever takes over does not run it again.

@@ -1,0 +1,175 @@
+//! What the leader remembers of the slice that a member has, so that an update costs what changed.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use imbl::OrdMap;
+
+use super::{
+    Slice, SliceUpdate, Standing, TableDifference, assigned_placement, federation_view,
+    member_view, owned_workload,
+};
+use crate::{
+    id::{MemberName, OwnerName, WorkloadKey},
+    per_host::changed_keys,
+    state::State,
+};
+
+/// The slice of one member, as of a state and a standing.
+#[derive(Debug)]
+pub struct View {
+    member: MemberName,
+    owner: OwnerName,
+    leader: MemberName,
+    term: u64,
+    state: Arc<State>,
+    standing: Arc<Standing>,
+    slice: Slice,
+}
+
+impl View {
+    /// The whole slice of `member`. `None` where it is no member, was revoked, or the ledger is empty.
+    #[must_use]
+    pub fn new(
+        state: Arc<State>,
+        standing: Arc<Standing>,
+        member: &MemberName,
+        leader: &MemberName,
+        term: u64,
+    ) -> Option<Self> {
+        Some(Self {
+            slice: Slice::of(&state, &standing, member, leader, term)?,
+            member: member.clone(),
+            owner: state.members.get(member)?.owner.clone(),
+            leader: leader.clone(),
+            term,
+            state,
+            standing,
+        })
+    }
+
+    /// The slice.
+    #[must_use]
+    pub fn slice(&self) -> &Slice {
+        &self.slice
+    }
+
+    /// Takes over a later state and standing. Returns what turns the slice before into the one by now, and whether more of it
+    /// is new than the height of the ledger; `None` where nothing is.
+    pub fn advance(
+        &mut self,
+        state: Arc<State>,
+        standing: Arc<Standing>,
+    ) -> Option<(SliceUpdate, bool)> {
+        let before = (
+            std::mem::replace(&mut self.state, state),
+            std::mem::replace(&mut self.standing, standing),
+        );
+        let (mut placements, mut removals) =
+            <(TableDifference<_, _>, TableDifference<_, _>)>::default();
+        let mut workloads = TableDifference::default();
+        for key in self.concerned(&before.0, &before.1) {
+            let placement = assigned_placement(&self.state, &key, &self.member).map(Arc::new);
+            set(&mut self.slice.placements, &mut placements, &key, placement);
+            let removal = self.state.removals.get(&key, &self.member).copied();
+            set(&mut self.slice.removals, &mut removals, &key, removal);
+            if key.owner == self.owner {
+                let owned = owned_workload(&self.state, &self.standing, &key).map(Arc::new);
+                set(&mut self.slice.workloads, &mut workloads, &key, owned);
+            }
+        }
+        let mut findings = TableDifference::default();
+        for number in self.findings(&before.1) {
+            let found = self.standing.findings.get(&number).cloned();
+            set(&mut self.slice.findings, &mut findings, &number, found);
+        }
+        let mut members = TableDifference::default();
+        for name in self.members(&before.0, &before.1) {
+            let view = member_view(&self.state, &self.standing, &name);
+            set(&mut self.slice.members, &mut members, &name, view);
+        }
+        let federation = federation_view(&self.state, &self.standing, &self.leader, self.term)?;
+        let mut earlier = std::mem::replace(&mut self.slice.federation, federation.clone());
+        let grew = (earlier.index, earlier.head) != (federation.index, federation.head);
+        (earlier.index, earlier.head) = (federation.index, federation.head);
+        let quiet = earlier == federation
+            && members.is_empty()
+            && placements.is_empty()
+            && removals.is_empty()
+            && workloads.is_empty()
+            && findings.is_empty();
+        let update = SliceUpdate::Difference {
+            federation,
+            members,
+            placements,
+            removals,
+            workloads,
+            findings,
+        };
+        (grew || !quiet).then_some((update, !quiet))
+    }
+
+    /// The workloads of which any row may be another than before.
+    fn concerned(&self, state: &State, standing: &Standing) -> BTreeSet<WorkloadKey> {
+        let now = &self.state;
+        let mut concerned: BTreeSet<WorkloadKey> = BTreeSet::new();
+        concerned.extend(changed_keys(&state.workloads, &now.workloads).cloned());
+        concerned.extend(now.placements.changed_since(&state.placements).cloned());
+        concerned.extend(now.removals.changed_since(&state.removals).cloned());
+        concerned.extend(
+            self.standing
+                .reports
+                .changed_since(&standing.reports)
+                .cloned(),
+        );
+        concerned.extend(changed_keys(&standing.diagnoses, &self.standing.diagnoses).cloned());
+        for name in changed_keys(&state.members, &now.members) {
+            // Whether the lease of a host is held is in the row of the workload.
+            let of_host = now.placements.at(name).chain(now.removals.at(name));
+            concerned.extend(of_host.filter(|key| key.owner == self.owner).cloned());
+        }
+        concerned
+    }
+
+    /// The members of which anything in the list may be another than before.
+    fn members(&self, state: &State, standing: &Standing) -> BTreeSet<MemberName> {
+        let now = &self.state;
+        let mut members: BTreeSet<MemberName> = BTreeSet::new();
+        members.extend(changed_keys(&state.members, &now.members).cloned());
+        for key in now.placements.changed_since(&state.placements) {
+            let hosts = state.placements.of(key).chain(now.placements.of(key));
+            members.extend(hosts.map(|(host, _)| host.clone()));
+        }
+        let (before, silent) = (&standing.suspects.silent, &self.standing.suspects.silent);
+        members.extend(before.symmetric_difference(silent).cloned());
+        members
+    }
+
+    /// The findings that may be others than before, or are new to this member.
+    fn findings(&self, standing: &Standing) -> BTreeSet<u64> {
+        let changed = changed_keys(&standing.findings, &self.standing.findings);
+        let known = changed.filter(|number| self.slice.findings.contains_key(*number));
+        let diagnosed = changed_keys(&standing.diagnoses, &self.standing.diagnoses);
+        let owned = diagnosed.filter(|key| key.owner == self.owner);
+        let named = owned.filter_map(|key| self.standing.diagnoses.get(key));
+        known.copied().chain(named.map(|it| it.findings)).collect()
+    }
+}
+
+/// Sets a row, and notes it where it is another than before.
+fn set<K: Ord + Clone, V: Clone + PartialEq>(
+    table: &mut OrdMap<K, V>,
+    difference: &mut TableDifference<K, V>,
+    key: &K,
+    row: Option<V>,
+) {
+    if table.get(key) == row.as_ref() {
+        return;
+    }
+    if let Some(row) = row {
+        table.insert(key.clone(), row.clone());
+        difference.set.insert(key.clone(), row);
+    } else {
+        table.remove(key);
+        difference.gone.insert(key.clone());
+    }
+}
