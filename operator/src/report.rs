@@ -24,6 +24,7 @@ mod member;
 mod number;
 mod policy;
 mod reporter;
+mod shown;
 mod standing;
 mod workload;
 

@@ -17,6 +17,7 @@
 mod leader;
 mod leader_state;
 mod metrics;
+mod pace;
 mod seat;
 mod session;
 mod sessions;

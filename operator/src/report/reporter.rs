@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use hanse_core::{
     id::{MemberName, WorkloadKey},
-    slice::{MemberView, OwnedWorkload, Slice},
+    slice::{MemberView, Slice},
 };
 use hanse_crds::{FederatedWorkload, Federation, HostingPolicy, Member, MemberSpec, names};
 use kube::{
@@ -22,6 +22,7 @@ use super::{
     federation,
     grants::{GuestKinds, published, uses},
     member, policy,
+    shown::{Inputs, Shown},
     standing::{Standing, differs},
     workload,
 };
@@ -68,6 +69,7 @@ pub async fn run(
         terms: reported.terms,
         asked: reported.asked,
         guest_kinds: GuestKinds::default(),
+        shown: Shown::default(),
     };
     stop.run_until_cancelled(reporter.keep()).await;
 }
@@ -80,6 +82,7 @@ struct Reporter<'a> {
     terms: &'a Terms,
     asked: AskedTimings,
     guest_kinds: GuestKinds,
+    shown: Shown,
 }
 
 impl Reporter<'_> {
@@ -249,64 +252,72 @@ impl Reporter<'_> {
     }
 
     async fn workloads(&self, slice: &Slice, quorate: bool) -> Result<(), CallError> {
-        let keys: Vec<_> = self.local.workloads.all();
-        let writes = stream::iter(keys).map(|(key, object)| async move {
-            let Ok(object) = object else { return Ok(()) };
+        let objects = self.local.workloads.all();
+        self.shown.forget_gone(objects.len(), |key| {
+            self.local.workloads.get(&object_key(key)).is_some()
+        });
+        let known = objects.into_iter().filter_map(|(key, object)| {
             let workload = WorkloadKey {
                 owner: self.cluster.owner.clone(),
-                namespace: match key.0.parse() {
-                    Ok(namespace) => namespace,
-                    Err(_) => return Ok(()),
-                },
-                name: match key.1.parse() {
-                    Ok(name) => name,
-                    Err(_) => return Ok(()),
-                },
+                namespace: key.0.parse().ok()?,
+                name: key.1.parse().ok()?,
             };
-            debug_assert_eq!(object_key(&workload), key);
-            self.workload(
-                slice,
-                &workload,
-                &object,
-                slice.workload(&workload),
-                quorate,
-            )
-            .await
+            let inputs = self.inputs(slice, &workload, object.ok()?, quorate);
+            (!self.shown.is_of(&workload, &inputs)).then_some((workload, inputs))
         });
+        let known: Vec<_> = known.collect();
+        let writes = stream::iter(known);
+        let writes = writes.map(|(key, inputs)| self.workload(slice, key, inputs));
         let results: Vec<Result<(), CallError>> = writes.buffer_unordered(WRITES).collect().await;
         results.into_iter().collect()
+    }
+
+    fn inputs(
+        &self,
+        slice: &Slice,
+        key: &WorkloadKey,
+        object: Arc<FederatedWorkload>,
+        quorate: bool,
+    ) -> Inputs {
+        let accepted = self.problems.accepted.of(key) == object.metadata.generation;
+        let reports = (!quorate).then(|| self.uplink.reports());
+        Inputs {
+            problem: self.problems.workloads.of(key),
+            accepted,
+            quorate,
+            seen_here: reports.and_then(|it| it.placements.get(key).cloned()),
+            ..Inputs::new(slice, key, object)
+        }
     }
 
     async fn workload(
         &self,
         slice: &Slice,
-        key: &WorkloadKey,
-        object: &FederatedWorkload,
-        owned: Option<&OwnedWorkload>,
-        quorate: bool,
+        key: WorkloadKey,
+        inputs: Inputs,
     ) -> Result<(), CallError> {
+        let object = inputs.object.clone();
         let before = object.status.clone().unwrap_or_default();
-        let problem = self.problems.workloads.of(key);
-        let reports = (!quorate).then(|| self.uplink.reports());
-        let report = reports.as_ref().and_then(|it| it.placements.get(key));
+        let seen_here = inputs.seen_here.as_deref();
         let question = workload::Question {
             slice,
-            owned,
-            problem: problem.as_ref(),
+            owned: inputs.owned.as_deref(),
+            problem: inputs.problem.as_ref(),
             generation: object.metadata.generation,
-            accepted: self.problems.accepted.of(key) == object.metadata.generation,
-            quorate,
-            seen_here: report.map(|report| (&self.cluster.member, report.as_ref())),
+            accepted: inputs.accepted,
+            quorate: inputs.quorate,
+            seen_here: seen_here.map(|report| (&self.cluster.member, report)),
         };
         let after = workload::status(&before, &question, &self.cluster.clock.now());
         if object.status.as_ref() == Some(&after) {
+            self.shown.note(&key, inputs);
             return Ok(());
         }
         let api: Api<FederatedWorkload> = Api::namespaced(
             self.cluster.client.clone(),
             &object.namespace().unwrap_or_default(),
         );
-        self.write(&api, object, &after).await
+        self.write(&api, &*object, &after).await
     }
 
     /// Writes the status of `object`. An object that was deleted meanwhile is not an error.

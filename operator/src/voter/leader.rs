@@ -292,6 +292,14 @@ impl<'a> Term<'a> {
             .change_standing(|standing| standing.suspects = suspects);
     }
 
+    /// Whether a lease has ended, or other members are silent than before.
+    fn is_pressed(&self) -> bool {
+        let now = self.leader.state.now();
+        self.leader
+            .state
+            .lessor(|lessor| lessor.is_due(now) || lessor.silent(now) != self.suspects.silent)
+    }
+
     async fn plan(&mut self) -> Result<(), ProposeError> {
         let now = self.leader.state.now();
         let (state, standing) = (self.leader.ledger().state(), self.leader.state.standing());
@@ -311,7 +319,11 @@ impl<'a> Term<'a> {
         if !self.proposed.is_due(&plan, now) {
             return Ok(());
         }
-        for changes in plan.chunks(MAX_PLAN_ROWS) {
+        for (number, changes) in plan.chunks(MAX_PLAN_ROWS).enumerate() {
+            // A long plan does not hold up what is more urgent; the rest of it is planned again after that.
+            if number > 0 && self.is_pressed() {
+                return Ok(());
+            }
             for row in changes {
                 let share = row
                     .share

@@ -9,12 +9,12 @@ use hanse_core::{
     slice::{PlacementReport, SliceUpdate, TableDifference, View},
     state::{Lease, State},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::{debug, warn};
 
-use super::leader_state::LeaderState;
+use super::{leader_state::LeaderState, pace::Pace};
 use crate::{
     peer::proto::federation::{
         Acknowledgement, Down, Heartbeat, Proposal, ProposalOutcome, Up, Welcome, down, up,
@@ -238,10 +238,12 @@ impl Session {
         if let Err(status) = self.send_slice(&SliceUpdate::Whole { slice }).await {
             return status;
         }
+        let mut pace = Pace::default();
         loop {
             let changed = tokio::select! {
                 changed = applied.changed() => changed,
                 changed = standing.changed() => changed,
+                () = pace.due() => Ok(()),
             };
             if changed.is_err() {
                 return Status::unavailable("the voter is stopping");
@@ -252,7 +254,9 @@ impl Session {
             if let Err(status) = admitted(&state, &self.key) {
                 return status;
             }
-            if let Some((update, _)) = view.advance(state, now)
+            let within = state.timings.look_every();
+            let update = pace.next(view.advance(state, now), Instant::now(), within);
+            if let Some(update) = update
                 && let Err(status) = self.send_slice(&update).await
             {
                 return status;
