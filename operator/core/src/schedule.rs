@@ -1,7 +1,7 @@
-//! What should run where: filter → order → select → divide, for one workload after the other.
+//! What should run where: filter → score → select → divide, for one workload after the other.
 //!
 //! ```text
-//!  State ─► filter (first reason against a member) ─► order ─► select and divide ─► rows for Assign
+//!  State ─► filter (first reason against a member) ─► score ─► select and divide ─► rows for Assign
 //!                     └──────► diagnosis (exclusions, failures that are survived)
 //! ```
 //!
@@ -13,7 +13,7 @@
 //!
 //! - `planner`: what is kept from one plan to the next, and which workloads a change concerns.
 //! - `needs`, `filter`, `candidates`: workloads with the same needs are filtered once, together.
-//! - `case`, `order`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
+//! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
 //! - `refusals`: a member that could not apply its share is set aside.
 //! - `surge`: while a member is silent, as much as it has of a divided workload is placed elsewhere in addition.
 //! - `diagnosis`: why not elsewhere, and what is survived. `proposed`: when the same plan is proposed again.
@@ -30,10 +30,10 @@ mod diagnosis;
 mod divide;
 mod filter;
 mod needs;
-mod order;
 mod planner;
 mod proposed;
 mod refusals;
+mod score;
 mod select;
 mod surge;
 #[cfg(test)]

@@ -23,13 +23,14 @@ use crate::{
     state::{Lease, Removal, Seat, State},
     suspicion::Suspects,
     timings::Timings,
-    workload::{ManifestId, Mode, Share, WorkloadSpec},
+    workload::{ManifestId, Share, WorkloadSpec},
 };
 
+mod rows;
 mod update;
 mod view;
 
-pub use update::{SliceUpdate, TableDifference};
+pub use update::{Difference, SliceUpdate, TableDifference};
 pub use view::View;
 
 /// The part of the federation's state that one member receives.
@@ -246,13 +247,24 @@ impl Slice {
             .members
             .get(member)
             .filter(|row| !matches!(row.lease, Lease::Revoked { .. }))?;
+        let owner = &row.owner;
+        let owned = state.workloads.keys().filter(|key| key.owner == *owner);
+        let diagnoses = standing.diagnoses.iter();
+        let diagnoses = diagnoses.filter(|(key, _)| key.owner == *owner);
+        let numbers: BTreeSet<u64> = diagnoses.map(|(_, it)| it.findings).collect();
         Some(Self {
-            federation: federation_view(state, standing, leader, term)?,
-            members: member_views(state, standing),
-            placements: assigned_placements(state, member),
-            removals: pending_removals(state, member),
-            workloads: owned_workloads(state, standing, &row.owner),
-            findings: shared_findings(standing, &row.owner),
+            federation: rows::federation(state, standing, leader, term)?,
+            members: table(state.members.keys(), |name| {
+                rows::member(state, standing, name)
+            }),
+            placements: table(state.placements.at(member), |key| {
+                rows::placement(state, key, member)
+            }),
+            removals: table(state.removals.at(member), |key| {
+                state.removals.get(key, member).copied()
+            }),
+            workloads: table(owned, |key| rows::workload(state, standing, key)),
+            findings: table(&numbers, |number| standing.findings.get(number).cloned()),
         })
     }
 
@@ -285,176 +297,12 @@ impl Slice {
     }
 }
 
-fn federation_view(
-    state: &State,
-    standing: &Standing,
-    leader: &MemberName,
-    term: u64,
-) -> Option<FederationView> {
-    let voters = state
-        .voters
-        .iter()
-        .filter_map(|node| state.member_at(*node));
-    Some(FederationView {
-        id: state.federation?,
-        index: state.index,
-        head: state.head,
-        term,
-        leader: leader.clone(),
-        voters: voters.map(|(name, _)| name.clone()).collect(),
-        timings: state.timings,
-        held_back: standing.suspects.held_back().cloned().collect(),
-    })
-}
-
-fn member_views(state: &State, standing: &Standing) -> OrdMap<MemberName, MemberView> {
-    let names = state.members.keys();
-    let views = names.filter_map(|name| Some((name.clone(), member_view(state, standing, name)?)));
-    views.collect()
-}
-
-fn member_view(state: &State, standing: &Standing, name: &MemberName) -> Option<MemberView> {
-    let row = state.members.get(name)?;
-    Some(MemberView {
-        owner: row.owner.clone(),
-        key: row.key,
-        attributes: row.attributes.clone(),
-        version: row.version.clone(),
-        lease: row.lease,
-        seat: row.seat.clone(),
-        placements: state.placements.count_at(name),
-        silent: standing.suspects.silent.contains(name),
-    })
-}
-
-fn assigned_placements(
-    state: &State,
-    member: &MemberName,
-) -> OrdMap<WorkloadKey, Arc<AssignedPlacement>> {
-    let keys = state.placements.at(member);
-    let assigned = keys.filter_map(|key| {
-        let placement = assigned_placement(state, key, member)?;
-        Some((key.clone(), Arc::new(placement)))
-    });
-    assigned.collect()
-}
-
-fn assigned_placement(
-    state: &State,
-    key: &WorkloadKey,
-    member: &MemberName,
-) -> Option<AssignedPlacement> {
-    let row = state.placements.get(key, member)?;
-    let workload = state.workloads.get(key)?;
-    Some(AssignedPlacement {
-        share: row.share.clone(),
-        epoch: row.epoch,
-        generation: workload.generation,
-        proof: workload.proof.clone(),
-        home: workload.home.clone(),
-        completed: completed(workload, member),
-    })
-}
-
-fn pending_removals(state: &State, member: &MemberName) -> OrdMap<WorkloadKey, Removal> {
-    let keys = state.removals.at(member);
-    let pending = keys.filter_map(|key| Some((key.clone(), *state.removals.get(key, member)?)));
-    pending.collect()
-}
-
-/// What `member` need not run again: what it completed itself or, unless every member runs its own, what any did.
-fn completed(
-    workload: &crate::state::Workload,
-    member: &MemberName,
-) -> BTreeMap<ManifestId, Digest> {
-    let each = workload.spec.placement.mode == Mode::Duplicated;
-    let completed = workload.completed.iter();
-    completed
-        .filter(|(_, completion)| !each || completion.members.contains(member))
-        .map(|(id, completion)| (id.clone(), completion.manifest))
+/// The rows of these keys that there are.
+fn table<'a, K: Ord + Clone + 'a, V: Clone>(
+    keys: impl IntoIterator<Item = &'a K>,
+    row: impl Fn(&K) -> Option<V>,
+) -> OrdMap<K, V> {
+    let rows = keys.into_iter();
+    rows.filter_map(|key| Some((key.clone(), row(key)?)))
         .collect()
-}
-
-fn owned_workloads(
-    state: &State,
-    standing: &Standing,
-    owner: &OwnerName,
-) -> OrdMap<WorkloadKey, Arc<OwnedWorkload>> {
-    let owned = state.workloads.keys().filter(|key| key.owner == *owner);
-    let owned = owned.filter_map(|key| {
-        let view = owned_workload(state, standing, key)?;
-        Some((key.clone(), Arc::new(view)))
-    });
-    owned.collect()
-}
-
-fn owned_workload(state: &State, standing: &Standing, key: &WorkloadKey) -> Option<OwnedWorkload> {
-    let row = state.workloads.get(key)?;
-    Some(OwnedWorkload {
-        spec: row.spec.clone(),
-        generation: row.generation,
-        home: row.home.clone(),
-        born: row.born,
-        removed: row.removed,
-        hosts: host_standings(state, standing, key),
-        diagnosis: standing.diagnoses.get(key).cloned().unwrap_or_default(),
-    })
-}
-
-fn shared_findings(standing: &Standing, owner: &OwnerName) -> OrdMap<u64, Arc<Findings>> {
-    let diagnoses = standing.diagnoses.iter();
-    let owned = diagnoses.filter(|(key, _)| key.owner == *owner);
-    let numbers: BTreeSet<u64> = owned.map(|(_, diagnosis)| diagnosis.findings).collect();
-    let findings = numbers.into_iter();
-    findings
-        .filter_map(|number| Some((number, standing.findings.get(&number)?.clone())))
-        .collect()
-}
-
-fn host_standings(
-    state: &State,
-    standing: &Standing,
-    key: &WorkloadKey,
-) -> BTreeMap<MemberName, HostStanding> {
-    let lease_held = |member: &MemberName| {
-        state
-            .members
-            .get(member)
-            .is_some_and(|row| row.lease.is_held())
-    };
-    let report = |member: &MemberName| {
-        let report = standing.reports.get(key, member);
-        report.map(|report| report.as_ref().clone())
-    };
-    let mut hosts = BTreeMap::new();
-    for (member, removal) in state.removals.of(key) {
-        let row = HostStanding {
-            replicas: 0,
-            surge: 0,
-            covered: false,
-            epoch: removal.epoch,
-            reason: None,
-            removing: true,
-            lease_held: lease_held(member),
-            report: report(member),
-        };
-        hosts.insert(member.clone(), row);
-    }
-    let rows = || state.placements.of(key);
-    let surges = rows().filter_map(|(_, row)| row.surge.as_ref());
-    let covered: BTreeSet<&MemberName> = surges.flat_map(|surge| &surge.covers).collect();
-    for (member, row) in rows() {
-        let row = HostStanding {
-            replicas: row.share.total(),
-            surge: row.surge.as_ref().map_or(0, |surge| surge.share.total()),
-            covered: covered.contains(member),
-            epoch: row.epoch,
-            reason: Some(row.reason.clone()),
-            removing: false,
-            lease_held: lease_held(member),
-            report: report(member),
-        };
-        hosts.insert(member.clone(), row);
-    }
-    hosts
 }

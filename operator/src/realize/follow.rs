@@ -115,7 +115,7 @@ impl Host {
             let Some(slice) = slices.borrow_and_update().clone() else {
                 continue;
             };
-            // Also marked is what is gone, which a round finds out and leaves alone.
+            // Workloads whose row is gone are marked too: their round drops their report and deletes nothing.
             if let Some(last) = &last {
                 agenda.mark_all(slice.changed_here(last).cloned());
                 self.forget_reports(&slice, slice.changed_here(last));

@@ -79,42 +79,16 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         survives,
         excluded,
         placed,
-        scaled_by,
-        desired,
-        ready,
+        ..
     } = facts;
     let failed = failure(placed);
-    let settled = placed.iter().all(|it| {
-        matches!(
-            it.state,
-            PlacementState::Ready | PlacementState::Silent | PlacementState::Lost
-        )
-    });
     let at = placed
         .iter()
         .map(|it| format!("{} {}/{}", it.member, it.ready, it.replicas));
     let at = at.collect::<Vec<_>>().join(", ");
-    let decided = scaled_by.map(|controller| format!(" (decided by '{controller}')"));
-    let decided = decided.unwrap_or_default();
-    let counts = format!("{ready} of {desired} replicas are ready: {at}{decided}");
-    let undecided = is_undecided(owned);
-    let is_ready = ready >= desired && settled && !placed.is_empty() && !undecided;
+    let is_ready = facts.is_ready();
+    let (reason, message) = readiness(facts, failed.as_ref(), &at);
     let unplaced = owned.diagnosis.unplaced.is_some();
-    let (reason, message) = match (is_ready, placed.is_empty(), &failed) {
-        (true, _, _) if owned.spec.suspend => (
-            "Suspended",
-            format!("suspended: nothing runs, and its objects stay where they are: {at}"),
-        ),
-        (true, _, _) if *desired == 0 => (
-            "ScaledToZero",
-            format!("0 replicas are asked for, and its objects exist: {at}"),
-        ),
-        (true, _, _) => ("AllReplicasReady", counts),
-        (_, true, _) => ("NotPlaced", why_unplaced(excluded, owned)),
-        (_, _, Some((reason, message))) => (*reason, message.clone()),
-        (_, _, None) if undecided => ("Planning", PLANNING.to_owned()),
-        (_, _, None) => ("ReplicasNotReady", with_first_missing(counts, placed)),
-    };
     let progressing = !is_ready && failed.is_none() && !unplaced;
     let (settling, where_to) = match &failed {
         _ if is_ready => ("Settled", String::new()),
@@ -122,9 +96,10 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         None if unplaced => ("NotPlaced", String::new()),
         None => ("Moving", at.clone()),
     };
+    let nowhere = placed.is_empty() || is_undecided(owned);
     vec![
         Finding::new(READY, is_ready, reason, message),
-        placement(excluded, owned, placed.is_empty() || undecided, &at),
+        placement(excluded, owned, nowhere, &at),
         survivability(*survives),
         Finding::new(
             COMPLIANT,
@@ -135,6 +110,54 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         Finding::new(PROGRESSING, progressing, settling, where_to),
         stall(failed, unplaced && placed.is_empty()),
     ]
+}
+
+impl Facts<'_> {
+    fn is_ready(&self) -> bool {
+        let settled = self.placed.iter().all(|it| {
+            matches!(
+                it.state,
+                PlacementState::Ready | PlacementState::Silent | PlacementState::Lost
+            )
+        });
+        let enough = self.ready >= self.desired && !self.placed.is_empty();
+        enough && settled && !is_undecided(self.owned)
+    }
+}
+
+/// Reason and message of `Ready`. `at` says where it runs, and how much of it is ready there.
+fn readiness(
+    facts: &Facts<'_>,
+    failed: Option<&(&'static str, String)>,
+    at: &str,
+) -> (&'static str, String) {
+    let Facts {
+        owned,
+        excluded,
+        placed,
+        scaled_by,
+        desired,
+        ready,
+        ..
+    } = facts;
+    let decided = scaled_by.map(|controller| format!(" (decided by '{controller}')"));
+    let decided = decided.unwrap_or_default();
+    let counts = format!("{ready} of {desired} replicas are ready: {at}{decided}");
+    match (facts.is_ready(), placed.is_empty(), failed) {
+        (true, _, _) if owned.spec.suspend => (
+            "Suspended",
+            format!("suspended: nothing runs, and its objects stay where they are: {at}"),
+        ),
+        (true, _, _) if *desired == 0 => (
+            "ScaledToZero",
+            format!("0 replicas are asked for, and its objects exist: {at}"),
+        ),
+        (true, _, _) => ("AllReplicasReady", counts),
+        (_, true, _) => ("NotPlaced", why_unplaced(excluded, owned)),
+        (_, _, Some((reason, message))) => (reason, message.clone()),
+        (_, _, None) if is_undecided(owned) => ("Planning", PLANNING.to_owned()),
+        (_, _, None) => ("ReplicasNotReady", with_first_missing(counts, placed)),
+    }
 }
 
 /// What is wrong in the hosts: refusals before failures, each with its member, the same words once.

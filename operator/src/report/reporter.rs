@@ -279,14 +279,18 @@ impl Reporter<'_> {
         object: Arc<FederatedWorkload>,
         quorate: bool,
     ) -> Inputs {
-        let accepted = self.problems.accepted.of(key) == object.metadata.generation;
+        let owned = slice.workloads.get(key).cloned();
+        let findings = owned.as_ref().map(|owned| owned.diagnosis.findings);
+        let findings = findings.and_then(|number| slice.findings.get(&number).cloned());
         let reports = (!quorate).then(|| self.uplink.reports());
         Inputs {
+            accepted: self.problems.accepted.of(key) == object.metadata.generation,
             problem: self.problems.workloads.of(key),
-            accepted,
+            object,
+            owned,
+            findings,
             quorate,
             seen_here: reports.and_then(|it| it.placements.get(key).cloned()),
-            ..Inputs::new(slice, key, object)
         }
     }
 

@@ -13,7 +13,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
-    command::{Command, Lane, SignedCommand},
+    command::{Command, Lane, PlacementChange, SignedCommand},
     id::{Epoch, FederationId, MemberName, NodeId, PrivateKey, PublicKey},
     lease::Lessor,
     reason::Urgency,
@@ -293,7 +293,7 @@ impl<'a> Term<'a> {
     }
 
     /// Whether a lease has ended, or other members are silent than before.
-    fn is_pressed(&self) -> bool {
+    fn has_urgent_decision(&self) -> bool {
         let now = self.leader.state.now();
         self.leader
             .state
@@ -320,29 +320,34 @@ impl<'a> Term<'a> {
             return Ok(());
         }
         for (number, changes) in plan.chunks(MAX_PLAN_ROWS).enumerate() {
-            // A long plan does not hold up what is more urgent; the rest of it is planned again after that.
-            if number > 0 && self.is_pressed() {
+            // The rest of the plan is made again after what is more urgent.
+            if number > 0 && self.has_urgent_decision() {
                 return Ok(());
             }
-            for row in changes {
-                let share = row
-                    .share
-                    .as_ref()
-                    .map_or_else(|| "nothing".to_owned(), ToString::to_string);
-                info!(workload = %row.workload, member = %row.member, share, reason = %row.reason, "placing");
-            }
-            let failovers = changes
-                .iter()
-                .filter(|row| row.share.is_some() && row.reason.is_failover());
-            let failovers = failovers.count() as u64;
-            let surges = changes.iter();
-            let surges = surges.filter(|row| row.reason.urgency() == Urgency::Silent);
-            let surges = surges.count() as u64;
-            let changes = changes.to_vec();
-            if self.propose(Command::Assign { changes }).await? {
-                self.leader.metrics.count_failovers(failovers);
-                self.leader.metrics.count_surges(surges);
-            }
+            self.assign(changes).await?;
+        }
+        Ok(())
+    }
+
+    async fn assign(&mut self, changes: &[PlacementChange]) -> Result<(), ProposeError> {
+        for row in changes {
+            let share = row
+                .share
+                .as_ref()
+                .map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            info!(workload = %row.workload, member = %row.member, share, reason = %row.reason, "placing");
+        }
+        let failovers = changes
+            .iter()
+            .filter(|row| row.share.is_some() && row.reason.is_failover());
+        let surges = changes
+            .iter()
+            .filter(|row| row.reason.urgency() == Urgency::Silent);
+        let (failovers, surges) = (failovers.count() as u64, surges.count() as u64);
+        let changes = changes.to_vec();
+        if self.propose(Command::Assign { changes }).await? {
+            self.leader.metrics.count_failovers(failovers);
+            self.leader.metrics.count_surges(surges);
         }
         Ok(())
     }

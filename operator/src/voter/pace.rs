@@ -1,37 +1,37 @@
-//! When a member is told of entries that concern it in nothing but the height of the ledger: not with each one.
+//! When a member is told of entries that change nothing for it but the height of the ledger: several at a time.
 
 use std::time::Duration;
 
-use hanse_core::slice::SliceUpdate;
+use hanse_core::slice::Difference;
 use tokio::time::{Instant, sleep_until};
 
-/// Holds back updates that have only a new height. Each update has the whole height, so a newer one stands for those held back.
+/// Holds back differences that have only a new height. Each difference has the newest height, so it replaces one held back.
 #[derive(Default)]
 pub(super) struct Pace {
-    quiet: Option<(SliceUpdate, Instant)>,
+    quiet: Option<(Difference, Instant)>,
 }
 
 impl Pace {
     /// What to send at `now`, given what is new and whether that is more than a height. A height waits for at most `within`.
     pub(super) fn next(
         &mut self,
-        new: Option<(SliceUpdate, bool)>,
+        new: Option<(Difference, bool)>,
         now: Instant,
         within: Duration,
-    ) -> Option<SliceUpdate> {
+    ) -> Option<Difference> {
         match new {
-            Some((update, true)) => {
+            Some((difference, true)) => {
                 self.quiet = None;
-                return Some(update);
+                return Some(difference);
             }
-            Some((update, false)) => {
+            Some((difference, false)) => {
                 let due = self.quiet.take().map_or(now + within, |(_, due)| due);
-                self.quiet = Some((update, due));
+                self.quiet = Some((difference, due));
             }
             None => {}
         }
         let due = self.quiet.take_if(|(_, due)| *due <= now);
-        due.map(|(update, _)| update)
+        due.map(|(difference, _)| difference)
     }
 
     /// Waits until what is held back is to be sent; without any, for ever.
@@ -45,20 +45,11 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use hanse_core::slice::TableDifference;
-
     use super::*;
     use crate::observe::fixture::slice;
 
-    fn height(index: u64) -> SliceUpdate {
-        SliceUpdate::Difference {
-            federation: slice("acme", "acme-1", index).federation,
-            members: TableDifference::default(),
-            placements: TableDifference::default(),
-            removals: TableDifference::default(),
-            workloads: TableDifference::default(),
-            findings: TableDifference::default(),
-        }
+    fn height(index: u64) -> Difference {
+        Difference::of(slice("acme", "acme-1", index).federation)
     }
 
     #[tokio::test(start_paused = true)]

@@ -255,7 +255,8 @@ impl Session {
                 return status;
             }
             let within = state.timings.look_every();
-            let update = pace.next(view.advance(state, now), Instant::now(), within);
+            let difference = pace.next(view.advance(state, now), Instant::now(), within);
+            let update = difference.map(SliceUpdate::Difference);
             if let Some(update) = update
                 && let Err(status) = self.send_slice(&update).await
             {

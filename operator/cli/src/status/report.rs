@@ -104,6 +104,8 @@ pub(super) struct WorkloadRow {
     pub(super) because: Option<Because>,
     pub(super) placements: Vec<PlacementStatus>,
     pub(super) excluded: Vec<Exclusion>,
+    /// How many were ruled out; a few of them are in `excluded`.
+    pub(super) excluded_members: i32,
 }
 
 /// A condition, made fit to be read.
@@ -270,6 +272,7 @@ impl WorkloadRow {
                 .into_iter()
                 .map(readable_placement)
                 .collect(),
+            excluded_members: status.excluded_members,
             excluded: status
                 .excluded
                 .into_iter()

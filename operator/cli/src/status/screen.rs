@@ -227,11 +227,19 @@ fn reasons(row: &WorkloadRow, paint: Paint) -> String {
                 message => wrap(&format!("{first}: "), message, WIDTH),
             }
         });
+    let unnamed = row.excluded_members - length(row.excluded.len());
+    let unnamed = (unnamed > 0 && row.lacks_places())
+        .then(|| format!("      and {unnamed} more members, for the same reasons\n"));
     let reasons = wrap("    ", &message, WIDTH) + &first_few(troubled.chain(excluded));
+    let reasons = reasons + &unnamed.unwrap_or_default();
     let painted = reasons
         .lines()
         .map(|line| paint.text(Mood::Faint, line) + "\n");
     painted.collect()
+}
+
+fn length(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
 }
 
 fn first_few(entries: impl Iterator<Item = String>) -> String {
@@ -353,6 +361,7 @@ mod tests {
             "NoEligibleMember",
             "no member may host it",
         );
+        testing::status(&mut web).excluded_members = 9;
         testing::status(&mut web).excluded = vec![
             testing::exclusion(
                 "beta-us-1",

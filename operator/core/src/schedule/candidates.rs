@@ -9,7 +9,7 @@ use super::{
     diagnosis::{Exclusions, Findings, survives},
     filter::{self, Question},
     needs::Needs,
-    order::Order,
+    score::Order,
 };
 use crate::{
     id::{MemberName, WorkloadKey},

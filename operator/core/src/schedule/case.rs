@@ -6,12 +6,12 @@ use std::{
 };
 
 use super::{
-    Hearsay,
+    Hearsay, Objections,
     candidates::Candidates,
     diagnosis::{Exclusion, Exclusions, Findings, survives},
     filter::{self, Question},
-    order::Order,
     refusals,
+    score::Order,
 };
 use crate::{
     command::PlacementChange,
@@ -74,47 +74,58 @@ impl<'a> Case<'a> {
             staying: BTreeSet::new(),
             silent,
         };
-        let owing = state.removals.of(key).map(|(name, _)| name);
-        let concerned = case.placed.keys().chain(owing);
-        let concerned = concerned.chain(objections.about(key));
-        let concerned = concerned.chain(workload.avoided.keys());
-        let concerned: BTreeSet<MemberName> = concerned.cloned().collect();
-        let mut objecting = BTreeMap::new();
-        let mut kept_by_any = false;
-        for name in concerned {
-            let Some(member) = state.members.get(&name) else {
+        case.ask(objections);
+        case.choose(order);
+        case
+    }
+
+    /// Asks the filters about each member that has, owes or refused something of it: those that only share its needs with
+    /// others are among the candidates.
+    fn ask(&mut self, objections: &Objections) {
+        let mut refusing = BTreeMap::new();
+        for name in self.concerned(objections) {
+            let Some(member) = self.member(&name) else {
                 continue;
             };
             let question = Question {
-                key,
-                needs: candidates.needs(),
+                key: self.key,
+                needs: self.candidates.needs(),
                 member,
-                placed: case.placed.contains_key(&name),
-                owes: state.owes_another(key, &name),
-                refused: objections.leaves(key, &name),
+                placed: self.placed.contains_key(&name),
+                owes: self.state.owes_another(self.key, &name),
+                refused: objections.leaves(self.key, &name),
             };
             if let Some(exclusion) = filter::first_objection(&question) {
-                case.excluded.insert(name, exclusion);
+                self.excluded.insert(name, exclusion);
                 continue;
             }
-            kept_by_any |= question.placed;
-            if !candidates.has(&name) {
-                case.staying.insert(name.clone());
+            if let Some(words) = objections.against((self.key, self.workload), &name) {
+                refusing.insert(name.clone(), words.to_owned());
             }
-            if let Some(words) = objections.against((key, workload), &name) {
-                objecting.insert(name, words.to_owned());
+            if !self.candidates.has(&name) {
+                self.staying.insert(name);
             }
         }
         // If all refuse it, those that have it keep it.
-        let all_refuse = objecting.len() == case.hosts();
-        let stays =
-            |name: &MemberName| all_refuse && (case.placed.contains_key(name) || !kept_by_any);
-        case.refusing = objecting
-            .into_iter()
-            .filter(|(name, _)| !stays(name))
-            .collect();
-        case.choose(order);
-        case
+        if refusing.len() == self.hosts() {
+            let is_placed = |name: &MemberName| self.placed.contains_key(name);
+            let somewhere = self
+                .placed
+                .keys()
+                .any(|name| !self.excluded.contains_key(name));
+            refusing.retain(|name, _| somewhere && !is_placed(name));
+        }
+        self.refusing = refusing;
+    }
+
+    fn concerned(&self, objections: &Objections) -> BTreeSet<MemberName> {
+        let owing = self.state.removals.of(self.key).map(|(name, _)| name);
+        let concerned = self.placed.keys().chain(owing);
+        let concerned = concerned.chain(objections.about(self.key));
+        concerned
+            .chain(self.workload.avoided.keys())
+            .cloned()
+            .collect()
     }
 
     /// The members that may run it: those that have some of it, and the first of the others.

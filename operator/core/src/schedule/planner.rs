@@ -22,7 +22,7 @@ use super::{
     candidates::Candidates,
     case::Case,
     needs::Needs,
-    order::Order,
+    score::Order,
     select,
     surge::{Budget, Surges},
 };
@@ -30,7 +30,7 @@ use crate::{
     command::PlacementChange,
     id::{MemberName, WorkloadKey},
     per_host::changed_keys,
-    state::{State, Workload},
+    state::State,
     workload::Mode,
 };
 
@@ -51,7 +51,7 @@ pub struct Planner {
     /// The workloads of which the last plan wanted something changed.
     pending: BTreeSet<WorkloadKey>,
     /// Those that get no replicas in addition because there would be too many.
-    starved: BTreeSet<WorkloadKey>,
+    over_budget: BTreeSet<WorkloadKey>,
     diagnoses: OrdMap<WorkloadKey, Diagnosis>,
     findings: OrdMap<u64, Arc<Findings>>,
 }
@@ -63,11 +63,11 @@ impl Planner {
         due.extend(std::mem::take(&mut self.pending));
         let mut budget = self.surges.budget();
         if !budget.is_spent() {
-            due.extend(std::mem::take(&mut self.starved));
+            due.extend(std::mem::take(&mut self.over_budget));
         }
         let mut changes = Vec::new();
         for key in due {
-            changes.extend(self.plan_workload(&key, &mut budget));
+            changes.extend(self.plan_workload(&key, &mut budget).unwrap_or_default());
         }
         self.order.end_plan(&self.state);
         // What lost its place is more urgent than what grows; the sort is stable, so a workload's rows stay in order.
@@ -135,24 +135,20 @@ impl Planner {
 
     /// Finds the candidates of a workload that is new or changed, or forgets one that is removed.
     fn know(&mut self, key: &WorkloadKey) {
-        if let Some(number) = self.known.remove(key) {
+        let workload = self.state.workloads.get(key).filter(|it| !it.removed);
+        let needs = workload.map(|workload| Needs::of(key, workload));
+        let known = self.known.get(key).copied();
+        let has = known.and_then(|number| self.candidates.get(&number));
+        if has.map(Candidates::needs) == needs.as_ref() {
+            return;
+        }
+        if let Some(number) = known {
             self.forget(key, number);
         }
-        let state = &self.state;
-        let Some(workload) = state.workloads.get(key).filter(|it| !it.removed) else {
-            return;
-        };
-        let needs = Needs::of(key, workload);
-        let number = if let Some(number) = self.numbers.get(&needs) {
-            *number
-        } else {
-            self.last_number += 1;
-            self.numbers.insert(needs.clone(), self.last_number);
-            let candidates = Candidates::new(needs, key.clone(), state);
-            self.findings
-                .insert(self.last_number, candidates.findings.clone());
-            self.candidates.insert(self.last_number, candidates);
-            self.last_number
+        let Some(needs) = needs else { return };
+        let number = match self.numbers.get(&needs) {
+            Some(number) => *number,
+            None => self.number(needs, key),
         };
         if let Some(candidates) = self.candidates.get_mut(&number) {
             candidates.workloads += 1;
@@ -160,8 +156,20 @@ impl Planner {
         self.known.insert(key.clone(), number);
     }
 
+    /// Finds the candidates for needs that no other workload has, and numbers them.
+    fn number(&mut self, needs: Needs, example: &WorkloadKey) -> u64 {
+        self.last_number += 1;
+        let number = self.last_number;
+        self.numbers.insert(needs.clone(), number);
+        let candidates = Candidates::new(needs, example.clone(), &self.state);
+        self.findings.insert(number, candidates.findings.clone());
+        self.candidates.insert(number, candidates);
+        number
+    }
+
     fn forget(&mut self, key: &WorkloadKey, number: u64) {
-        self.starved.remove(key);
+        self.known.remove(key);
+        self.over_budget.remove(key);
         self.pending.remove(key);
         self.diagnoses.remove(key);
         let Some(candidates) = self.candidates.get_mut(&number) else {
@@ -197,16 +205,18 @@ impl Planner {
         }
     }
 
-    /// The plan for one workload.
-    fn plan_workload(&mut self, key: &WorkloadKey, budget: &mut Budget) -> Vec<PlacementChange> {
+    /// The plan for one workload; none if there is none, or it is removed.
+    fn plan_workload(
+        &mut self,
+        key: &WorkloadKey,
+        budget: &mut Budget,
+    ) -> Option<Vec<PlacementChange>> {
+        let number = *self.known.get(key)?;
+        let candidates = self.candidates.get_mut(&number)?;
+        let workload = self.state.workloads.get(key)?;
         let hearsay = Hearsay {
             objections: &self.objections,
             silent: &self.silent,
-        };
-        let workload: Option<&Workload> = self.state.workloads.get(key);
-        let number = self.known.get(key).copied().unwrap_or(0);
-        let (Some(workload), Some(candidates)) = (workload, self.candidates.get(&number)) else {
-            return Vec::new();
         };
         let case = Case::new(
             &self.state,
@@ -221,6 +231,12 @@ impl Planner {
             Mode::Single => select::single(&case),
         };
         let changes = case.changes(wishes);
+        for row in &changes {
+            let is_placed = case.placed.contains_key(&row.member);
+            if is_placed != row.share.is_some() {
+                self.order.plan(&row.member, row.share.is_some());
+            }
+        }
         let is_watchful = unplaced.is_some() || case.is_watchful() || self.objections.has(key);
         let diagnosis = Diagnosis {
             findings: number,
@@ -228,30 +244,21 @@ impl Planner {
             unplaced,
             generation: workload.generation,
         };
-        for row in &changes {
-            let is_placed = case.placed.contains_key(&row.member);
-            if is_placed != row.share.is_some() {
-                self.order.plan(&row.member, row.share.is_some());
-            }
-        }
-        if budget.refused() {
-            self.starved.insert(key.clone());
-        } else {
-            self.starved.remove(key);
-        }
-        if !changes.is_empty() {
-            self.pending.insert(key.clone());
-        }
         if self.diagnoses.get(key) != Some(&diagnosis) {
             self.diagnoses.insert(key.clone(), diagnosis);
         }
-        if let Some(candidates) = self.candidates.get_mut(&number) {
-            if is_watchful {
-                candidates.watchful.insert(key.clone());
-            } else {
-                candidates.watchful.remove(key);
-            }
-        }
-        changes
+        keep(&mut candidates.watchful, key, is_watchful);
+        keep(&mut self.over_budget, key, budget.refused());
+        keep(&mut self.pending, key, !changes.is_empty());
+        Some(changes)
+    }
+}
+
+/// Makes `set` have `key`, or not.
+fn keep(set: &mut BTreeSet<WorkloadKey>, key: &WorkloadKey, has: bool) {
+    if has {
+        set.insert(key.clone());
+    } else {
+        set.remove(key);
     }
 }

@@ -4,7 +4,7 @@
 //! they have is their surge. When the lease of the silent member ends, the ordinary plan finds everything in place; when it is
 //! heard again, the surge goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     case::{Case, Wish},
@@ -82,23 +82,16 @@ impl Budget {
 /// What each member has of the workload, as the basis of its next division: without what it has in addition, unless replicas
 /// are missing, which a surge then makes good.
 pub(super) fn held(case: &Case<'_>) -> BTreeMap<MemberName, Share> {
-    let rows = || case.placed.iter();
-    let base: BTreeMap<MemberName, Share> = rows()
-        .map(|(name, row)| (name.clone(), row.base()))
-        .collect();
+    let rows = case.placed.iter();
+    let base: BTreeMap<MemberName, Share> =
+        rows.map(|(name, row)| (name.clone(), row.base())).collect();
     let is_short = case.counts.iter().any(|(target, total)| {
         let held = base.iter().filter(|(name, _)| case.may_host(name));
         held.fold(0_u32, |sum, (_, share)| {
             sum.saturating_add(share.of(target))
         }) < total
     });
-    if is_short {
-        rows()
-            .map(|(name, row)| (name.clone(), row.share.clone()))
-            .collect()
-    } else {
-        base
-    }
+    if is_short { all_held(case) } else { base }
 }
 
 /// Adds to the wishes what the others should run while members with a part of `shares` are silent.
@@ -108,44 +101,24 @@ pub(super) fn add(
     budget: &mut Budget,
     wishes: &mut select::Wishes,
 ) {
-    let is_covered = |name: &&MemberName| {
-        case.silent.contains(*name) && shares.get(*name).is_some_and(|share| share.total() > 0)
-    };
-    let covers: std::collections::BTreeSet<MemberName> =
-        shares.keys().filter(is_covered).cloned().collect();
-    let hosts = case.eligible.iter();
-    let hosts = hosts.filter(|name| !case.silent.contains(*name));
-    let hosts: Vec<MemberName> = hosts.cloned().collect();
-    let Some(silent) = covers.first().cloned() else {
+    let covers: BTreeSet<MemberName> = shares
+        .iter()
+        .filter(|(name, share)| case.silent.contains(*name) && share.total() > 0)
+        .map(|(name, _)| name.clone())
+        .collect();
+    let Some(silent) = covers.first().filter(|_| case.workload.spec.may_surge()) else {
         return;
     };
-    if hosts.is_empty() || !case.workload.spec.may_surge() {
-        return;
-    }
-    let held = case.placed.iter();
-    let held = held
-        .map(|(name, row)| (name.clone(), row.share.clone()))
-        .collect();
-    let alone = select::shares(case, &hosts, &held);
-    let surges: Vec<(MemberName, Share, Share)> = alone
-        .into_iter()
-        .filter_map(|(name, share)| {
-            let base = shares.get(&name).cloned().unwrap_or_default();
-            let share = share.at_least(&base);
-            let surge = share.without(&base);
-            (surge.total() > 0).then_some((name, share, surge))
-        })
-        .collect();
-    let more = surges.iter().map(|(name, _, surge)| {
+    let surges = surges(case, shares);
+    let more = surges.iter().map(|(name, (_, surge))| {
         let row = case.placed.get(name).and_then(|row| row.surge.as_ref());
-        surge
-            .total()
-            .saturating_sub(row.map_or(0, |row| row.share.total()))
+        let now = row.map_or(0, |row| row.share.total());
+        surge.total().saturating_sub(now)
     });
     if !budget.take(more.sum()) {
         return;
     }
-    for (name, share, surge) in surges {
+    for (name, (share, surge)) in surges {
         let wish = wishes.get(&name).filter(|wish| wish.share.is_some());
         let reason = match wish.map(|wish| &wish.reason) {
             // Replicas are missing for certain, besides those that may be.
@@ -154,14 +127,40 @@ pub(super) fn add(
                 member: silent.clone(),
             },
         };
+        let surge = Surge {
+            share: surge,
+            covers: covers.clone(),
+        };
         let wish = Wish {
             share: Some(share),
-            surge: Some(Surge {
-                share: surge,
-                covers: covers.clone(),
-            }),
+            surge: Some(surge),
             reason,
         };
         wishes.insert(name, wish);
     }
+}
+
+/// What each member that is heard would run if the silent ones were lost, and what of it is more than its part of `shares`.
+fn surges(
+    case: &Case<'_>,
+    shares: &BTreeMap<MemberName, Share>,
+) -> BTreeMap<MemberName, (Share, Share)> {
+    let heard = case.eligible.iter();
+    let heard = heard.filter(|name| !case.silent.contains(*name));
+    let heard: Vec<MemberName> = heard.cloned().collect();
+    let alone = select::shares(case, &heard, &all_held(case)).into_iter();
+    let surges = alone.filter_map(|(name, share)| {
+        let base = shares.get(&name).cloned().unwrap_or_default();
+        let share = share.at_least(&base);
+        let surge = share.without(&base);
+        (surge.total() > 0).then_some((name, (share, surge)))
+    });
+    surges.collect()
+}
+
+/// What each member has of the workload, also in addition.
+fn all_held(case: &Case<'_>) -> BTreeMap<MemberName, Share> {
+    let rows = case.placed.iter();
+    rows.map(|(name, row)| (name.clone(), row.share.clone()))
+        .collect()
 }

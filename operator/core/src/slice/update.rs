@@ -87,21 +87,51 @@ pub enum SliceUpdate {
         slice: Box<Slice>,
     },
     /// What changed since the last update of the same stream.
-    Difference {
-        /// The ledger and its voters, whole.
-        federation: FederationView,
-        /// Changes of the member list.
-        members: TableDifference<MemberName, MemberView>,
-        /// Changes of what this member runs.
-        placements: TableDifference<WorkloadKey, Arc<AssignedPlacement>>,
-        /// Changes of what it has to remove.
-        removals: TableDifference<WorkloadKey, Removal>,
-        /// Changes of its owner's workloads.
-        workloads: TableDifference<WorkloadKey, Arc<OwnedWorkload>>,
-        /// Changes of what the planner found.
-        #[serde(default)]
-        findings: TableDifference<u64, Arc<Findings>>,
-    },
+    Difference(Difference),
+}
+
+/// What turns one slice into a later one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// The ledger and its voters, whole.
+    pub federation: FederationView,
+    /// Changes of the member list.
+    pub members: TableDifference<MemberName, MemberView>,
+    /// Changes of what this member runs.
+    pub placements: TableDifference<WorkloadKey, Arc<AssignedPlacement>>,
+    /// Changes of what it has to remove.
+    pub removals: TableDifference<WorkloadKey, Removal>,
+    /// Changes of its owner's workloads.
+    pub workloads: TableDifference<WorkloadKey, Arc<OwnedWorkload>>,
+    /// Changes of what the planner found.
+    #[serde(default)]
+    pub findings: TableDifference<u64, Arc<Findings>>,
+}
+
+impl Difference {
+    /// A difference in which no table changes.
+    #[must_use]
+    pub fn of(federation: FederationView) -> Self {
+        Self {
+            federation,
+            members: TableDifference::default(),
+            placements: TableDifference::default(),
+            removals: TableDifference::default(),
+            workloads: TableDifference::default(),
+            findings: TableDifference::default(),
+        }
+    }
+
+    /// Whether any table changes.
+    #[must_use]
+    pub fn changes_a_table(&self) -> bool {
+        !(self.members.is_empty()
+            && self.placements.is_empty()
+            && self.removals.is_empty()
+            && self.workloads.is_empty()
+            && self.findings.is_empty())
+    }
 }
 
 impl Slice {
@@ -110,21 +140,14 @@ impl Slice {
     pub fn update(slice: Option<&Self>, update: SliceUpdate) -> Option<Self> {
         match update {
             SliceUpdate::Whole { slice } => Some(*slice),
-            SliceUpdate::Difference {
-                federation,
-                members,
-                placements,
-                removals,
-                workloads,
-                findings,
-            } => {
+            SliceUpdate::Difference(difference) => {
                 let mut slice = slice?.clone();
-                slice.federation = federation;
-                members.apply(&mut slice.members);
-                placements.apply(&mut slice.placements);
-                removals.apply(&mut slice.removals);
-                workloads.apply(&mut slice.workloads);
-                findings.apply(&mut slice.findings);
+                slice.federation = difference.federation;
+                difference.members.apply(&mut slice.members);
+                difference.placements.apply(&mut slice.placements);
+                difference.removals.apply(&mut slice.removals);
+                difference.workloads.apply(&mut slice.workloads);
+                difference.findings.apply(&mut slice.findings);
                 Some(slice)
             }
         }

@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use imbl::OrdMap;
 
-use super::{
-    Slice, SliceUpdate, Standing, TableDifference, assigned_placement, federation_view,
-    member_view, owned_workload,
-};
+use super::{Difference, FederationView, Slice, Standing, TableDifference, rows};
 use crate::{
     id::{MemberName, OwnerName, WorkloadKey},
     per_host::changed_keys,
@@ -53,59 +50,70 @@ impl View {
         &self.slice
     }
 
-    /// Takes over a later state and standing. Returns what turns the slice before into the one by now, and whether more of it
-    /// is new than the height of the ledger; `None` where nothing is.
+    /// Takes over a later state and standing. Returns what turns the slice before into the one by now, and whether that is more
+    /// than a new height of the ledger; `None` where nothing is new.
     pub fn advance(
         &mut self,
         state: Arc<State>,
         standing: Arc<Standing>,
-    ) -> Option<(SliceUpdate, bool)> {
-        let before = (
-            std::mem::replace(&mut self.state, state),
-            std::mem::replace(&mut self.standing, standing),
-        );
-        let (mut placements, mut removals) =
-            <(TableDifference<_, _>, TableDifference<_, _>)>::default();
-        let mut workloads = TableDifference::default();
-        for key in self.concerned(&before.0, &before.1) {
-            let placement = assigned_placement(&self.state, &key, &self.member).map(Arc::new);
-            set(&mut self.slice.placements, &mut placements, &key, placement);
-            let removal = self.state.removals.get(&key, &self.member).copied();
-            set(&mut self.slice.removals, &mut removals, &key, removal);
+    ) -> Option<(Difference, bool)> {
+        let state_before = std::mem::replace(&mut self.state, state);
+        let standing_before = std::mem::replace(&mut self.standing, standing);
+        let (state, standing) = (&self.state, &self.standing);
+        let federation = rows::federation(state, standing, &self.leader, self.term)?;
+        let mut difference = Difference::of(federation.clone());
+        for key in self.concerned(&state_before, &standing_before) {
+            let placement = rows::placement(state, &key, &self.member);
+            set(
+                &mut self.slice.placements,
+                &mut difference.placements,
+                &key,
+                placement,
+            );
+            let removal = state.removals.get(&key, &self.member).copied();
+            set(
+                &mut self.slice.removals,
+                &mut difference.removals,
+                &key,
+                removal,
+            );
             if key.owner == self.owner {
-                let owned = owned_workload(&self.state, &self.standing, &key).map(Arc::new);
-                set(&mut self.slice.workloads, &mut workloads, &key, owned);
+                let workload = rows::workload(state, standing, &key);
+                set(
+                    &mut self.slice.workloads,
+                    &mut difference.workloads,
+                    &key,
+                    workload,
+                );
             }
         }
-        let mut findings = TableDifference::default();
-        for number in self.findings(&before.1) {
-            let found = self.standing.findings.get(&number).cloned();
-            set(&mut self.slice.findings, &mut findings, &number, found);
+        for number in self.findings(&standing_before) {
+            let found = standing.findings.get(&number).cloned();
+            set(
+                &mut self.slice.findings,
+                &mut difference.findings,
+                &number,
+                found,
+            );
         }
-        let mut members = TableDifference::default();
-        for name in self.members(&before.0, &before.1) {
-            let view = member_view(&self.state, &self.standing, &name);
-            set(&mut self.slice.members, &mut members, &name, view);
+        for name in self.members(&state_before, &standing_before) {
+            let member = rows::member(state, standing, &name);
+            set(
+                &mut self.slice.members,
+                &mut difference.members,
+                &name,
+                member,
+            );
         }
-        let federation = federation_view(&self.state, &self.standing, &self.leader, self.term)?;
-        let mut earlier = std::mem::replace(&mut self.slice.federation, federation.clone());
-        let grew = (earlier.index, earlier.head) != (federation.index, federation.head);
-        (earlier.index, earlier.head) = (federation.index, federation.head);
-        let quiet = earlier == federation
-            && members.is_empty()
-            && placements.is_empty()
-            && removals.is_empty()
-            && workloads.is_empty()
-            && findings.is_empty();
-        let update = SliceUpdate::Difference {
-            federation,
-            members,
-            placements,
-            removals,
-            workloads,
-            findings,
+        let before = std::mem::replace(&mut self.slice.federation, federation);
+        let now = &self.slice.federation;
+        let at_its_height = FederationView {
+            index: now.index,
+            head: now.head,
+            ..before.clone()
         };
-        (grew || !quiet).then_some((update, !quiet))
+        let is_more = difference.changes_a_table() || at_its_height != *now;
+        (is_more || before != *now).then_some((difference, is_more))
     }
 
     /// The workloads of which any row may be another than before.

@@ -92,10 +92,10 @@ impl Follower {
 
     fn advance(&mut self, state: &State, standing: &Standing) {
         let (state, standing) = (Arc::new(state.clone()), Arc::new(standing.clone()));
-        let Some((update, _)) = self.view.advance(state, standing) else {
+        let Some((difference, _)) = self.view.advance(state, standing) else {
             return;
         };
-        let sent = serde_json::to_vec(&update).unwrap();
+        let sent = serde_json::to_vec(&SliceUpdate::Difference(difference)).unwrap();
         let update: SliceUpdate = serde_json::from_slice(&sent).unwrap();
         self.received = Slice::update(Some(&self.received), update).unwrap();
     }

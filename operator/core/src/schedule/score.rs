@@ -89,16 +89,11 @@ impl Order {
     ) -> Vec<MemberName> {
         let order = owner.map_or(Some(&self.all), |owner| self.owned.get(owner));
         let mut first = Vec::new();
-        // Where few members are among `members`, or those with a high load, it costs less to sort them.
-        let mut patience = members.len();
-        for (_, name) in order.into_iter().flatten() {
+        // Where few members are among `members`, or those with a high load, it costs less to sort these.
+        for (_, name) in order.into_iter().flatten().take(members.len()) {
             if first.len() >= count {
                 return first;
             }
-            if patience == 0 {
-                break;
-            }
-            patience -= 1;
             if members.contains(name) && wanted(name) {
                 first.push(name.clone());
             }
