@@ -37,14 +37,16 @@ pub mod workload;
 pub use condition::{Condition, ConditionStatus, set_condition};
 pub use federation::{Federation, FederationRole, FederationSpec, FederationStatus, Quorum};
 pub use manifest::{Manifest, all, manifest_yaml, manifests};
-pub use member::{Lease, Member, MemberRole, MemberSpec, MemberStatus, Scheduling};
+pub use member::{
+    Lease, Member, MemberRole, MemberSpec, MemberStatus, Scheduling, Taint, TaintEffect,
+};
 pub use policy::{
     Grant, GrantStatus, GrantedKind, HostingPolicy, HostingPolicySpec, HostingPolicyStatus,
     PodSecurity,
 };
 pub use workload::{
-    Adopt, Conflicts, Exclusion, FailoverRules, FederatedWorkload, FederatedWorkloadSpec,
-    FederatedWorkloadStatus, Fencing, OnImmutable, Placement, PlacementMode, PlacementState,
-    PlacementStatus, Requirements, ScaledObject, SurgeWhen, Survives, UpdateRules, VolumePolicy,
-    Volumes,
+    Adopt, Conflicts, Exclusion, FailoverRules, FailureDomain, FederatedWorkload,
+    FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing, LabelExpression, LabelOperator,
+    OnImmutable, Placement, PlacementMode, PlacementState, PlacementStatus, Requirements,
+    ScaledObject, SurgeWhen, Survives, Toleration, UpdateRules, VolumePolicy, Volumes,
 };

@@ -59,13 +59,47 @@ pub struct MemberSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = JURISDICTION))]
     pub jurisdiction: Option<String>,
-    /// Labels that a workload's `require.matchLabels` is compared with. At most 64.
+    /// Labels that a workload's `require` is compared with. At most 64. Those of `hanse.dev/` are set by the federation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('hanse.dev/'))")
+        .message("a key must not start with 'hanse.dev/': every member has those labels by what it is"))]
     pub labels: BTreeMap<String, String>,
+    /// Marks that keep away workloads without a toleration for them. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into(), "effect".into()]))]
+    pub taints: Vec<Taint>,
     /// `Enabled` (default): takes placements. `Cordoned`: keeps what it runs and takes nothing new.
     #[serde(default)]
     pub scheduling: Scheduling,
+}
+
+/// A mark that keeps away workloads without a toleration for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Taint {
+    /// Its name, such as `gpu`.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// More about it. Absent: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub value: String,
+    /// `NoSchedule`: workloads do not come, what runs stays. `NoExecute`: what runs leaves as well, if another member may host
+    /// it.
+    pub effect: TaintEffect,
+}
+
+/// What a taint does.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum TaintEffect {
+    /// Workloads do not come; what runs stays.
+    NoSchedule,
+    /// Workloads do not come, and what runs leaves, if another member may host it.
+    NoExecute,
 }
 
 /// Whether a member takes new placements.

@@ -3,7 +3,11 @@
 //! [`RunArguments`] has the flags as given; [`Settings`] has the checked settings. All interpretation is in
 //! [`RunArguments::settings`]; no other module uses a raw flag.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
@@ -223,6 +227,7 @@ impl RunArguments {
                 jurisdiction: self.jurisdiction.clone(),
                 labels: self.labels.iter().cloned().collect(),
                 cordoned: false,
+                taints: BTreeSet::new(),
             },
             timings: self.timings()?,
             raft: self.raft_timings()?,

@@ -84,6 +84,16 @@ pub(crate) fn workload(
         "AllReady",
         "",
     );
+    if survives == Survives::Nothing {
+        let message = "would not survive the loss of any one cluster: without member 'acme-1' no other member may host it";
+        condition(
+            &mut workload,
+            "Survivable",
+            ConditionStatus::False,
+            "NoOtherHost",
+            message,
+        );
+    }
     workload
 }
 

@@ -14,6 +14,7 @@ use crate::{
         Signature, WorkloadKey,
     },
     reason::Reason,
+    selector::Taint,
     state::Surge,
     timings::Timings,
     workload::{GroupKind, ManifestId, Share, WorkloadSpec},
@@ -47,6 +48,9 @@ pub struct Attributes {
     pub labels: BTreeMap<String, String>,
     /// Whether new placements stay away.
     pub cordoned: bool,
+    /// What keeps away workloads that do not tolerate it.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub taints: BTreeSet<Taint>,
 }
 
 /// The name, owner and key under which a newcomer asks to enter.

@@ -5,6 +5,7 @@
 //! In the order in which data flows:
 //!
 //! - [`id`]: names, keys and numbers.
+//! - [`selector`], [`jurisdiction`], [`domain`]: members by their labels and taints, by whose law holds there, by what fails together.
 //! - [`workload`], [`grant`]: what owners ask for, and what hosts permit.
 //! - [`command`]: what can be asked of the ledger, signed.
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
@@ -21,14 +22,17 @@
 
 pub mod chain;
 pub mod command;
+pub mod domain;
 pub mod grant;
 pub mod health;
 pub mod id;
+pub mod jurisdiction;
 pub mod lease;
 pub mod per_host;
 pub mod quorum;
 pub mod reason;
 pub mod schedule;
+pub mod selector;
 pub mod slice;
 pub mod state;
 pub mod suspicion;

@@ -16,7 +16,7 @@
 //! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
 //! - `refusals`: a member that could not apply its share is set aside.
 //! - `surge`: while a member is silent, as much as it has of a divided workload is placed elsewhere in addition.
-//! - `diagnosis`: why not elsewhere, and what is survived. `proposed`: when the same plan is proposed again.
+//! - `diagnosis`: why not elsewhere. `survival`: which failures are survived. `proposed`: when the same plan is proposed again.
 //!
 //! Absent: clocks, liveness beyond the ledger's leases, capacity.
 
@@ -36,13 +36,15 @@ mod refusals;
 mod score;
 mod select;
 mod surge;
+mod survival;
 #[cfg(test)]
 mod tests;
 
-pub use diagnosis::{Diagnosis, Excluded, Exclusion, Exclusions, Findings, Survives};
+pub use diagnosis::{Diagnosis, Excluded, Exclusion, Exclusions, Findings};
 pub use planner::Planner;
 pub use proposed::Proposed;
 pub use refusals::{AVOIDED_FOR, Objections, Refusals};
+pub use survival::Gap;
 
 /// What the planner knows besides the ledger: soft state of the leader.
 #[derive(Debug, Clone, Copy)]

@@ -155,7 +155,7 @@ impl State {
             Ok(Admission::Repeated(outcome)) => outcome,
             Err(rejection) => Outcome::Rejected { rejection },
             Ok(Admission::Next(command)) => {
-                let outcome = match self.execute(index, signed, command) {
+                let outcome = match self.execute(index, signed, *command) {
                     Ok(index) => Outcome::Accepted { index },
                     Err(rejection) => Outcome::Rejected { rejection },
                 };
@@ -201,7 +201,7 @@ impl State {
                     last: last.sequence,
                 })
             }
-            _ => Ok(Admission::Next(command)),
+            _ => Ok(Admission::Next(Box::new(command))),
         }
     }
 
@@ -310,7 +310,7 @@ impl State {
 /// What is to be done with a command whose signature and number hold.
 enum Admission {
     /// It is the next of its issuer: the rules look at it.
-    Next(Command),
+    Next(Box<Command>),
     /// It was applied before: the answer is the one it had.
     Repeated(Outcome),
 }

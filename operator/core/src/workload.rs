@@ -13,7 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::id::{Digest, Namespace};
+use crate::{
+    domain::FailureDomain,
+    id::{Digest, Namespace},
+    jurisdiction::is_within,
+    selector::{Expression, Toleration},
+};
 
 mod autoscale;
 mod check;
@@ -81,12 +86,28 @@ pub struct PlacementRules {
     /// Labels a member must carry, all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub match_labels: BTreeMap<String, String>,
-    /// Jurisdictions the workload may be in; empty means any.
+    /// What else must hold of its labels, all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<Expression>,
+    /// The taints that keep it from no member.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tolerations: Vec<Toleration>,
+    /// The kind of failure domain of which the loss of any one must be survived, and of all smaller kinds; `None` for clusters.
+    /// It moves nothing: whether it holds is reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survive: Option<FailureDomain>,
+    /// Jurisdictions the workload may be in, with all that is part of them; empty means any.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub domicile: BTreeSet<String>,
 }
 
 impl PlacementRules {
+    /// Whether the law there allows the workload to be in a jurisdiction; an empty one is in no domicile.
+    #[must_use]
+    pub fn may_be_in(&self, jurisdiction: &str) -> bool {
+        self.domicile.is_empty() || self.domicile.iter().any(|it| is_within(jurisdiction, it))
+    }
+
     /// Anywhere, with the manifests' own numbers of replicas.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
@@ -95,6 +116,9 @@ impl PlacementRules {
             replicas: None,
             scales: None,
             match_labels: BTreeMap::new(),
+            match_expressions: Vec::new(),
+            tolerations: Vec::new(),
+            survive: None,
             domicile: BTreeSet::new(),
         }
     }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use hanse_core::{
     command::{Attributes, Command},
     id::MemberName,
+    selector::{Effect, Taint},
     slice::Slice,
     state::Outcome,
 };
-use hanse_crds::{Member, MemberSpec, Scheduling};
+use hanse_crds::{Member, MemberSpec, Scheduling, TaintEffect};
 use kube::Api;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -197,6 +198,7 @@ pub(crate) fn attributes_of(spec: &MemberSpec) -> Attributes {
         region,
         jurisdiction,
         labels,
+        taints,
         scheduling,
     } = spec.clone();
     Attributes {
@@ -205,6 +207,7 @@ pub(crate) fn attributes_of(spec: &MemberSpec) -> Attributes {
         jurisdiction: jurisdiction.unwrap_or_default(),
         labels,
         cordoned: scheduling == Scheduling::Cordoned,
+        taints: taints.into_iter().map(taint).collect(),
     }
 }
 
@@ -216,6 +219,7 @@ pub(crate) fn spec_of(attributes: &Attributes) -> MemberSpec {
         jurisdiction,
         labels,
         cordoned,
+        taints,
     } = attributes.clone();
     let given = |value: String| Some(value).filter(|value| !value.is_empty());
     MemberSpec {
@@ -223,11 +227,36 @@ pub(crate) fn spec_of(attributes: &Attributes) -> MemberSpec {
         region: given(region),
         jurisdiction: given(jurisdiction),
         labels,
+        taints: taints.into_iter().map(written_taint).collect(),
         scheduling: if cordoned {
             Scheduling::Cordoned
         } else {
             Scheduling::Enabled
         },
+    }
+}
+
+fn taint(hanse_crds::Taint { key, value, effect }: hanse_crds::Taint) -> Taint {
+    let effect = effect_of(effect);
+    Taint { key, value, effect }
+}
+
+fn written_taint(Taint { key, value, effect }: Taint) -> hanse_crds::Taint {
+    let effect = written_effect(effect);
+    hanse_crds::Taint { key, value, effect }
+}
+
+pub(super) fn effect_of(effect: TaintEffect) -> Effect {
+    match effect {
+        TaintEffect::NoSchedule => Effect::NoSchedule,
+        TaintEffect::NoExecute => Effect::NoExecute,
+    }
+}
+
+pub(super) fn written_effect(effect: Effect) -> TaintEffect {
+    match effect {
+        Effect::NoSchedule => TaintEffect::NoSchedule,
+        Effect::NoExecute => TaintEffect::NoExecute,
     }
 }
 
@@ -306,7 +335,20 @@ mod tests {
 
     #[test]
     fn a_description_converted_to_an_object_and_back_is_unchanged() {
-        for attributes in [attributes("fsn1"), Attributes::default()] {
+        let taint = |value: &str, effect| Taint {
+            key: "gpu".to_owned(),
+            value: value.to_owned(),
+            effect,
+        };
+        let tainted = Attributes {
+            taints: [
+                taint("", Effect::NoSchedule),
+                taint("h200", Effect::NoExecute),
+            ]
+            .into(),
+            ..Attributes::default()
+        };
+        for attributes in [attributes("fsn1"), Attributes::default(), tainted] {
             assert_eq!(attributes_of(&spec_of(&attributes)), attributes);
         }
     }

@@ -1,16 +1,20 @@
 //! A specification as a user writes it, and as the ledger has it.
 
 use hanse_core::{
+    domain::FailureDomain,
     id::Namespace,
+    selector::{Expression, Operator, Toleration},
     workload::{
         Adopt, Conflicts, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError,
         SurgeWhen, VolumePolicy, Volumes, WorkloadSpec,
     },
 };
 use hanse_crds::{
-    FailoverRules, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject,
-    UpdateRules,
+    FailoverRules, FederatedWorkloadSpec, LabelExpression, LabelOperator, Placement, PlacementMode,
+    Requirements, ScaledObject, UpdateRules,
 };
+
+use super::member::{effect_of, written_effect};
 
 /// The specification of an object, in the ledger's types.
 pub(crate) fn spec_of(
@@ -21,7 +25,12 @@ pub(crate) fn spec_of(
         mode,
         replicas,
         scales,
-        require: Requirements { match_labels },
+        require: Requirements {
+            match_labels,
+            match_expressions,
+        },
+        tolerations,
+        survive,
         domicile,
     } = &spec.placement;
     let rules = PlacementRules {
@@ -37,6 +46,14 @@ pub(crate) fn spec_of(
             name: name.clone(),
         }),
         match_labels: match_labels.clone(),
+        match_expressions: match_expressions.iter().map(expression).collect(),
+        tolerations: tolerations.iter().map(toleration).collect(),
+        survive: survive.map(|kind| match kind {
+            hanse_crds::FailureDomain::Cluster => FailureDomain::Cluster,
+            hanse_crds::FailureDomain::Region => FailureDomain::Region,
+            hanse_crds::FailureDomain::Provider => FailureDomain::Provider,
+            hanse_crds::FailureDomain::Owner => FailureDomain::Owner,
+        }),
         domicile: domicile.clone(),
     };
     let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
@@ -71,6 +88,9 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
         replicas,
         scales,
         match_labels,
+        match_expressions,
+        tolerations,
+        survive,
         domicile,
     } = &spec.placement;
     let manifests = spec.manifests.iter();
@@ -91,7 +111,15 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             }),
             require: Requirements {
                 match_labels: match_labels.clone(),
+                match_expressions: match_expressions.iter().map(written_expression).collect(),
             },
+            tolerations: tolerations.iter().map(written_toleration).collect(),
+            survive: survive.map(|kind| match kind {
+                FailureDomain::Cluster => hanse_crds::FailureDomain::Cluster,
+                FailureDomain::Region => hanse_crds::FailureDomain::Region,
+                FailureDomain::Provider => hanse_crds::FailureDomain::Provider,
+                FailureDomain::Owner => hanse_crds::FailureDomain::Owner,
+            }),
             domicile: domicile.clone(),
         },
         suspend: spec.suspend,
@@ -115,6 +143,48 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
                 OnImmutable::Recreate => hanse_crds::OnImmutable::Recreate,
             },
         },
+    }
+}
+
+fn expression(written: &LabelExpression) -> Expression {
+    Expression {
+        key: written.key.clone(),
+        operator: match written.operator {
+            LabelOperator::In => Operator::In,
+            LabelOperator::NotIn => Operator::NotIn,
+            LabelOperator::Exists => Operator::Exists,
+            LabelOperator::DoesNotExist => Operator::DoesNotExist,
+        },
+        values: written.values.clone(),
+    }
+}
+
+fn written_expression(expression: &Expression) -> LabelExpression {
+    LabelExpression {
+        key: expression.key.clone(),
+        operator: match expression.operator {
+            Operator::In => LabelOperator::In,
+            Operator::NotIn => LabelOperator::NotIn,
+            Operator::Exists => LabelOperator::Exists,
+            Operator::DoesNotExist => LabelOperator::DoesNotExist,
+        },
+        values: expression.values.clone(),
+    }
+}
+
+fn toleration(written: &hanse_crds::Toleration) -> Toleration {
+    Toleration {
+        key: written.key.clone(),
+        value: written.value.clone(),
+        effect: written.effect.map(effect_of),
+    }
+}
+
+fn written_toleration(toleration: &Toleration) -> hanse_crds::Toleration {
+    hanse_crds::Toleration {
+        key: toleration.key.clone(),
+        value: toleration.value.clone(),
+        effect: toleration.effect.map(written_effect),
     }
 }
 
@@ -161,6 +231,9 @@ fn written_volume_policy(policy: VolumePolicy) -> hanse_crds::VolumePolicy {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use hanse_core::selector::Effect;
     use serde_json::json;
 
     use super::*;
@@ -186,7 +259,37 @@ mod tests {
             on_immutable: OnImmutable::Recreate,
             ..usual.clone()
         };
-        for spec in [usual, unusual] {
+        let mut choosy = usual.clone();
+        let values = ["gold".to_owned()];
+        let operators = [
+            Operator::In,
+            Operator::NotIn,
+            Operator::Exists,
+            Operator::DoesNotExist,
+        ];
+        choosy.placement.match_expressions = operators
+            .map(|operator| Expression {
+                key: format!("{operator:?}"),
+                operator,
+                values: match operator {
+                    Operator::In | Operator::NotIn => values.clone().into(),
+                    Operator::Exists | Operator::DoesNotExist => BTreeSet::new(),
+                },
+            })
+            .into();
+        choosy.placement.tolerations = [None, Some(Effect::NoSchedule), Some(Effect::NoExecute)]
+            .map(|effect| Toleration {
+                key: effect.map(|_| "gpu".to_owned()),
+                value: None,
+                effect,
+            })
+            .into();
+        let surviving = FailureDomain::ALL.map(|kind| {
+            let mut spec = usual.clone();
+            spec.placement.survive = Some(kind);
+            spec
+        });
+        for spec in [usual, unusual, choosy].into_iter().chain(surviving) {
             assert_eq!(spec_of(&object_of(&spec), &shop).unwrap(), spec);
         }
     }

@@ -111,8 +111,7 @@ pub(super) fn verify(asked: Dereferenced<'_>) -> Result<Verified<'_>, Refusal> {
     } = asked;
     spec.check(&key.namespace)?;
     let consent = consent(owner, &grants, key, &spec.kinds())?;
-    let domicile = &spec.placement.domicile;
-    if !domicile.is_empty() && !domicile.contains(&attributes.jurisdiction) {
+    if !spec.placement.may_be_in(&attributes.jurisdiction) {
         return Err(Refusal::OutsideDomicile(attributes.jurisdiction.clone()));
     }
     let (given, applied) = (placement.epoch, inventory.as_ref().map(|it| it.epoch));

@@ -1,6 +1,6 @@
 //! The conditions of a `FederatedWorkload`: whether it is ready and survives a loss, where it is placed, and why. Pure.
 
-use hanse_core::{schedule::Survives, slice::OwnedWorkload};
+use hanse_core::{domain::FailureDomain, schedule::Gap, slice::OwnedWorkload};
 use hanse_crds::{
     Condition, ConditionStatus, Exclusion, PlacementState, PlacementStatus,
     condition::{COMPLIANT, PLACED, PROGRESSING, READY, STALLED, SURVIVABLE},
@@ -61,7 +61,10 @@ impl Finding {
 /// The inputs of the conditions.
 pub(super) struct Facts<'a> {
     pub(super) owned: &'a OwnedWorkload,
-    pub(super) survives: Survives,
+    /// The largest kind of failure domain whose loss it survives.
+    pub(super) survives: Option<FailureDomain>,
+    /// What stops it from surviving more.
+    pub(super) gap: Option<&'a Gap>,
     /// The members that may not host it, as far as they are named.
     pub(super) excluded: &'a [Exclusion],
     /// Its placements, without those that are being removed.
@@ -76,7 +79,6 @@ pub(super) struct Facts<'a> {
 pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     let Facts {
         owned,
-        survives,
         excluded,
         placed,
         ..
@@ -100,7 +102,7 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
     vec![
         Finding::new(READY, is_ready, reason, message),
         placement(excluded, owned, nowhere, &at),
-        survivability(*survives),
+        survivability(facts),
         Finding::new(
             COMPLIANT,
             true,
@@ -206,31 +208,28 @@ fn placement(excluded: &[Exclusion], owned: &OwnedWorkload, nowhere: bool, at: &
     }
 }
 
-fn survivability(survives: Survives) -> Finding {
-    match survives {
-        Survives::Nothing => Finding::new(
-            SURVIVABLE,
-            false,
-            "NoOtherHost",
-            "no other member may host it: the loss of one cluster stops it",
-        ),
-        kind => Finding::new(
-            SURVIVABLE,
-            true,
-            "AnotherHost",
-            format!("survives the loss of any one {}", domain(kind)),
-        ),
+/// Whether it survives what it must.
+fn survivability(facts: &Facts<'_>) -> Finding {
+    let must = facts.owned.spec.placement.survive;
+    let must = must.unwrap_or(FailureDomain::Cluster);
+    if let Some(kind) = facts.survives.filter(|kind| *kind >= must) {
+        let message = format!("survives the loss of any one {kind}");
+        return Finding::new(SURVIVABLE, true, "AnotherHost", message);
     }
-}
-
-fn domain(survives: Survives) -> &'static str {
-    match survives {
-        Survives::Nothing => "nothing",
-        Survives::Cluster => "cluster",
-        Survives::Region => "region",
-        Survives::Provider => "provider",
-        Survives::Owner => "owner",
-    }
+    let reason = match facts.gap {
+        Some(Gap::NoHost { .. }) => "NoOtherHost",
+        Some(Gap::NoQuorum { .. }) => "NoQuorum",
+        None => "NotPlanned",
+    };
+    let gap = facts
+        .gap
+        .map_or_else(|| PLANNING.to_owned(), ToString::to_string);
+    let less = facts
+        .survives
+        .map(|kind| format!(", only of any one {kind}"));
+    let less = less.unwrap_or_default();
+    let message = format!("would not survive the loss of any one {must}{less}: {gap}");
+    Finding::new(SURVIVABLE, false, reason, message)
 }
 
 fn stall(failed: Option<(&'static str, String)>, no_member: bool) -> Finding {

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use hanse_core::{
+    domain::FailureDomain,
     id::MemberName,
-    schedule::{self, Exclusions},
+    schedule::Exclusions,
     slice::{HostStanding, OwnedWorkload, PlacementPhase, PlacementReport, Slice},
     workload::Mode,
 };
@@ -116,14 +117,13 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
         .sum();
     status.hosts = hosts_column(placed().map(|placement| placement.member.as_str()));
     let findings = slice.findings_of(owned);
-    let survives = findings.map_or_else(Default::default, |findings| findings.survives);
-    status.survives = Some(match survives {
-        schedule::Survives::Nothing => Survives::Nothing,
-        schedule::Survives::Cluster => Survives::Cluster,
-        schedule::Survives::Region => Survives::Region,
-        schedule::Survives::Provider => Survives::Provider,
-        schedule::Survives::Owner => Survives::Owner,
-    });
+    let survives = findings.and_then(|findings| findings.survives);
+    status.survives = Some(survives.map_or(Survives::Nothing, |kind| match kind {
+        FailureDomain::Cluster => Survives::Cluster,
+        FailureDomain::Region => Survives::Region,
+        FailureDomain::Provider => Survives::Provider,
+        FailureDomain::Owner => Survives::Owner,
+    }));
     status.epoch = status.placements.iter().map(|it| it.epoch).max();
     status.fencing = Some(match owned.spec.placement.mode {
         Mode::Single => Fencing::Cooperative,
@@ -257,7 +257,8 @@ fn findings(
     let found = slice.findings_of(owned);
     conditions::find(&Facts {
         owned,
-        survives: found.map_or_else(Default::default, |it| it.survives),
+        survives: found.and_then(|it| it.survives),
+        gap: found.and_then(|it| it.gap.as_ref()),
         excluded: &status.excluded,
         placed: placed(&status.placements).collect(),
         scaled_by: owned.hosts.values().find_map(|it| Some(scaled(it)?.1)),

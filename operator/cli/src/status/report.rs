@@ -6,7 +6,7 @@ use hanse_crds::{
     Condition, ConditionStatus, Exclusion, FederatedWorkload, Federation, FederationRole,
     FederationStatus, Fencing, Lease, Member, PlacementMode, PlacementState, PlacementStatus,
     Quorum, Survives,
-    condition::{COMPLIANT, PLACED, READY, STALLED},
+    condition::{COMPLIANT, PLACED, READY, STALLED, SURVIVABLE},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -100,6 +100,8 @@ pub(super) struct WorkloadRow {
     /// Whether all this is about the workload as it is now, and not about an earlier generation.
     #[serde(skip)]
     pub(super) observed: bool,
+    /// Why it would not survive what it must.
+    pub(super) at_risk: Option<String>,
     /// The condition that says most about why it is not healthy.
     pub(super) because: Option<Because>,
     pub(super) placements: Vec<PlacementStatus>,
@@ -254,6 +256,10 @@ impl WorkloadRow {
     fn of(workload: &FederatedWorkload) -> Self {
         let status = workload.status.clone().unwrap_or_default();
         let because = explanation(&status.conditions);
+        let mut conditions = status.conditions.iter();
+        let at_risk =
+            conditions.find(|it| it.type_ == SURVIVABLE && it.status != ConditionStatus::True);
+        let at_risk = at_risk.map(|condition| clean(&condition.message));
         let generation = workload.metadata.generation;
         Self {
             namespace: workload.namespace().unwrap_or_default(),
@@ -264,6 +270,7 @@ impl WorkloadRow {
             survives: status.survives,
             fencing: status.fencing,
             epoch: status.epoch,
+            at_risk,
             healthy: because.is_none(),
             observed: generation.is_none() || status.observed_generation >= generation,
             because,
@@ -290,15 +297,11 @@ impl WorkloadRow {
                 message,
             });
         }
-        match self.survives {
-            None | Some(Survives::Nothing) => Some(Finding {
-                safety: Safety::AtRisk,
-                message: format!("{name} would not survive the loss of a member it runs in"),
-            }),
-            Some(Survives::Cluster | Survives::Region | Survives::Provider | Survives::Owner) => {
-                None
-            }
-        }
+        let at_risk = self.at_risk.as_ref()?;
+        Some(Finding {
+            safety: Safety::AtRisk,
+            message: format!("{name} {at_risk}"),
+        })
     }
 
     /// The placements that are not as they should be.

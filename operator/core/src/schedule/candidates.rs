@@ -6,10 +6,11 @@ use std::{
 };
 
 use super::{
-    diagnosis::{Exclusions, Findings, survives},
+    diagnosis::{Exclusions, Findings},
     filter::{self, Question},
     needs::Needs,
     score::Order,
+    survival::Survival,
 };
 use crate::{
     id::{MemberName, WorkloadKey},
@@ -28,6 +29,8 @@ pub(super) struct Candidates {
     /// The others, by the reason of the first filter against them.
     excluded: BTreeMap<&'static str, BTreeSet<MemberName>>,
     pub(super) findings: Arc<Findings>,
+    /// What the quorum survives.
+    quorum: Arc<Survival>,
     /// How many workloads have these needs.
     pub(super) workloads: usize,
     /// Those whose plan may be another when any member becomes a candidate or ceases to be one.
@@ -35,7 +38,12 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    pub(super) fn new(needs: Needs, example: WorkloadKey, state: &State) -> Self {
+    pub(super) fn new(
+        needs: Needs,
+        example: WorkloadKey,
+        state: &State,
+        quorum: &Arc<Survival>,
+    ) -> Self {
         let mut candidates = Self {
             needs,
             example,
@@ -43,13 +51,14 @@ impl Candidates {
             guests: BTreeSet::new(),
             excluded: BTreeMap::new(),
             findings: Arc::default(),
+            quorum: quorum.clone(),
             workloads: 0,
             watchful: BTreeSet::new(),
         };
         for (name, member) in &state.members {
             candidates.enter(name, member);
         }
-        candidates.conclude(state);
+        candidates.conclude(state, quorum);
         candidates
     }
 
@@ -75,9 +84,9 @@ impl Candidates {
         self.excluded.iter().map(|(reason, names)| (*reason, names))
     }
 
-    /// What the filter says against `member`, which is no candidate.
-    pub(super) fn message(&self, member: &Member) -> String {
-        let exclusion = filter::first_objection(&self.question(member));
+    /// What the filter says against a member, which is no candidate.
+    pub(super) fn message(&self, name: &MemberName, member: &Member) -> String {
+        let exclusion = filter::first_objection(&self.question(name, member));
         exclusion.map_or_else(String::new, |exclusion| exclusion.message)
     }
 
@@ -102,8 +111,8 @@ impl Candidates {
         before: Option<&Member>,
         member: &Member,
     ) -> bool {
-        let was = before.map(|before| filter::first_objection(&self.question(before)));
-        let now = filter::first_objection(&self.question(member));
+        let was = before.map(|before| filter::first_objection(&self.question(name, before)));
+        let now = filter::first_objection(&self.question(name, member));
         let moved = before.is_none_or(|before| before.attributes != member.attributes);
         if was.as_ref() == Some(&now) && !(now.is_none() && moved) {
             return false;
@@ -123,7 +132,7 @@ impl Candidates {
     }
 
     fn enter(&mut self, name: &MemberName, member: &Member) {
-        let objection = filter::first_objection(&self.question(member));
+        let objection = filter::first_objection(&self.question(name, member));
         let names = match objection {
             Some(exclusion) => self.excluded.entry(exclusion.reason).or_default(),
             None if member.owner == self.needs.owner => &mut self.own,
@@ -133,7 +142,8 @@ impl Candidates {
     }
 
     /// What follows for all workloads of these needs.
-    pub(super) fn conclude(&mut self, state: &State) {
+    pub(super) fn conclude(&mut self, state: &State, quorum: &Arc<Survival>) {
+        self.quorum = quorum.clone();
         let members = self
             .iter()
             .filter_map(|name| state.members.get_key_value(name));
@@ -142,17 +152,27 @@ impl Candidates {
         for (reason, names) in self.excluded() {
             excluded.add(reason, names.iter(), |name| {
                 let member = state.members.get(name);
-                member.map_or_else(String::new, |member| self.message(member))
+                member.map_or_else(String::new, |member| self.message(name, member))
             });
         }
-        let survives = survives(&members);
-        self.findings = Arc::new(Findings { excluded, survives });
+        self.findings = Arc::new(self.found(excluded, &members));
     }
 
-    fn question<'a>(&'a self, member: &'a Member) -> Question<'a> {
+    /// What to say of workloads that may run on these members.
+    pub(super) fn found(&self, excluded: Exclusions, hosts: &[(&MemberName, &Member)]) -> Findings {
+        let Survival { survives, gap } = Survival::of_hosts(hosts, &self.quorum);
+        Findings {
+            excluded,
+            survives,
+            gap,
+        }
+    }
+
+    fn question<'a>(&'a self, name: &'a MemberName, member: &'a Member) -> Question<'a> {
         Question {
             key: &self.example,
             needs: &self.needs,
+            name,
             member,
             placed: false,
             owes: false,

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Hearsay, Objections,
     candidates::Candidates,
-    diagnosis::{Exclusion, Exclusions, Findings, survives},
+    diagnosis::{Exclusion, Exclusions, Findings},
     filter::{self, Question},
     refusals,
     score::Order,
@@ -90,6 +90,7 @@ impl<'a> Case<'a> {
             let question = Question {
                 key: self.key,
                 needs: self.candidates.needs(),
+                name: &name,
                 member,
                 placed: self.placed.contains_key(&name),
                 owes: self.state.owes_another(self.key, &name),
@@ -228,8 +229,7 @@ impl<'a> Case<'a> {
         let members: Vec<_> = members
             .filter_map(|name| self.state.members.get_key_value(name))
             .collect();
-        let survives = survives(&members);
-        Some(Findings { excluded, survives })
+        Some(self.candidates.found(excluded, &members))
     }
 
     fn objection(&self, name: &MemberName) -> String {
@@ -238,7 +238,7 @@ impl<'a> Case<'a> {
         }
         match (self.excluded.get(name), self.member(name)) {
             (Some(exclusion), _) => exclusion.message.clone(),
-            (None, Some(member)) => self.candidates.message(member),
+            (None, Some(member)) => self.candidates.message(name, member),
             (None, None) => String::new(),
         }
     }

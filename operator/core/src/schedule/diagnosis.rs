@@ -1,33 +1,17 @@
-//! Which members are excluded and why, and which failures a workload survives.
+//! What the planner found: which members are excluded and why, and which failures a workload survives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Gap;
 use crate::{
-    command::Attributes,
+    domain::FailureDomain,
     id::{Generation, MemberName},
-    state::Member,
 };
 
 /// The members named for one reason; the others are counted.
 const NAMED: usize = 3;
-
-/// The largest failure domain whose loss a workload survives as things stand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Survives {
-    /// Not even the loss of one cluster.
-    #[default]
-    Nothing,
-    /// The loss of any one cluster.
-    Cluster,
-    /// The loss of any one region.
-    Region,
-    /// The loss of any one provider.
-    Provider,
-    /// The loss of any one owner.
-    Owner,
-}
 
 /// Why a workload cannot run on a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +87,11 @@ impl Exclusions {
 pub struct Findings {
     /// The members ruled out.
     pub excluded: Exclusions,
-    /// The largest failure domain whose loss a workload survives.
-    pub survives: Survives,
+    /// The largest kind of failure domain of which a workload survives the loss of any one; `None` if not even that of a cluster.
+    pub survives: Option<FailureDomain>,
+    /// What stops it from surviving the loss of a larger one; `None` if nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
 }
 
 /// What the planner found about one workload.
@@ -122,47 +109,4 @@ pub struct Diagnosis {
     /// The generation of the workload that this is about; 0 before the first plan.
     #[serde(default)]
     pub generation: Generation,
-}
-
-/// The largest kind of domain of which any one may be lost and a member that may host the workload remains; the smaller
-/// kinds must hold too, so that the answer means "this and everything less". A region or provider that is not given is a
-/// domain of its own for each member.
-pub(super) fn survives(members: &[(&MemberName, &Member)]) -> Survives {
-    let own = |name: &MemberName, value: &str| {
-        if value.is_empty() {
-            format!("member/{name}")
-        } else {
-            format!("named/{value}")
-        }
-    };
-    let kinds: [(Survives, &dyn Fn(&MemberName, &Member) -> String); 4] = [
-        (Survives::Cluster, &|name, _| name.to_string()),
-        (Survives::Region, &|name, member| {
-            let Attributes {
-                provider, region, ..
-            } = &member.attributes;
-            if region.is_empty() {
-                own(name, "")
-            } else {
-                format!("named/{provider}/{region}")
-            }
-        }),
-        (Survives::Provider, &|name, member| {
-            own(name, &member.attributes.provider)
-        }),
-        (Survives::Owner, &|_, member| member.owner.to_string()),
-    ];
-    let mut survives = Survives::Nothing;
-    for (kind, domain) in kinds {
-        let mut domains = BTreeSet::new();
-        let two = members.iter().any(|(name, member)| {
-            domains.insert(domain(name, member));
-            domains.len() > 1
-        });
-        if !two {
-            break;
-        }
-        survives = kind;
-    }
-    survives
 }

@@ -3,7 +3,9 @@
 use super::{Exclusion, needs::Needs};
 use crate::{
     grant::{Refusal, consent},
-    id::WorkloadKey,
+    id::{MemberName, WorkloadKey},
+    jurisdiction::is_within,
+    selector::{Effect, Taint},
     state::{Lease, Member},
 };
 
@@ -11,6 +13,7 @@ use crate::{
 pub(super) struct Question<'a> {
     pub(super) key: &'a WorkloadKey,
     pub(super) needs: &'a Needs,
+    pub(super) name: &'a MemberName,
     pub(super) member: &'a Member,
     /// Whether the member runs it already.
     pub(super) placed: bool,
@@ -18,6 +21,12 @@ pub(super) struct Question<'a> {
     pub(super) owes: bool,
     /// Whether the member has refused it for so long that it should leave.
     pub(super) refused: bool,
+}
+
+impl Question<'_> {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.member.label(self.name, key)
+    }
 }
 
 type Filter = fn(&Question<'_>) -> Option<Exclusion>;
@@ -33,12 +42,15 @@ const CHAIN: &[Filter] = &[
     name_is_free,
     // Its owner wants nothing new there; what runs may stay.
     not_cordoned,
+    // It has no taint that the workload does not tolerate; what runs stays, unless the taint says otherwise.
+    taints_tolerated,
     // Its owner grants this owner, namespace and all kinds.
     granted,
     // Its API server serves all kinds.
     kinds_served,
     // It carries the labels asked for.
     labels_match,
+    expressions_hold,
     // It is where the law allows the workload to be.
     in_domicile,
 ];
@@ -84,6 +96,20 @@ fn not_cordoned(question: &Question<'_>) -> Option<Exclusion> {
     ))
 }
 
+fn taints_tolerated(question: &Question<'_>) -> Option<Exclusion> {
+    let tolerations = &question.needs.tolerations;
+    let mut taints = question.member.attributes.taints.iter();
+    let Taint { key, value, effect } = taints.find(|taint| {
+        let stays = question.placed && taint.effect == Effect::NoSchedule;
+        !stays && !tolerations.iter().any(|it| it.tolerates(taint))
+    })?;
+    let equals = if value.is_empty() { "" } else { "=" };
+    Some(Exclusion::new(
+        "Tainted",
+        &format!("the workload does not tolerate its taint '{key}{equals}{value}:{effect:?}'"),
+    ))
+}
+
 fn granted(question: &Question<'_>) -> Option<Exclusion> {
     let refusal = consent(
         &question.member.owner,
@@ -112,28 +138,32 @@ fn kinds_served(question: &Question<'_>) -> Option<Exclusion> {
 }
 
 fn labels_match(question: &Question<'_>) -> Option<Exclusion> {
-    let labels = &question.member.attributes.labels;
-    let wanted = &question.needs.labels;
-    let (name, value) = wanted
-        .iter()
-        .find(|(name, value)| labels.get(*name) != Some(value))?;
+    let mut wanted = question.needs.labels.iter();
+    let (name, value) =
+        wanted.find(|(name, value)| question.label(name) != Some(value.as_str()))?;
     Some(Exclusion::new(
         "LabelsDoNotMatch",
         &format!("its label '{name}' is not '{value}'"),
     ))
 }
 
+fn expressions_hold(question: &Question<'_>) -> Option<Exclusion> {
+    let mut expressions = question.needs.expressions.iter();
+    let broken = expressions.find(|it| !it.accepts(question.label(&it.key)))?;
+    Some(Exclusion::new(
+        "LabelsDoNotMatch",
+        &format!("its label {}", broken.objection()),
+    ))
+}
+
 fn in_domicile(question: &Question<'_>) -> Option<Exclusion> {
     let domicile = &question.needs.domicile;
     let jurisdiction = &question.member.attributes.jurisdiction;
-    if domicile.is_empty() || domicile.contains(jurisdiction) {
+    if domicile.is_empty() || domicile.iter().any(|it| is_within(jurisdiction, it)) {
         return None;
     }
-    let allowed = domicile
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let allowed: Vec<_> = domicile.iter().map(String::as_str).collect();
+    let allowed = allowed.join(", ");
     let message = if jurisdiction.is_empty() {
         format!("it names no jurisdiction, and the workload must stay in {allowed}")
     } else {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     id::{Namespace, OwnerName, WorkloadKey},
+    selector::{Expression, Toleration},
     state::Workload,
     workload::GroupKind,
 };
@@ -17,7 +18,10 @@ pub(super) struct Needs {
     pub(super) kinds: BTreeSet<GroupKind>,
     /// Those that the workload does not define itself.
     pub(super) needed: BTreeSet<GroupKind>,
+    /// The placement's rules, without mode and counts: what a member must be.
     pub(super) labels: BTreeMap<String, String>,
+    pub(super) expressions: Vec<Expression>,
+    pub(super) tolerations: Vec<Toleration>,
     pub(super) domicile: BTreeSet<String>,
 }
 
@@ -30,6 +34,8 @@ impl Needs {
             kinds: workload.spec.kinds(),
             needed: workload.spec.kinds_needed(),
             labels: rules.match_labels.clone(),
+            expressions: rules.match_expressions.clone(),
+            tolerations: rules.tolerations.clone(),
             domicile: rules.domicile.clone(),
         }
     }

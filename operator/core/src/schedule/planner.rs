@@ -25,6 +25,7 @@ use super::{
     score::Order,
     select,
     surge::{Budget, Surges},
+    survival::Survival,
 };
 use crate::{
     command::PlacementChange,
@@ -43,6 +44,8 @@ pub struct Planner {
     silent: BTreeSet<MemberName>,
     order: Order,
     surges: Surges,
+    /// What the quorum survives.
+    quorum: Arc<Survival>,
     candidates: BTreeMap<u64, Candidates>,
     numbers: BTreeMap<Needs, u64>,
     last_number: u64,
@@ -102,6 +105,7 @@ impl Planner {
             let concerned = state.placements.at(name).chain(state.removals.at(name));
             due.extend(concerned.cloned());
         }
+        self.update_quorum(&members, &before, &mut due);
         self.update_candidates(&members, &before, &mut due);
         for key in state.placements.changed_since(&before.placements) {
             let hosts = before.placements.of(key).chain(state.placements.of(key));
@@ -161,7 +165,7 @@ impl Planner {
         self.last_number += 1;
         let number = self.last_number;
         self.numbers.insert(needs.clone(), number);
-        let candidates = Candidates::new(needs, example.clone(), &self.state);
+        let candidates = Candidates::new(needs, example.clone(), &self.state, &self.quorum);
         self.findings.insert(number, candidates.findings.clone());
         self.candidates.insert(number, candidates);
         number
@@ -184,6 +188,35 @@ impl Planner {
         }
     }
 
+    /// What the quorum survives is part of what every workload survives.
+    fn update_quorum(
+        &mut self,
+        members: &[&MemberName],
+        before: &State,
+        due: &mut BTreeSet<WorkloadKey>,
+    ) {
+        let votes = |state: &State, name| {
+            let member = state.members.get(name);
+            member.is_some_and(|member| state.is_voter(member))
+        };
+        let mut members = members.iter();
+        let concerned = before.voters != self.state.voters
+            || members.any(|name| votes(before, *name) || votes(&self.state, *name));
+        if !concerned {
+            return;
+        }
+        let quorum = Survival::of_quorum(&self.state);
+        if *self.quorum == quorum {
+            return;
+        }
+        self.quorum = Arc::new(quorum);
+        for (number, candidates) in &mut self.candidates {
+            candidates.conclude(&self.state, &self.quorum);
+            self.findings.insert(*number, candidates.findings.clone());
+            due.extend(candidates.watchful.iter().cloned());
+        }
+    }
+
     fn update_candidates(
         &mut self,
         members: &[&MemberName],
@@ -198,7 +231,7 @@ impl Planner {
                 }
             }
             if changed {
-                candidates.conclude(&self.state);
+                candidates.conclude(&self.state, &self.quorum);
                 self.findings.insert(*number, candidates.findings.clone());
                 due.extend(candidates.watchful.iter().cloned());
             }

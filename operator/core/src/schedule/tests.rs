@@ -11,6 +11,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     command::{Attributes, Command, PlacementChange, SignedCommand},
+    domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Epoch, FederationId, Generation, PrivateKey, PublicKey, WorkloadKey},
     per_host::PerHost,
@@ -20,7 +21,9 @@ use crate::{
 
 mod increments;
 mod refusals;
+mod requirements;
 mod surge;
+mod survival;
 
 const WEB: &str = "acme/shop/web";
 
@@ -526,26 +529,26 @@ fn survives_names_the_largest_domain_whose_loss_leaves_a_host() {
         }
         federation.found().1.survives
     };
-    assert_eq!(survives(&[("acme-1", "p", "r")]), Survives::Nothing);
+    assert_eq!(survives(&[("acme-1", "p", "r")]), None);
     assert_eq!(
         survives(&[("acme-1", "p", "r"), ("acme-2", "p", "r")]),
-        Survives::Cluster
+        Some(FailureDomain::Cluster)
     );
     assert_eq!(
         survives(&[("acme-1", "p", "r"), ("acme-2", "p", "s")]),
-        Survives::Region
+        Some(FailureDomain::Region)
     );
     assert_eq!(
         survives(&[("acme-1", "p", "r"), ("acme-2", "q", "r")]),
-        Survives::Provider
+        Some(FailureDomain::Provider)
     );
     assert_eq!(
         survives(&[("acme-1", "p", "r"), ("beta-1", "q", "r")]),
-        Survives::Owner
+        Some(FailureDomain::Owner)
     );
     assert_eq!(
         survives(&[("acme-1", "p", "r"), ("beta-1", "p", "r")]),
-        Survives::Cluster
+        Some(FailureDomain::Cluster)
     );
 }
 

@@ -85,6 +85,30 @@ pub struct Member {
     pub generation: Generation,
 }
 
+impl Member {
+    /// The value of a label of the member called `name`: one that its owner gave it, or one by what it is, of
+    /// `hanse.dev/member`, `owner`, `provider`, `region` and `jurisdiction`. `None` if it has none.
+    #[must_use]
+    pub fn label<'a>(&'a self, name: &'a MemberName, key: &str) -> Option<&'a str> {
+        let Attributes {
+            provider,
+            region,
+            jurisdiction,
+            labels,
+            ..
+        } = &self.attributes;
+        let value = match key.strip_prefix("hanse.dev/") {
+            Some("member") => name.as_str(),
+            Some("owner") => self.owner.as_str(),
+            Some("provider") => provider,
+            Some("region") => region,
+            Some("jurisdiction") => jurisdiction,
+            Some(_) | None => return labels.get(key).map(String::as_str),
+        };
+        Some(value).filter(|value| !value.is_empty())
+    }
+}
+
 /// A member's offer to vote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

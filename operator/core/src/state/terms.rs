@@ -7,6 +7,7 @@ use crate::{
     command::Attributes,
     grant::{Grant, MAX_GRANTS},
     id::{Epoch, Generation, MemberName},
+    selector::MAX_RULES,
     timings::Timings,
     workload::GroupKind,
 };
@@ -47,6 +48,12 @@ impl State {
         if version.len() > MAX_VERSION_BYTES {
             return Err(Rejection::Invalid {
                 reason: format!("`version` must have at most {MAX_VERSION_BYTES} characters"),
+            });
+        }
+        if attributes.taints.len() > MAX_RULES {
+            return Err(Rejection::TooMany {
+                what: "taints".into(),
+                most: MAX_RULES,
             });
         }
         let member = self.member_mut(issuer)?;

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{MAX_MANIFESTS, MAX_SPEC_BYTES, Manifest, Mode, WorkloadSpec};
-use crate::id::Namespace;
+use crate::{
+    id::Namespace,
+    selector::{MAX_RULES, contradiction},
+};
 
 /// Why a manifest or a specification is refused before it reaches the ledger.
 #[allow(
@@ -78,6 +81,17 @@ pub enum SpecError {
          `placement.scales`, or write each number in its manifest"
     )]
     WhichScales { objects: String },
+    #[error(
+        "`placement.require.matchExpressions` must have values for 'In' and 'NotIn' and none otherwise: see key '{key}'"
+    )]
+    Expression { key: String },
+    #[error("`placement.{field}` must have at most {MAX_RULES} items, not {actual}")]
+    TooMany { field: &'static str, actual: usize },
+    #[error(
+        "no member can have what `placement.require` asks of label '{key}': its rules in `matchLabels` and `matchExpressions` \
+         exclude each other"
+    )]
+    Contradiction { key: String },
     #[error("the specification must be at most {MAX_SPEC_BYTES} bytes of JSON, not {0}")]
     TooLarge(usize),
 }
@@ -99,11 +113,35 @@ impl WorkloadSpec {
         }
         self.check_counts()?;
         self.check_stops()?;
+        self.check_requirements()?;
         let bytes = self.canonical().len();
         if bytes > MAX_SPEC_BYTES {
             Err(SpecError::TooLarge(bytes))
         } else {
             Ok(())
+        }
+    }
+
+    /// Rules that no member can meet are a mistake, not a wish to run nowhere.
+    fn check_requirements(&self) -> Result<(), SpecError> {
+        let rules = &self.placement;
+        let counts = [
+            ("require.matchExpressions", rules.match_expressions.len()),
+            ("tolerations", rules.tolerations.len()),
+        ];
+        if let Some((field, actual)) = counts.into_iter().find(|(_, count)| *count > MAX_RULES) {
+            return Err(SpecError::TooMany { field, actual });
+        }
+        let mut expressions = rules.match_expressions.iter();
+        if let Some(expression) = expressions.find(|it| !it.is_complete()) {
+            let key = expression.key.clone();
+            return Err(SpecError::Expression { key });
+        }
+        match contradiction(&rules.match_labels, &rules.match_expressions) {
+            Some(key) => Err(SpecError::Contradiction {
+                key: key.to_owned(),
+            }),
+            None => Ok(()),
         }
     }
 

@@ -16,7 +16,6 @@ use crate::observe::spec::object_of;
 
 fn spec(replicas: u32) -> WorkloadSpec {
     let rules = PlacementRules {
-        mode: Mode::Divided,
         replicas: Some(replicas),
         scales: Some(Scales {
             kind: "Deployment".to_owned(),
@@ -24,6 +23,7 @@ fn spec(replicas: u32) -> WorkloadSpec {
         }),
         match_labels: BTreeMap::from([("gpu".to_owned(), "h200".to_owned())]),
         domicile: BTreeSet::from(["EU".to_owned()]),
+        ..PlacementRules::new(Mode::Divided)
     };
     let manifest =
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});

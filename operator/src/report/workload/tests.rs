@@ -3,7 +3,7 @@ use std::sync::Arc;
 use hanse_core::{
     id::{Epoch, Generation},
     reason::Reason,
-    schedule::{Diagnosis, Excluded, Exclusions, Findings},
+    schedule::{Diagnosis, Excluded, Exclusions, Findings, Gap},
     slice::PlacementReport,
     workload::WorkloadSpec,
 };
@@ -252,7 +252,8 @@ fn a_workload_that_no_member_may_host_lists_the_reason_of_each_member() {
     };
     let findings = Findings {
         excluded: Exclusions([("NotGranted".into(), excluded)].into()),
-        survives: schedule::Survives::Nothing,
+        survives: None,
+        gap: Some(Gap::NoHost { without: None }),
     };
     let diagnosis = Diagnosis {
         findings: 0,
@@ -268,6 +269,52 @@ fn a_workload_that_no_member_may_host_lists_the_reason_of_each_member() {
     assert_eq!(
         condition_text(&status, "Stalled"),
         "True NoEligibleMember: "
+    );
+}
+
+#[test]
+fn survivable_says_whether_it_survives_what_it_must_and_which_domain_breaks_it() {
+    let text = |must: Option<FailureDomain>, survives, gap: Option<Gap>| {
+        let diagnosis = Diagnosis {
+            own: Some(Findings {
+                excluded: Exclusions::default(),
+                survives,
+                gap,
+            }),
+            ..Diagnosis::default()
+        };
+        let mut owned = workload(&[("a", 6, true, READY)], diagnosis);
+        let mut spec = (*owned.spec).clone();
+        spec.placement.survive = must;
+        owned.spec = spec.into();
+        condition_text(&status_of(&owned, None, true), "Survivable")
+    };
+    let (region, owner) = (Some(FailureDomain::Region), Some(FailureDomain::Owner));
+    let no_host = Gap::NoHost {
+        without: Some("provider 'p'".to_owned()),
+    };
+    let no_quorum = Gap::NoQuorum {
+        without: Some("owner 'acme'".to_owned()),
+        left: 1,
+        voters: 3,
+    };
+    assert_eq!(
+        [
+            text(None, region, Some(no_host.clone())),
+            text(owner, region, Some(no_host)),
+            text(owner, region, Some(no_quorum)),
+            text(None, None, Some(Gap::NoHost { without: None })),
+            text(None, None, None),
+        ],
+        [
+            "True AnotherHost: survives the loss of any one region",
+            "False NoOtherHost: would not survive the loss of any one owner, only of any one region: without provider 'p' no \
+             other member may host it",
+            "False NoQuorum: would not survive the loss of any one owner, only of any one region: without owner 'acme' the \
+             federation has 1 of 3 voters, and nothing is decided with less than 2",
+            "False NoOtherHost: would not survive the loss of any one cluster: no other member may host it",
+            "False NotPlanned: would not survive the loss of any one cluster: the planner has not decided yet",
+        ]
     );
 }
 

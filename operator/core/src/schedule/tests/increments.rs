@@ -4,6 +4,11 @@
 //! depends on changes in any order.
 
 use super::*;
+use crate::{
+    id::NodeId,
+    selector::{Effect, Taint},
+    state::Seat,
+};
 
 const NAMES: [&str; 5] = ["acme-1", "acme-2", "beta-1", "gamma-1", "delta-1"];
 
@@ -19,7 +24,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0_u8..16, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
+    (0_u8..18, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
         |(kind, member, workload, value, applied)| Event {
             kind,
             member,
@@ -104,6 +109,28 @@ impl Federation {
                 if let Some(row) = self.state.workloads.get_mut(&workload) {
                     row.avoided.insert(member, "no room".into());
                 }
+            }
+            15 => drop(self.change(name, |row| {
+                let effect = if even {
+                    Effect::NoSchedule
+                } else {
+                    Effect::NoExecute
+                };
+                let taint = Taint {
+                    key: "gpu".to_owned(),
+                    value: String::new(),
+                    effect,
+                };
+                let tainted = event.value < 4;
+                row.attributes.taints = tainted.then_some(taint).into_iter().collect();
+            })),
+            16 => {
+                let node = NodeId(u64::from(event.value));
+                self.change(name, |row| {
+                    let address = String::new();
+                    row.seat = Some(Seat { node, address });
+                });
+                self.state.voters.insert(node);
             }
             _ => self.objections = Objections::of(&workload, &member, even),
         }

@@ -1,0 +1,77 @@
+//! Which jurisdiction is part of which, so that a member in `DE` is in `EU`.
+//!
+//! Two rules, and no other: a subdivision `US-CA` is in its country `US` (ISO 3166-2), and the groups of the table below. Whatever
+//! else is written is only in itself. The table grows with releases: an operator that does not know a group yet keeps out of it
+//! what others would let in, and never lets in what others keep out.
+
+/// Groups of countries, by the codes of ISO 3166-1, as of 2025-01-01.
+///
+/// Sources: the treaties' lists of members: European Union <https://european-union.europa.eu/principles-countries-history/eu-countries_en>,
+/// European Economic Area <https://www.efta.int/eea>, EFTA <https://www.efta.int/about-efta/the-efta-states>.
+const GROUPS: &[(&str, &[&str])] = &[
+    (
+        "EU",
+        &[
+            "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU",
+            "IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
+        ],
+    ),
+    ("EEA", &["EU", "IS", "LI", "NO"]),
+    ("EFTA", &["CH", "IS", "LI", "NO"]),
+];
+
+/// Whether what is in `inner` is in `outer`.
+#[must_use]
+pub fn is_within(inner: &str, outer: &str) -> bool {
+    if inner.is_empty() {
+        return false;
+    }
+    if inner == outer {
+        return true;
+    }
+    let country = inner.split_once('-').map(|(country, _)| country);
+    let groups = GROUPS
+        .iter()
+        .filter(|(_, members)| members.contains(&inner))
+        .map(|(group, _)| *group);
+    country
+        .into_iter()
+        .chain(groups)
+        .any(|wider| is_within(wider, outer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_in_itself_in_its_country_and_in_its_groups() {
+        let within = |inner, outers: [&str; 4]| outers.map(|outer| is_within(inner, outer));
+        let outers = ["DE", "EU", "EEA", "CH"];
+        assert_eq!(within("DE", outers), [true, true, true, false]);
+        assert_eq!(within("DE-BY", outers), [true, true, true, false]);
+        assert_eq!(within("NO", outers), [false, false, true, false]);
+        assert_eq!(within("CH", outers), [false, false, false, true]);
+        assert_eq!(within("EU", outers), [false, true, true, false]);
+        assert_eq!(within("GB", outers), [false; 4]);
+    }
+
+    #[test]
+    fn a_group_is_not_in_its_members_and_nowhere_is_in_nothing() {
+        assert!(!is_within("EU", "DE"));
+        assert!(!is_within("US", "US-CA"));
+        assert!(!is_within("", ""));
+        assert!(!is_within("", "EU"));
+        // A name that only begins like a country.
+        assert!(!is_within("DEX", "DE"));
+    }
+
+    #[test]
+    fn no_group_contains_itself() {
+        for (group, members) in GROUPS {
+            for member in *members {
+                assert!(!is_within(group, member), "{group} is in {member}");
+            }
+        }
+    }
+}
