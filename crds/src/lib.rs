@@ -31,6 +31,7 @@ pub mod manifest;
 pub mod member;
 pub mod names;
 pub mod policy;
+pub mod question;
 mod schema;
 pub mod workload;
 
@@ -44,6 +45,7 @@ pub use policy::{
     Grant, GrantStatus, GrantedKind, HostingPolicy, HostingPolicySpec, HostingPolicyStatus,
     PodSecurity,
 };
+pub use question::{Loss, Question};
 pub use workload::{
     Adopt, Conflicts, Exclusion, FailoverRules, FailureDomain, FederatedWorkload,
     FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing, LabelExpression, LabelOperator,

@@ -46,6 +46,17 @@ pub const REVOKE_ANNOTATION: &str = "hanse.dev/revoke";
 /// Finalizer on a workload: its objects are removed from every host before it goes.
 pub const PLACEMENTS_FINALIZER: &str = "hanse.dev/placements";
 
+/// Label on the `ConfigMap` through which the CLI asks the operator a question: one of the two values below.
+pub const QUESTION_LABEL: &str = "hanse.dev/question";
+/// [`QUESTION_LABEL`]: written by the CLI, waits for the operator.
+pub const QUESTION_ASKED: &str = "asked";
+/// [`QUESTION_LABEL`]: the operator has filled in [`ANSWER_KEY`].
+pub const QUESTION_ANSWERED: &str = "answered";
+/// Data key of that `ConfigMap`, written by the CLI: a [`crate::Question`] as JSON.
+pub const QUESTION_KEY: &str = "question";
+/// Data key of that `ConfigMap`, written by the operator: an `Answer` of hanse-core as JSON.
+pub const ANSWER_KEY: &str = "answer";
+
 /// Type of the `Secret` through which the CLI asks the operator for an invitation.
 pub const INVITATION_SECRET_TYPE: &str = "hanse.dev/invitation";
 /// Label on that `Secret`: how far the request is, one of the three values below.

@@ -45,6 +45,7 @@ async fn a_workload_runs_where_labels_taints_and_law_allow_and_nowhere_else() ->
         .await?;
 
     what_it_survives_includes_the_quorum(&fleet).await?;
+    what_would_happen_is_what_a_failover_does(&fleet).await?;
     expressions_choose_by_name_and_owner(&fleet).await?;
     impossible_requirements_move_nothing(&fleet).await?;
     a_taint_drives_out_what_does_not_tolerate_it(&fleet).await?;
@@ -65,6 +66,51 @@ async fn what_it_survives_includes_the_quorum(fleet: &Fleet) -> Result<()> {
     fleet.patch_workload("bergen", &WEB, &survive).await?;
     let holds = "survives the loss of any one provider";
     fleet.await_field("bergen", &WEB, SURVIVABLE, holds).await
+}
+
+/// Asked in a cluster that does not lead as well as in the one that does.
+async fn what_would_happen_is_what_a_failover_does(fleet: &Fleet) -> Result<()> {
+    for member in ["lubeck", "bergen", "riga"] {
+        let (code, answer) = hanse(fleet, member, &["explain", "shop/web"]).await?;
+        ensure!(code == 0, "{answer}");
+        for line in [
+            "shop/web: runs in 3 members",
+            "survives the loss of any one provider, and of nothing larger: without owner 'amber'",
+        ] {
+            ensure!(answer.contains(line), "no '{line}' in {answer}");
+        }
+        let (code, answer) = hanse(fleet, member, &["simulate", "--lose", "member=riga"]).await?;
+        ensure!(
+            code == 0 && answer.contains("riga 1→-"),
+            "exit code {code}: {answer}"
+        );
+        let (code, answer) = hanse(fleet, member, &["simulate", "--lose", "owner=amber"]).await?;
+        ensure!(
+            code == 1 && answer.contains("FAILS: the federation has 0 of 3 voters"),
+            "exit code {code}: {answer}"
+        );
+    }
+    let (code, answer) = hanse(fleet, "riga", &["simulate", "--lose", "member=nobody"]).await?;
+    ensure!(
+        code == 1 && answer.contains("no member that is heard is in cluster 'nobody'"),
+        "exit code {code}: {answer}"
+    );
+    let left = fleet
+        .kubectl(
+            "riga",
+            &["get", "cm", "-A", "-l", "hanse.dev/question", "-o", "name"],
+        )
+        .await?;
+    ensure!(left.is_empty(), "questions were left behind: {left}");
+    Ok(())
+}
+
+/// The exit code of the plugin, and all that it wrote.
+async fn hanse(fleet: &Fleet, member: &str, arguments: &[&str]) -> Result<(i32, String)> {
+    let output = fleet.cli(member, arguments)?.output().await?;
+    let code = output.status.code().context("it was killed")?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok((code, String::from_utf8_lossy(&text).into_owned()))
 }
 
 async fn expressions_choose_by_name_and_owner(fleet: &Fleet) -> Result<()> {

@@ -9,6 +9,7 @@
 //! | [`revocation`] | other clusters' `Member`s with the annotation `hanse.dev/revoke` | `Revoke` |
 //! | [`timings`] | this cluster's `Federation` with the annotation `hanse.dev/timings` | `SetTimings` |
 //! | [`invitations`] | `Secret`s through which the CLI asks for an invitation | `Invite` |
+//! | [`questions`] | `ConfigMap`s through which the CLI asks why and what if | nothing |
 //!
 //! Each module compares what the API server has with what the ledger has and proposes the difference; none keeps
 //! events. [`edit`] decides about a workload, [`round`] executes the decision, [`copy`] writes the
@@ -41,6 +42,7 @@ mod kinds;
 pub(crate) mod member;
 mod memory;
 mod problems;
+mod questions;
 mod revocation;
 mod round;
 mod spec;
@@ -91,5 +93,6 @@ pub async fn run(
         revocation::run(uplink, &local.members, &problems.members, stop),
         timings::run(cluster, uplink, &local.federations, &problems.timings, stop),
         invitations::run(cluster, uplink, stop),
+        questions::run(cluster, uplink, stop),
     );
 }

@@ -10,6 +10,7 @@
 //! - [`task`]: the one task that keeps a stream open.
 //! - [`attach`]: how a stream is opened, and why one ends.
 //! - [`commands`]: the member's commands: numbered, signed, one in flight.
+//! - [`questions`]: what it asks, which changes nothing.
 //! - [`feed`]: the newest slice, assembled from the updates that streams send.
 //! - [`remember`]: stores the end of the lease for the next process.
 //! - [`metrics`]: the metrics of this module.
@@ -24,12 +25,13 @@ mod commands;
 mod feed;
 mod handle;
 mod metrics;
+mod questions;
 mod remember;
 mod task;
 
 pub use attach::{LocalVoter, UplinkSettings};
 pub use feed::voters_of;
-pub use handle::{Uplink, UplinkGone, UplinkStanding};
+pub use handle::{AskError, Uplink, UplinkGone, UplinkStanding};
 pub use metrics::{CommandOutcome, UplinkMetrics};
 pub use remember::remember_lease;
 pub use task::start;

@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 use hanse_crds::names::DEFAULT_NAMESPACE;
 
-use crate::{connect, failure::Failure, invite, members, output::Streams, revoke, status};
+use crate::{
+    connect, explain, failure::Failure, invite, members, output::Streams, revoke, simulate, status,
+};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or the status is FAILING, 2 wrong usage, 124 no answer in time, \
                           130 interrupted.";
@@ -29,6 +31,8 @@ pub(crate) struct Arguments {
 enum Command {
     Status(status::Status),
     Members(members::Members),
+    Explain(explain::Explain),
+    Simulate(simulate::Simulate),
     Invite(invite::Invite),
     Revoke(revoke::Revoke),
 }
@@ -41,6 +45,8 @@ impl Arguments {
         match self.command {
             Command::Status(status) => status::run(client, namespace, &status, streams).await,
             Command::Members(members) => members::run(client, &members, streams).await,
+            Command::Explain(explain) => explain::run(client, namespace, &explain, streams).await,
+            Command::Simulate(simulate) => simulate::run(client, &simulate, streams).await,
             Command::Invite(invite) => invite::run(client, of_operator, &invite, streams).await,
             Command::Revoke(revoke) => revoke::run(client, of_operator, &revoke, streams).await,
         }
@@ -71,6 +77,8 @@ mod tests {
         insta::assert_snapshot!("help_status", help(&["status"]));
         insta::assert_snapshot!("help_invite", help(&["invite"]));
         insta::assert_snapshot!("help_revoke", help(&["revoke"]));
+        insta::assert_snapshot!("help_explain", help(&["explain"]));
+        insta::assert_snapshot!("help_simulate", help(&["simulate"]));
     }
 
     #[test]
@@ -86,6 +94,9 @@ mod tests {
                 "must be a duration such as",
             ),
             (vec!["status", "--timeout", "1m"], "--wait"),
+            (vec!["simulate", "--lose", "acme"], "must be KIND=NAME"),
+            (vec!["simulate", "--lose", "zone=a"], "is not one of"),
+            (vec!["simulate", "--lose", "member=a,"], "a name is missing"),
         ] {
             let arguments = ["kubectl-hanse"].into_iter().chain(arguments);
             let error = Arguments::try_parse_from(arguments).unwrap_err();

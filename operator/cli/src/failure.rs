@@ -1,6 +1,6 @@
 //! Everything that can go wrong, each with what to do about it.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, path::PathBuf, time::Duration};
 
 use humantime::format_duration;
 use kube::{
@@ -8,6 +8,8 @@ use kube::{
     core::Status,
     runtime::watcher,
 };
+
+use crate::prose;
 
 /// What was asked of the API server, in the words of RBAC.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +57,10 @@ pub(crate) enum Failure {
     NoFederation,
     #[error("the status is FAILING")]
     Failing,
+    #[error("{} would not run as it should", prose::count(*workloads, "workload"))]
+    WouldFail { workloads: usize },
+    #[error("failed to read {}: {why}", path.display())]
+    ReadFile { path: PathBuf, why: String },
     #[error("there is no member '{member}' in this federation")]
     NoMember { member: String },
     #[error("member '{member}' is this cluster itself")]
@@ -175,6 +181,8 @@ impl Failure {
             | Self::NoNamespace { .. }
             | Self::NoFederation
             | Self::Failing
+            | Self::WouldFail { .. }
+            | Self::ReadFile { .. }
             | Self::NoMember { .. }
             | Self::OwnMember { .. }
             | Self::Refused { .. }
@@ -213,6 +221,8 @@ impl Failure {
             }
             Self::TimedOut { hint, .. } => hint.clone(),
             Self::Failing
+            | Self::WouldFail { .. }
+            | Self::ReadFile { .. }
             | Self::Refused { .. }
             | Self::Confirm { .. }
             | Self::Declined

@@ -5,6 +5,7 @@
 //!               (client)    members  objects ──► rows   ──► text, JSON or YAML     (pure after the reading)
 //!                           invite   Secret  ──► operator ──► token
 //!                           revoke   annotation ──► operator ──► status
+//!                           explain, simulate   ConfigMap ──► operator ──► leader ──► text, JSON or YAML
 //! ```
 //!
 //! It sends requests to the API server only, with the rights that its user has there (docs/adr/0008). Standard output
@@ -20,6 +21,7 @@ use clap::Parser;
 
 mod arguments;
 mod connect;
+mod explain;
 mod failure;
 mod federation;
 mod invite;
@@ -27,7 +29,9 @@ mod members;
 mod output;
 mod parsers;
 mod prose;
+mod question;
 mod revoke;
+mod simulate;
 mod status;
 mod table;
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! - [`lease`]: who is alive, on the leader's clock and on the member's own.
 //! - [`suspicion`]: who is silent for longer than usual, which is not yet lost.
 //! - [`schedule`]: what should run where, and [`reason`]: why.
+//! - [`inquiry`]: what a member may ask about it.
 //! - [`quorum`]: who should vote.
 //! - [`slice`]: the part of it that one member receives.
 //! - [`health`]: how a host's objects are doing.
@@ -26,6 +27,7 @@ pub mod domain;
 pub mod grant;
 pub mod health;
 pub mod id;
+pub mod inquiry;
 pub mod jurisdiction;
 pub mod lease;
 pub mod per_host;

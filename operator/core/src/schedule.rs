@@ -16,6 +16,8 @@
 //! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
 //! - `refusals`: a member that could not apply its share is set aside.
 //! - `surge`: while a member is silent, as much as it has of a divided workload is placed elsewhere in addition.
+//! - `explain`: every member's answer about one workload, when somebody asks.
+//! - `simulate`: what would happen if members were lost or added, or a workload changed.
 //! - `diagnosis`: why not elsewhere. `survival`: which failures are survived. `proposed`: when the same plan is proposed again.
 //!
 //! Absent: clocks, liveness beyond the ledger's leases, capacity.
@@ -28,6 +30,7 @@ mod candidates;
 mod case;
 mod diagnosis;
 mod divide;
+mod explain;
 mod filter;
 mod needs;
 mod planner;
@@ -35,15 +38,18 @@ mod proposed;
 mod refusals;
 mod score;
 mod select;
+mod simulate;
 mod surge;
 mod survival;
 #[cfg(test)]
 mod tests;
 
 pub use diagnosis::{Diagnosis, Excluded, Exclusion, Exclusions, Findings};
+pub use explain::{Explanation, Verdict, explain};
 pub use planner::Planner;
 pub use proposed::Proposed;
 pub use refusals::{AVOIDED_FOR, Objections, Refusals};
+pub use simulate::{Change, Difference, Move, SimulateError, Simulation, simulate};
 pub use survival::Gap;
 
 /// What the planner knows besides the ledger: soft state of the leader.

@@ -1,19 +1,41 @@
 //! The handle through which the rest of the operator uses the uplink.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hanse_core::{
     command::Command,
+    inquiry::{Answer, Question},
     slice::{Reports, Slice},
     state::Outcome,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
+
+use super::questions::Asked;
 
 /// Commands waiting to be sent. When the queue is full, `propose` waits: the observers slow down, nothing is dropped.
 const QUEUE: usize = 1_024;
+
+/// Questions waiting to be sent. When the queue is full, a further one is refused.
+const QUESTIONS: usize = 4;
+
+/// How long the leader may take to answer: several plans of everything.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("others are being answered: ask again in a few seconds")]
+    Busy,
+    #[error("the stream to the federation ended meanwhile: ask again")]
+    Interrupted,
+    #[error(
+        "no leader answered within {0:?}: ask again when there is a quorum, or when the leader's operator is not older than this one"
+    )]
+    Silent(Duration),
+}
 
 /// The operator is stopping, so the command gets no answer.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +57,7 @@ pub struct UplinkStanding {
 #[derive(Clone)]
 pub struct Uplink {
     proposals: mpsc::Sender<Pending>,
+    questions: mpsc::Sender<Asked>,
     reports: Arc<watch::Sender<Reports>>,
     slice: watch::Receiver<Option<Arc<Slice>>>,
     standing: watch::Receiver<UplinkStanding>,
@@ -49,6 +72,7 @@ pub(super) struct Pending {
 /// The other ends of an [`Uplink`]'s channels, for its task.
 pub(super) struct Ends {
     pub(super) pending: mpsc::Receiver<Pending>,
+    pub(super) asked: mpsc::Receiver<Asked>,
     pub(super) reports: watch::Receiver<Reports>,
     pub(super) slice: watch::Sender<Option<Arc<Slice>>>,
     pub(super) standing: watch::Sender<UplinkStanding>,
@@ -58,17 +82,20 @@ impl Uplink {
     /// An uplink and the channel ends for its task.
     pub(super) fn new() -> (Self, Ends) {
         let (proposals, pending) = mpsc::channel(QUEUE);
+        let (questions, asked) = mpsc::channel(QUESTIONS);
         let (reports, reports_rx) = watch::channel(Reports::default());
         let (slice_tx, slice) = watch::channel(None);
         let (standing_tx, standing) = watch::channel(UplinkStanding::default());
         let uplink = Self {
             proposals,
+            questions,
             reports: Arc::new(reports),
             slice,
             standing,
         };
         let ends = Ends {
             pending,
+            asked,
             reports: reports_rx,
             slice: slice_tx,
             standing: standing_tx,
@@ -85,6 +112,19 @@ impl Uplink {
             .await
             .map_err(|_| UplinkGone)?;
         outcome.await.map_err(|_| UplinkGone)
+    }
+
+    /// Asks the leader. Nothing is changed by it, and a question is sent once.
+    pub async fn ask(&self, question: Question) -> Result<Answer, AskError> {
+        let (answer, answered) = oneshot::channel();
+        self.questions
+            .try_send(Asked { question, answer })
+            .map_err(|_| AskError::Busy)?;
+        match timeout(ANSWERED_WITHIN, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(AskError::Interrupted),
+            Err(_) => Err(AskError::Silent(ANSWERED_WITHIN)),
+        }
     }
 
     /// The newest slice; `None` until this process has received its first.

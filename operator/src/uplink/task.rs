@@ -22,6 +22,7 @@ use super::{
     commands::Commands,
     feed::Feed,
     handle::{Ends, Uplink, UplinkStanding},
+    questions::Questions,
 };
 use crate::peer::proto::federation::{Acknowledgement, Down, Heartbeat, down, up};
 
@@ -31,6 +32,7 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
     let (uplink, ends) = Uplink::new();
     let Ends {
         pending,
+        asked,
         reports,
         slice,
         standing,
@@ -48,6 +50,7 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
     let task = Task {
         timings: settings.timings,
         commands,
+        questions: Questions::new(asked),
         reports,
         feed: Feed::new(slice),
         standing,
@@ -66,6 +69,7 @@ struct Task {
     /// The federation's timings, as last received.
     timings: Timings,
     commands: Commands,
+    questions: Questions,
     reports: watch::Receiver<Reports>,
     feed: Feed,
     standing: watch::Sender<UplinkStanding>,
@@ -133,6 +137,7 @@ impl Task {
             welcome,
         } = attached;
         self.feed.begin_stream();
+        self.questions.begin_stream();
         self.commands.resume(&up, welcome.sequence)?;
         self.reports.mark_changed();
         let timings = usable(welcome.lease_ms, welcome.heartbeat_ms)?;
@@ -159,6 +164,7 @@ impl Task {
             message = down.next() => self.receive(open, message),
             Ok(()) = self.reports.changed() => self.send_reports(open),
             pending = self.commands.next() => self.commands.send(&open.up, pending),
+            asked = self.questions.next() => self.questions.send(&open.up, asked),
         }
     }
 
@@ -211,6 +217,7 @@ impl Task {
             Some(down::Message::Outcome(outcome)) => {
                 self.commands.take_outcome(&open.up, &outcome)?;
             }
+            Some(down::Message::Answer(answer)) => self.questions.take_answer(&answer)?,
             Some(down::Message::Welcome(_)) | None => {}
         }
         Ok(())

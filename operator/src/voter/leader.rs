@@ -304,6 +304,7 @@ impl<'a> Term<'a> {
         let now = self.leader.state.now();
         let (state, standing) = (self.leader.ledger().state(), self.leader.state.standing());
         let objections = self.refusals.observe(now, &state, &standing.reports);
+        self.leader.state.set_objections(&objections);
         let hearsay = Hearsay {
             objections: &objections,
             silent: &self.suspects.covered,

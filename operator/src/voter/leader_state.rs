@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hanse_core::{id::MemberName, lease::Lessor, slice::Standing};
+use hanse_core::{id::MemberName, lease::Lessor, schedule::Objections, slice::Standing};
 use parking_lot::{Mutex, RwLock};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, Semaphore, watch},
     time::Instant,
 };
 
@@ -24,6 +24,10 @@ pub(super) struct LeaderState {
     /// Members' deadlines. Neither this lock nor the next is held across an await.
     lessor: Mutex<Lessor>,
     standing: RwLock<Arc<Standing>>,
+    /// What hosts objected to at the last plan.
+    objections: RwLock<Arc<Objections>>,
+    /// Answers one question at a time: an answer may take as long as a plan of everything.
+    pub(super) answering: Semaphore,
     /// Counts changes of `standing`, so that sessions read it again.
     standing_changed: watch::Sender<u64>,
 }
@@ -37,6 +41,8 @@ impl LeaderState {
             started: Instant::now(),
             lessor: Mutex::default(),
             standing: RwLock::default(),
+            objections: RwLock::default(),
+            answering: Semaphore::new(1),
             standing_changed: watch::Sender::new(0),
         }
     }
@@ -60,6 +66,17 @@ impl LeaderState {
     pub(super) fn change_standing(&self, change: impl FnOnce(&mut Standing)) {
         change(Arc::make_mut(&mut self.standing.write()));
         self.standing_changed.send_modify(|count| *count += 1);
+    }
+
+    /// What hosts objected to at the last plan.
+    pub(super) fn objections(&self) -> Arc<Objections> {
+        self.objections.read().clone()
+    }
+
+    pub(super) fn set_objections(&self, objections: &Objections) {
+        if **self.objections.read() != *objections {
+            *self.objections.write() = Arc::new(objections.clone());
+        }
     }
 
     /// Notified of every change of `standing`.

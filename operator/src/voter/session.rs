@@ -6,6 +6,7 @@ use futures::{StreamExt, stream::BoxStream};
 use hanse_core::{
     command::SignedCommand,
     id::{MemberName, PublicKey, WorkloadKey},
+    inquiry,
     slice::{PlacementReport, SliceUpdate, TableDifference, View},
     state::{Lease, State},
 };
@@ -17,7 +18,8 @@ use tracing::{debug, warn};
 use super::{leader_state::LeaderState, pace::Pace};
 use crate::{
     peer::proto::federation::{
-        Acknowledgement, Down, Heartbeat, Proposal, ProposalOutcome, Up, Welcome, down, up,
+        Acknowledgement, Answer, Down, Heartbeat, Proposal, ProposalOutcome, Question, Up, Welcome,
+        down, up,
     },
     replicate::propose::ProposeError,
 };
@@ -30,6 +32,9 @@ pub(super) type DownStream = BoxStream<'static, Result<Down, Status>>;
 
 /// Commands of one member waiting for the ledger. A member has one in flight, so a full queue shows a broken client.
 const COMMANDS: usize = 8;
+
+/// Questions of one member waiting for an answer. One more ends the stream: this operator asks fewer at a time.
+const QUESTIONS: usize = 8;
 
 struct Session {
     leader: Arc<LeaderState>,
@@ -105,9 +110,11 @@ async fn run(
         down,
     };
     let (commands_tx, commands_rx) = mpsc::channel(COMMANDS);
+    let (questions_tx, questions_rx) = mpsc::channel(QUESTIONS);
     let end = tokio::select! {
-        end = session.listen(up, commands_tx) => end,
+        end = session.listen(up, commands_tx, questions_tx) => end,
         end = session.execute(commands_rx) => end,
+        end = session.answer(questions_rx) => end,
         end = session.push_slices() => end,
         end = session.watch_over() => end,
     };
@@ -128,7 +135,12 @@ impl Session {
 
     /// Handles heartbeats and reports. Commands go to a task of their own, so that a slow ledger does not delay a
     /// heartbeat.
-    async fn listen(&self, mut up: ReceiverStream<Up>, commands: mpsc::Sender<Proposal>) -> Status {
+    async fn listen(
+        &self,
+        mut up: ReceiverStream<Up>,
+        commands: mpsc::Sender<Proposal>,
+        questions: mpsc::Sender<Question>,
+    ) -> Status {
         self.leader.change_standing(|standing| {
             standing.reports.remove_all_at(&self.name);
         });
@@ -139,6 +151,11 @@ impl Session {
                 Some(up::Message::Proposal(proposal)) => {
                     commands.try_send(proposal).map_err(|_| {
                         Status::resource_exhausted("too many commands in flight on one stream")
+                    })
+                }
+                Some(up::Message::Question(question)) => {
+                    questions.try_send(question).map_err(|_| {
+                        Status::resource_exhausted("too many questions at once on one stream")
                     })
                 }
                 Some(up::Message::Hello(_)) | None => Ok(()),
@@ -217,6 +234,36 @@ impl Session {
             };
             if let Err(status) = self
                 .send(down::Message::Outcome(ProposalOutcome { ticket, outcome }))
+                .await
+            {
+                return status;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Answers one question after the other, on a thread of its own: an answer may take as long as a plan of everything.
+    async fn answer(&self, mut questions: mpsc::Receiver<Question>) -> Status {
+        while let Some(Question { ticket, question }) = questions.recv().await {
+            let Ok(_turn) = self.leader.answering.acquire().await else {
+                break;
+            };
+            let (state, objections) = (self.leader.ledger.state(), self.leader.objections());
+            let asker = self.name.clone();
+            let answered = tokio::task::spawn_blocking(move || {
+                let answer = match serde_json::from_slice(&question) {
+                    Ok(question) => inquiry::answer(&state, &objections, &asker, &question),
+                    Err(error) => inquiry::Answer::Refused {
+                        reason: format!("the leader cannot read the question: {error}"),
+                    },
+                };
+                serde_json::to_vec(&answer).unwrap_or_default()
+            });
+            let Ok(answer) = answered.await else {
+                return Status::internal("the question could not be answered");
+            };
+            if let Err(status) = self
+                .send(down::Message::Answer(Answer { ticket, answer }))
                 .await
             {
                 return status;

@@ -90,6 +90,13 @@ impl Planner {
         &self.findings
     }
 
+    /// What the last plan found about a workload.
+    pub(super) fn found(&self, key: &WorkloadKey) -> Option<(&Diagnosis, &Findings)> {
+        let diagnosis = self.diagnoses.get(key)?;
+        let shared = self.findings.get(&diagnosis.findings)?;
+        Some((diagnosis, diagnosis.own.as_ref().unwrap_or(shared)))
+    }
+
     /// Takes over a state and what is heard. Returns the workloads that have to be planned because of it.
     fn take_over(
         &mut self,

@@ -28,6 +28,34 @@ fn place<'a>(kind: FailureDomain, name: &'a MemberName, member: &'a Member) -> P
     }
 }
 
+/// Whether a member is in the domain of this kind and name. Regions of all providers count.
+pub(super) fn is_in(kind: FailureDomain, domain: &str, name: &MemberName, member: &Member) -> bool {
+    domain
+        == match kind {
+            FailureDomain::Cluster => name.as_str(),
+            FailureDomain::Region => &member.attributes.region,
+            FailureDomain::Provider => &member.attributes.provider,
+            FailureDomain::Owner => member.owner.as_str(),
+        }
+}
+
+/// The voters that hold their leases, and how many there are in all.
+fn voters(state: &State) -> (Vec<(&MemberName, &Member)>, usize) {
+    let members = state.members.iter();
+    let heard = members.filter(|(_, member)| member.lease.is_held() && state.is_voter(member));
+    (heard.collect(), state.voters.len())
+}
+
+/// That there are too few voters already.
+pub(super) fn too_few_voters(state: &State) -> Option<Gap> {
+    let (heard, all) = voters(state);
+    (all > 0 && heard.len() < majority(all)).then_some(Gap::NoQuorum {
+        without: None,
+        left: heard.len(),
+        voters: all,
+    })
+}
+
 /// One failure domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place<'a> {
@@ -135,12 +163,7 @@ impl Survival {
 
     /// Of a quorum: the voters that are left can decide.
     pub(super) fn of_quorum(state: &State) -> Self {
-        let voters: Vec<_> = state
-            .members
-            .iter()
-            .filter(|(_, member)| member.lease.is_held() && state.is_voter(member))
-            .collect();
-        let all = state.voters.len();
+        let (voters, all) = voters(state);
         Self::find(|kind| {
             let mut lost: BTreeMap<Place<'_>, usize> = BTreeMap::new();
             for (name, member) in &voters {

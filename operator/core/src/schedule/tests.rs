@@ -22,6 +22,7 @@ use crate::{
 mod increments;
 mod refusals;
 mod requirements;
+mod simulate;
 mod surge;
 mod survival;
 
@@ -181,7 +182,7 @@ impl Federation {
         });
         let words = words.collect::<Vec<_>>().join("; ");
         self.index += 1;
-        self.state.apply_plan(self.index, changes);
+        self.state.apply_plan(self.index, &changes);
         words
     }
 

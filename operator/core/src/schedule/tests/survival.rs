@@ -5,7 +5,7 @@ use crate::{id::NodeId, state::Seat};
 
 impl Federation {
     /// Makes these members the voters.
-    fn elect(&mut self, names: &[&str]) -> &mut Self {
+    pub(super) fn elect(&mut self, names: &[&str]) -> &mut Self {
         self.state.voters.clear();
         for (node, name) in (100..).zip(names) {
             self.change(name, |row| {

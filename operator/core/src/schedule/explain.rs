@@ -1,0 +1,145 @@
+//! Why a workload runs where it does and not elsewhere: every member's answer, computed when somebody asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Gap, Hearsay, Objections, Planner,
+    filter::{self, Question},
+    needs::Needs,
+    refusals,
+};
+use crate::{
+    domain::FailureDomain,
+    id::{Generation, MemberName, OwnerName, WorkloadKey},
+    state::{Member, State, Workload},
+    workload::Share,
+};
+
+/// The members that an answer lists; the others are counted. Those that run the workload come first.
+const MAX_LISTED: usize = 1_000;
+
+/// Where a workload runs and why, member by member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The generation that this is about.
+    pub generation: Generation,
+    /// Why it is not wholly placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unplaced: Option<String>,
+    /// The largest kind of failure domain of which it survives the loss of any one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survives: Option<FailureDomain>,
+    /// What stops it from surviving more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
+    /// At most 1,000 members.
+    pub members: BTreeMap<MemberName, Verdict>,
+    /// How many others there are.
+    pub more: usize,
+}
+
+/// What one member has of a workload, or why it has nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// Whose member it is.
+    pub owner: OwnerName,
+    /// Whether that is the workload's owner: those members come first.
+    pub own: bool,
+    /// How many workloads it hosts. Of those that may host another, the one with fewer comes first.
+    pub hosts: usize,
+    /// What it runs, and why there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<(Share, String)>,
+    /// The first filter that rules it out, in CamelCase, and its words; `None` if it may host it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<(String, String)>,
+}
+
+/// The explanation; `None` if there is no such workload.
+#[must_use]
+pub fn explain(state: &State, objections: &Objections, key: &WorkloadKey) -> Option<Explanation> {
+    let workload = state.workloads.get(key).filter(|row| !row.removed)?;
+    let needs = Needs::of(key, workload);
+    let names: Vec<_> = listed(state, key);
+    let more = state.members.len() - names.len();
+    let members = names.into_iter().map(|(name, member)| {
+        let question = Question {
+            key,
+            needs: &needs,
+            name,
+            member,
+            placed: state.placements.get(key, name).is_some(),
+            owes: state.owes_another(key, name),
+            refused: objections.leaves(key, name),
+        };
+        let excluded = filter::first_objection(&question)
+            .map(|it| (it.reason.to_owned(), it.message))
+            .or_else(|| refusal(objections, (key, workload), name));
+        let share = state.placements.get(key, name);
+        let verdict = Verdict {
+            owner: member.owner.clone(),
+            own: member.owner == key.owner,
+            hosts: state.placements.count_at(name),
+            share: share.map(|row| (row.share.clone(), row.reason.to_string())),
+            excluded,
+        };
+        (name.clone(), verdict)
+    });
+    let mut explanation = Explanation {
+        generation: workload.generation,
+        unplaced: None,
+        survives: None,
+        gap: None,
+        members: members.collect(),
+        more,
+    };
+    explanation.find(state, objections, (key, workload));
+    Some(explanation)
+}
+
+impl Explanation {
+    /// What a planner finds that knows this workload alone.
+    fn find(
+        &mut self,
+        state: &State,
+        objections: &Objections,
+        (key, workload): (&WorkloadKey, &Workload),
+    ) {
+        let mut alone = state.clone();
+        alone.workloads = OrdMap::unit(key.clone(), workload.clone());
+        let silent = BTreeSet::new();
+        let mut planner = Planner::default();
+        planner.plan(
+            &alone,
+            Hearsay {
+                objections,
+                silent: &silent,
+            },
+        );
+        if let Some((diagnosis, findings)) = planner.found(key) {
+            self.unplaced.clone_from(&diagnosis.unplaced);
+            self.survives = findings.survives;
+            self.gap.clone_from(&findings.gap);
+        }
+    }
+}
+
+fn refusal(
+    objections: &Objections,
+    workload: (&WorkloadKey, &Workload),
+    name: &MemberName,
+) -> Option<(String, String)> {
+    let words = objections.against(workload, name)?;
+    Some((refusals::REFUSED.to_owned(), refusals::exclusion(words)))
+}
+
+fn listed<'a>(state: &'a State, key: &WorkloadKey) -> Vec<(&'a MemberName, &'a Member)> {
+    let hosts = |name: &MemberName| state.placements.get(key, name).is_some();
+    let (first, others): (Vec<_>, Vec<_>) = state.members.iter().partition(|(name, _)| hosts(name));
+    first.into_iter().chain(others).take(MAX_LISTED).collect()
+}
