@@ -168,25 +168,27 @@ fn headline(simulation: &Simulation, paint: Paint) -> String {
         let words = format!("FAILS: {gap}: nothing would move\n");
         return paint.text(Mood::Bad, &clean(&words)) + "\n";
     }
-    let moved = simulation.workloads.values();
-    let moved = moved.filter(|it| !it.moves.is_empty()).count();
-    match simulation.failing {
-        0 if moved == 0 => paint.text(Mood::Good, "SAFE: nothing would move") + "\n",
-        0 => {
-            let words = format!(
-                "SAFE: {} would move, and all would run",
-                count(moved, "workload")
-            );
-            paint.text(Mood::Good, &words) + "\n"
-        }
-        failing => {
-            let words = format!(
-                "FAILS: {} would not run as it should",
-                count(failing, "workload")
-            );
-            paint.text(Mood::Bad, &words) + "\n"
-        }
-    }
+    let workloads = || simulation.workloads.values();
+    let moved = workloads().filter(|it| !it.moves.is_empty()).count();
+    let moved = count(moved, "workload");
+    let at_risk = workloads().filter(|it| it.survives.1.is_none()).count();
+    let (mood, words) = if simulation.failing > 0 {
+        let failing = count(simulation.failing, "workload");
+        let words = format!("FAILS: {failing} would not run as it should");
+        (Mood::Bad, words)
+    } else if at_risk > 0 {
+        let at_risk = count(at_risk, "workload");
+        let words = format!(
+            "AT RISK: {moved} would move, and all would run; {at_risk} would not survive a further loss"
+        );
+        (Mood::Warning, words)
+    } else if simulation.workloads.is_empty() {
+        (Mood::Good, "SAFE: nothing would be otherwise".to_owned())
+    } else {
+        let words = format!("SAFE: {moved} would move, and all would run");
+        (Mood::Good, words)
+    };
+    paint.text(mood, &words) + "\n"
 }
 
 /// Such as `bergen 2→0, riga 1→3`.
@@ -275,7 +277,7 @@ mod tests {
         simulation.failing = 0;
         assert!(
             render(&simulation, Paint::Plain)
-                .starts_with("SAFE: 2 workloads would move, and all would run")
+                .starts_with("AT RISK: 2 workloads would move, and all would run; 2 workloads would not survive a further loss")
         );
         let gap = Gap::NoQuorum {
             without: None,
@@ -291,7 +293,7 @@ mod tests {
     fn nothing_is_otherwise() {
         assert_eq!(
             render(&Simulation::default(), Paint::Plain),
-            "SAFE: nothing would move\n"
+            "SAFE: nothing would be otherwise\n"
         );
     }
 

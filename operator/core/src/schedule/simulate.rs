@@ -66,7 +66,7 @@ pub enum Change {
 )]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SimulateError {
-    #[error("no member that is heard is in {domain} '{name}'")]
+    #[error("no member that is heard belongs to {domain} '{name}'")]
     NobodyLost { domain: FailureDomain, name: String },
     #[error("a member is called '{0}' already")]
     MemberExists(MemberName),

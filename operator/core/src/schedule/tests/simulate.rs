@@ -152,7 +152,7 @@ fn what_is_lost_must_be_there_and_what_is_added_must_not() {
     let error = federation.simulate(&[lose(FailureDomain::Provider, "hetzner")]);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "no member that is heard is in provider 'hetzner'"
+        "no member that is heard belongs to provider 'hetzner'"
     );
     let row = member_row("acme-1", 1);
     let error = federation.simulate(&[Change::Add {
