@@ -11,7 +11,6 @@ use super::{
     build::BuiltObject,
     inventory::{self, Entry},
     marks::workload_of,
-    namespace,
     objects::Kind,
     used::is_standard,
 };
@@ -125,17 +124,19 @@ impl Round<'_> {
     /// Writes the inventory, then makes the namespace, so that the inventory always names a namespace made for a guest. No
     /// namespace is removed meanwhile.
     async fn prepare(&mut self) -> Result<(), (String, CallError)> {
-        let _namespaces = self.host.namespaces.lock().await;
+        let namespaces = &self.host.namespaces;
+        let _kept = namespaces.keep().await;
         let client = &self.host.cluster.client;
         let consent = self.verified.consent();
         let subject = || format!("Namespace '{}'", consent.namespace);
-        let ours = namespace::is_ours(client, &consent.namespace).await;
+        let ours = namespaces.is_ours(client, &consent.namespace).await;
         let ours = ours.map_err(|error| (subject(), error))?;
         if ours && consent.pod_security.is_some() && self.inventory.made_namespace.is_none() {
             self.inventory.made_namespace = Some(consent.namespace.clone());
         }
         self.write_inventory().await?;
-        namespace::make(client, &self.key().owner, self.verified, ours)
+        namespaces
+            .make(client, &self.key().owner, self.verified, ours)
             .await
             .map_err(|error| (subject(), error))
     }

@@ -212,7 +212,11 @@ impl Round<'_> {
         if let Err(error) = self.try_apply(built).await {
             self.record.objects.remove(&built.id);
             // The namespace may have been deleted under the workload.
-            self.record.prepared &= !error.lacks_namespace();
+            if error.lacks_namespace() {
+                self.record.prepared = false;
+                let namespace = &self.verified.consent().namespace;
+                self.host.namespaces.forget(namespace);
+            }
             self.findings
                 .refuse_object(&built.id, &built.version, &error);
         }

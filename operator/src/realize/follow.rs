@@ -16,6 +16,7 @@ use super::{
     inventory::{self, Inventory},
     live::Live,
     metrics::RealizeMetrics,
+    namespace::Namespaces,
     objects::Objects,
     waits::Waits,
 };
@@ -48,7 +49,7 @@ pub async fn run(
         objects: Objects::new(cluster.client.clone()),
         live: Live::new(cluster.client.clone(), agenda.clone(), stop.clone()),
         waits: Waits::new(cluster.client.clone(), agenda.clone()),
-        namespaces: tokio::sync::Mutex::default(),
+        namespaces: Namespaces::default(),
         inventories: Mutex::default(),
         unlisted: OnceCell::new(),
         applied: Mutex::default(),

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::{
-    inventory::Inventory, live::Live, marked, metrics::RealizeMetrics, objects::Objects,
-    record::Record, waits::Waits,
+    inventory::Inventory, live::Live, marked, metrics::RealizeMetrics, namespace::Namespaces,
+    objects::Objects, record::Record, waits::Waits,
 };
 use crate::{
     cluster::{CallError, Cluster},
@@ -30,8 +30,7 @@ pub(super) struct Host {
     pub(super) objects: Objects,
     pub(super) live: Live,
     pub(super) waits: Waits,
-    /// Held while a guest's namespace is made, and while one that is no longer used is removed.
-    pub(super) namespaces: tokio::sync::Mutex<()>,
+    pub(super) namespaces: Namespaces,
     /// The inventories of what this process or an earlier one applied here.
     pub(super) inventories: Mutex<BTreeMap<WorkloadKey, Inventory>>,
     /// What carries Hanse's marks and is in no inventory, once that was asked.

@@ -292,7 +292,7 @@ impl Host {
             return Ok(pending);
         }
         self.waits.set(key, &BTreeSet::new());
-        let _namespaces = self.namespaces.lock().await;
+        let _namespaces = self.namespaces.remove().await;
         inventory::delete(&self.cluster, key).await?;
         // Another workload of this guest uses the same namespace or is about to.
         let shared = self.slice().is_some_and(|slice| {
