@@ -92,7 +92,7 @@ async fn what_would_happen_is_what_a_failover_does(fleet: &Fleet) -> Result<()> 
     }
     let (code, answer) = hanse(fleet, "riga", &["simulate", "--lose", "member=nobody"]).await?;
     ensure!(
-        code == 1 && answer.contains("no member that is heard belongs to cluster 'nobody'"),
+        code == 1 && answer.contains("no member that holds its lease belongs to cluster 'nobody'"),
         "exit code {code}: {answer}"
     );
     let left = fleet

@@ -20,6 +20,17 @@ pub enum FailureDomain {
 impl FailureDomain {
     /// All kinds, smallest first.
     pub const ALL: [Self; 4] = [Self::Cluster, Self::Region, Self::Provider, Self::Owner];
+
+    /// The label of a member whose value is the name of its domain ([`crate::state::Member::label`]).
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Cluster => "hanse.dev/member",
+            Self::Region => "hanse.dev/region",
+            Self::Provider => "hanse.dev/provider",
+            Self::Owner => "hanse.dev/owner",
+        }
+    }
 }
 
 /// In words, for example `region`.

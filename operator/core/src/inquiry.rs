@@ -1,5 +1,5 @@
-//! What a member may ask the leader: why something runs where it does, and what would happen. Nothing is decided by it, and an answer is
-//! about the workloads of the owner who asks.
+//! What a member may ask the leader: why a workload runs where it does, and what would happen. A question changes nothing, and its
+//! answer is about the workloads of the owner who asks.
 
 use serde::{Deserialize, Serialize};
 
@@ -75,36 +75,78 @@ pub fn answer(
             "at most {MAX_CHANGES} changes at once, not {}",
             changes.len()
         )),
-        Question::Simulate { changes } => match simulate(state, objections, owner, changes) {
-            Ok(simulation) => Answer::Simulated {
-                simulation: Box::new(simulation),
-            },
-            Err(error) => refused(error.to_string()),
-        },
+        Question::Simulate { changes } => {
+            match simulate(state, objections, (asker, owner), changes) {
+                Ok(simulation) => Answer::Simulated {
+                    simulation: Box::new(simulation),
+                },
+                Err(error) => refused(error.to_string()),
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        command::Attributes,
+        id::{Epoch, Generation, PublicKey},
+        state::{Lease, Member},
+    };
+
+    fn reason(asker: &str, question: &Question) -> String {
+        let mut state = State::default();
+        let member = Member {
+            owner: "acme".parse().unwrap(),
+            key: PublicKey([1; 32]),
+            sponsor: None,
+            attributes: Attributes::default(),
+            version: String::new(),
+            grants: Vec::new(),
+            kinds: None,
+            seat: None,
+            lease: Lease::Held { epoch: Epoch(1) },
+            generation: Generation(1),
+        };
+        state.members.insert("acme-1".parse().unwrap(), member);
+        let asker = asker.parse().unwrap();
+        match answer(&state, &Objections::default(), &asker, question) {
+            Answer::Refused { reason } => reason,
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
-    fn questions_of_strangers_and_about_others_are_refused() {
-        let state = State::default();
-        let asked = |question: &Question| {
-            answer(
-                &state,
-                &Objections::default(),
-                &"acme-1".parse().unwrap(),
-                question,
-            )
+    fn a_question_that_has_no_answer_is_refused_with_the_reason() {
+        let explain = |workload: &str| Question::Explain {
+            workload: workload.parse().unwrap(),
         };
-        let workload = "beta/shop/web".parse().unwrap();
         assert_eq!(
-            asked(&Question::Explain { workload }),
-            Answer::Refused {
-                reason: "'acme-1' is not a member of this federation".to_owned()
-            }
+            reason("beta-1", &explain("beta/shop/web")),
+            "'beta-1' is not a member of this federation"
+        );
+        assert_eq!(
+            reason("acme-1", &explain("beta/shop/web")),
+            "'beta/shop/web' is of another owner: ask in one of its clusters"
+        );
+        assert_eq!(
+            reason("acme-1", &explain("acme/shop/web")),
+            "the federation has no workload 'acme/shop/web'"
+        );
+        let lose = Change::Lose {
+            domain: crate::domain::FailureDomain::Owner,
+            name: "beta".to_owned(),
+        };
+        let changes = vec![lose.clone()];
+        assert_eq!(
+            reason("acme-1", &Question::Simulate { changes }),
+            "no member that holds its lease belongs to owner 'beta'"
+        );
+        let changes = vec![lose; 17];
+        assert_eq!(
+            reason("acme-1", &Question::Simulate { changes }),
+            "at most 16 changes at once, not 17"
         );
     }
 }

@@ -1,8 +1,10 @@
 //! Which jurisdiction is part of which, so that a member in `DE` is in `EU`.
 //!
-//! Two rules, and no other: a subdivision `US-CA` is in its country `US` (ISO 3166-2), and the groups of the table below. Whatever
-//! else is written is only in itself. The table grows with releases: an operator that does not know a group yet keeps out of it
-//! what others would let in, and never lets in what others keep out.
+//! Two rules, and no other: a subdivision `US-CA` is in its country `US` (ISO 3166-2), and a country is in the groups of the table below.
+//! Whatever else is written is only in itself. The table grows with releases: an operator that does not know a group yet places
+//! nothing in its countries.
+
+use std::collections::BTreeSet;
 
 /// Groups of countries, by the codes of ISO 3166-1, as of 2025-01-01.
 ///
@@ -20,9 +22,15 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("EFTA", &["CH", "IS", "LI", "NO"]),
 ];
 
-/// Whether what is in `inner` is in `outer`.
+/// Whether the law allows a workload with this domicile to be in a jurisdiction. Without a domicile it may be anywhere; an empty
+/// jurisdiction is in no domicile.
 #[must_use]
-pub fn is_within(inner: &str, outer: &str) -> bool {
+pub fn allows(domicile: &BTreeSet<String>, jurisdiction: &str) -> bool {
+    domicile.is_empty() || domicile.iter().any(|it| is_within(jurisdiction, it))
+}
+
+/// Whether what is in `inner` is in `outer`.
+fn is_within(inner: &str, outer: &str) -> bool {
     if inner.is_empty() {
         return false;
     }
@@ -64,6 +72,16 @@ mod tests {
         assert!(!is_within("", "EU"));
         // A name that only begins like a country.
         assert!(!is_within("DEX", "DE"));
+    }
+
+    #[test]
+    fn without_a_domicile_every_place_is_allowed_also_one_that_is_not_named() {
+        let eu = BTreeSet::from(["CH".to_owned(), "EU".to_owned()]);
+        let allowed = |domicile: &BTreeSet<String>| {
+            ["DE", "CH", "US", ""].map(|jurisdiction| allows(domicile, jurisdiction))
+        };
+        assert_eq!(allowed(&eu), [true, true, false, false]);
+        assert_eq!(allowed(&BTreeSet::new()), [true; 4]);
     }
 
     #[test]

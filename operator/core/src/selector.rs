@@ -1,7 +1,7 @@
 //! Which members a workload asks for by their labels, and which taints it tolerates. As with the nodes of a cluster.
 //!
-//! Besides the labels that its owner gives it, each member has those by what it is ([`crate::state::Member::label`]), so that one rule serves for names, owners,
-//! places and labels.
+//! Besides the labels that its owner gives it, each member has those by what it is ([`crate::state::Member::label`]), so that one rule
+//! serves for names, owners, places and labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -30,6 +30,7 @@ mod membership;
 mod outcome;
 mod placements;
 mod rows;
+mod suppose;
 mod terms;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,6 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     domain::FailureDomain,
     id::{Digest, Namespace},
-    jurisdiction::is_within,
     selector::{Expression, Toleration},
 };
 
@@ -102,12 +101,6 @@ pub struct PlacementRules {
 }
 
 impl PlacementRules {
-    /// Whether the law there allows the workload to be in a jurisdiction; an empty one is in no domicile.
-    #[must_use]
-    pub fn may_be_in(&self, jurisdiction: &str) -> bool {
-        self.domicile.is_empty() || self.domicile.iter().any(|it| is_within(jurisdiction, it))
-    }
-
     /// Anywhere, with the manifests' own numbers of replicas.
     #[must_use]
     pub fn new(mode: Mode) -> Self {

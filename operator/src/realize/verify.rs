@@ -7,6 +7,7 @@ use hanse_core::{
     command::{Attributes, Command, VerifyError},
     grant::{self, Consent, Grant, consent},
     id::{Epoch, MemberName, OwnerName, WorkloadKey},
+    jurisdiction::allows,
     slice::{AssignedPlacement, Slice},
     workload::{Mode, SpecError, WorkloadSpec},
 };
@@ -111,7 +112,7 @@ pub(super) fn verify(asked: Dereferenced<'_>) -> Result<Verified<'_>, Refusal> {
     } = asked;
     spec.check(&key.namespace)?;
     let consent = consent(owner, &grants, key, &spec.kinds())?;
-    if !spec.placement.may_be_in(&attributes.jurisdiction) {
+    if !allows(&spec.placement.domicile, &attributes.jurisdiction) {
         return Err(Refusal::OutsideDomicile(attributes.jurisdiction.clone()));
     }
     let (given, applied) = (placement.epoch, inventory.as_ref().map(|it| it.epoch));

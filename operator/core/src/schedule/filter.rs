@@ -4,7 +4,7 @@ use super::{Exclusion, needs::Needs};
 use crate::{
     grant::{Refusal, consent},
     id::{MemberName, WorkloadKey},
-    jurisdiction::is_within,
+    jurisdiction::allows,
     selector::{Effect, Taint},
     state::{Lease, Member},
 };
@@ -159,7 +159,7 @@ fn expressions_hold(question: &Question<'_>) -> Option<Exclusion> {
 fn in_domicile(question: &Question<'_>) -> Option<Exclusion> {
     let domicile = &question.needs.domicile;
     let jurisdiction = &question.member.attributes.jurisdiction;
-    if domicile.is_empty() || domicile.iter().any(|it| is_within(jurisdiction, it)) {
+    if allows(domicile, jurisdiction) {
         return None;
     }
     let allowed: Vec<_> = domicile.iter().map(String::as_str).collect();

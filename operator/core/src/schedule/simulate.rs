@@ -5,8 +5,8 @@
 //!                                        └────────────────────── compare ◄────────────────────────────────────┘
 //! ```
 //!
-//! A copy of the state costs nothing, and nothing here reaches the ledger. The end of a failover is shown, not the way to it: who is
-//! lost is lost for certain, who is heard has removed what it should.
+//! A copy of the state costs nothing, and nothing here reaches the ledger. The end of a failover is shown, not the way to it: a member
+//! that is lost has certainly stopped, and every other one has removed what it should.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ use crate::{
     domain::FailureDomain,
     grant::Grant,
     id::{MemberName, OwnerName, WorkloadKey},
-    state::{State, Workload},
+    state::{Rejection, State, Workload},
     workload::{Mode, Share, WorkloadSpec},
 };
 
@@ -66,10 +66,12 @@ pub enum Change {
 )]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SimulateError {
-    #[error("no member that is heard belongs to {domain} '{name}'")]
+    #[error("no member that holds its lease belongs to {domain} '{name}'")]
     NobodyLost { domain: FailureDomain, name: String },
     #[error("a member is called '{0}' already")]
     MemberExists(MemberName),
+    #[error("workload '{key}' would be refused: {reason}")]
+    Refused { key: WorkloadKey, reason: Rejection },
 }
 
 /// What would be otherwise, for the workloads of one owner.
@@ -118,18 +120,18 @@ pub struct Move {
     pub to: Option<Share>,
 }
 
-/// What would be otherwise after these changes, as far as it is about the workloads of `owner`.
+/// What would be otherwise after these changes, as far as it is about the workloads of the owner of `asker`.
 pub fn simulate(
     state: &State,
     objections: &Objections,
-    owner: &OwnerName,
+    asker: (&MemberName, &OwnerName),
     changes: &[Change],
 ) -> Result<Simulation, SimulateError> {
     let mut before = World::of(state.clone());
     before.settle(objections);
     let mut after = World::of(before.state.clone());
     for change in changes {
-        after.happen(change)?;
+        after.happen(asker.0, change)?;
     }
     let no_quorum = survival::too_few_voters(&after.state);
     if no_quorum.is_some() {
@@ -138,14 +140,15 @@ pub fn simulate(
     } else {
         after.settle(objections);
     }
+    let lost = before.holders().filter(|name| !after.holds_lease(name));
     let mut simulation = Simulation {
-        lost: std::mem::take(&mut after.lost),
+        lost: lost.cloned().collect(),
         no_quorum,
         ..Simulation::default()
     };
     for (key, workload) in &after.state.workloads {
         if let Some(difference) = difference(&before, &after, key, workload) {
-            simulation.add(owner, key, difference);
+            simulation.add(asker.1, key, difference);
         }
     }
     Ok(simulation)
@@ -166,7 +169,7 @@ impl Simulation {
     }
 }
 
-/// The replicas of a workload that are asked for and do not run, and whether it runs anywhere if it should.
+/// The replicas of a workload that are asked for and that nobody runs.
 fn missing(workload: &Workload, runs: &BTreeMap<MemberName, Share>) -> u32 {
     let asked = workload.spec.counts().total();
     match workload.spec.placement.mode {

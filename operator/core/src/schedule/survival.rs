@@ -1,5 +1,5 @@
-//! Which failures a workload survives: of which kind of domain any one may be lost, and somebody is left who may host it and a quorum
-//! that can decide so.
+//! Which failures a workload survives: of which kind of domain any one may be lost, so that a member is left that may host it, and a
+//! quorum that can decide so.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,29 +14,44 @@ use crate::{
     state::{Member, State},
 };
 
-/// The domain of a kind that a member is in. A region or provider that is not given is a domain of its own.
-fn place<'a>(kind: FailureDomain, name: &'a MemberName, member: &'a Member) -> Place<'a> {
-    let provider = member.attributes.provider.as_str();
-    let region = member.attributes.region.as_str();
-    match kind {
-        FailureDomain::Region if !region.is_empty() => Place::Region(provider, region),
-        FailureDomain::Provider if !provider.is_empty() => Place::Provider(provider),
-        FailureDomain::Owner => Place::Owner(member.owner.as_str()),
-        FailureDomain::Cluster | FailureDomain::Region | FailureDomain::Provider => {
-            Place::Member(name.as_str())
+/// One failure domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place<'a> {
+    kind: FailureDomain,
+    name: &'a str,
+    /// Of a region: two providers may call theirs the same.
+    provider: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// The domain of a kind that a member is in. A region or provider that is not given is a domain of its own.
+    fn of(kind: FailureDomain, name: &'a MemberName, member: &'a Member) -> Self {
+        let label = member.label(name, kind.label());
+        let kind = label.map_or(FailureDomain::Cluster, |_| kind);
+        Self {
+            kind,
+            name: label.unwrap_or(name.as_str()),
+            provider: match kind {
+                FailureDomain::Region => &member.attributes.provider,
+                FailureDomain::Cluster | FailureDomain::Provider | FailureDomain::Owner => "",
+            },
         }
     }
 }
 
-/// Whether a member is in the domain of this kind and name. Regions of all providers count.
-pub(super) fn is_in(kind: FailureDomain, domain: &str, name: &MemberName, member: &Member) -> bool {
-    domain
-        == match kind {
-            FailureDomain::Cluster => name.as_str(),
-            FailureDomain::Region => &member.attributes.region,
-            FailureDomain::Provider => &member.attributes.provider,
-            FailureDomain::Owner => member.owner.as_str(),
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            name,
+            provider,
+        } = self;
+        match kind {
+            FailureDomain::Cluster => write!(f, "member '{name}'"),
+            _ if provider.is_empty() => write!(f, "{kind} '{name}'"),
+            _ => write!(f, "{kind} '{name}' of '{provider}'"),
         }
+    }
 }
 
 /// The voters that hold their leases, and how many there are in all.
@@ -54,28 +69,6 @@ pub(super) fn too_few_voters(state: &State) -> Option<Gap> {
         left: heard.len(),
         voters: all,
     })
-}
-
-/// One failure domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place<'a> {
-    Member(&'a str),
-    /// Of a provider.
-    Region(&'a str, &'a str),
-    Provider(&'a str),
-    Owner(&'a str),
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Member(name) => write!(f, "member '{name}'"),
-            Self::Region("", region) => write!(f, "region '{region}'"),
-            Self::Region(provider, region) => write!(f, "region '{region}' of '{provider}'"),
-            Self::Provider(name) => write!(f, "provider '{name}'"),
-            Self::Owner(name) => write!(f, "owner '{name}'"),
-        }
-    }
 }
 
 /// What the loss of a domain would leave.
@@ -167,7 +160,7 @@ impl Survival {
         Self::find(|kind| {
             let mut lost: BTreeMap<Place<'_>, usize> = BTreeMap::new();
             for (name, member) in &voters {
-                *lost.entry(place(kind, name, member)).or_default() += 1;
+                *lost.entry(Place::of(kind, name, member)).or_default() += 1;
             }
             let worst = lost.into_iter().max_by_key(|(_, lost)| *lost);
             let left = voters.len() - worst.map_or(0, |(_, lost)| lost);
@@ -184,7 +177,7 @@ impl Survival {
         let hosted = Self::find(|kind| {
             let mut places = BTreeSet::new();
             let two = hosts.iter().any(|(name, member)| {
-                places.insert(place(kind, name, member));
+                places.insert(Place::of(kind, name, member));
                 places.len() > 1
             });
             (!two).then(|| Gap::NoHost {

@@ -42,14 +42,6 @@ impl State {
         Ok(())
     }
 
-    /// Applies a plan of any size without the envelope of a command, where no ledger is asked.
-    pub(crate) fn apply_plan(&mut self, index: u64, changes: &[PlacementChange]) {
-        for rows in changes.chunks(MAX_PLAN_ROWS) {
-            // Refused is only what has more rows.
-            let _ = self.assign(index, rows.to_vec());
-        }
-    }
-
     /// Whether what the row was decided on still holds.
     fn is_current(&self, row: &PlacementChange) -> bool {
         let workload = self.workloads.get(&row.workload);

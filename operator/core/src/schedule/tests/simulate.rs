@@ -5,8 +5,8 @@ use crate::workload::Share;
 
 impl Federation {
     fn simulate(&self, changes: &[Change]) -> Result<Simulation, SimulateError> {
-        let owner = "acme".parse().unwrap();
-        simulate(&self.state, &self.objections, &owner, changes)
+        let (name, owner) = ("acme-1".parse().unwrap(), "acme".parse().unwrap());
+        simulate(&self.state, &self.objections, (&name, &owner), changes)
     }
 
     /// What would be otherwise of [`WEB`], in words.
@@ -134,6 +134,26 @@ fn an_edit_shows_what_would_move() {
 }
 
 #[test]
+fn an_edit_to_single_ends_with_one_copy_and_one_that_breaks_a_rule_is_refused() {
+    let mut federation = Federation::of(&["acme-1", "acme-2"]).with(Mode::Divided, Some(2));
+    federation.step();
+    let key: WorkloadKey = WEB.parse().unwrap();
+    let mut spec = (*federation.state.workloads[&key].spec).clone();
+    spec.placement.mode = Mode::Single;
+    let put = |spec: &WorkloadSpec| Change::Put {
+        key: key.clone(),
+        spec: spec.clone(),
+    };
+    let error = federation.simulate(&[put(&spec)]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "workload 'acme/shop/web' would be refused: `placement.replicas` must be 0, 1 or absent with mode 'Single', not 2"
+    );
+    spec.placement.replicas = Some(1);
+    assert_eq!(federation.would(put(&spec)), "acme-2 1>0");
+}
+
+#[test]
 fn others_workloads_are_counted_and_not_shown() {
     let mut federation = Federation::of(&["acme-1", "acme-2"]);
     let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
@@ -152,7 +172,7 @@ fn what_is_lost_must_be_there_and_what_is_added_must_not() {
     let error = federation.simulate(&[lose(FailureDomain::Provider, "hetzner")]);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "no member that is heard belongs to provider 'hetzner'"
+        "no member that holds its lease belongs to provider 'hetzner'"
     );
     let row = member_row("acme-1", 1);
     let error = federation.simulate(&[Change::Add {
