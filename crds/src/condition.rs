@@ -24,7 +24,7 @@ pub const COMPLIANT: &str = "Compliant";
 pub const PROGRESSING: &str = "Progressing";
 /// Workload: nothing will change unless someone changes the workload, a grant or a member.
 pub const STALLED: &str = "Stalled";
-/// Workload: losing any one member leaves a place to run all of it.
+/// Workload: it survives the loss that its placement says it must.
 pub const SURVIVABLE: &str = "Survivable";
 /// Member: this row equals the ledger's description.
 pub const SYNCED: &str = "Synced";

@@ -68,7 +68,7 @@ pub struct FederatedWorkloadStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["member".into()]))]
     pub excluded: Vec<Exclusion>,
     /// `Ready`: every replica is. `Placed`: every replica has a host. `Compliant`: every host is within the domicile and
-    /// granted. `Survivable`: any one member can be lost. `Progressing`: hosts are being changed. `Stalled`: nothing will
+    /// granted. `Survivable`: it survives the loss of any one member, or of what `placement.survive` says. `Progressing`: hosts are being changed. `Stalled`: nothing will
     /// change unless someone acts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

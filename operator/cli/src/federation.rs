@@ -4,7 +4,11 @@ use std::{fmt::Debug, pin::pin, time::Duration};
 
 use futures::TryStreamExt;
 use hanse_crds::{FederatedWorkload, Federation, Member};
-use kube::{Api, Client, Resource, api::ListParams, runtime::watcher};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, ListParams},
+    runtime::watcher,
+};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -84,6 +88,21 @@ where
             Err(error) => return Err(asked.failed_to_watch(error)),
         }
     }
+}
+
+/// Deletes an object. One that is gone already is as good as deleted.
+pub(crate) async fn delete<K>(api: &Api<K>, name: &str, asked: Asked) -> Result<(), Failure>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let parameters = DeleteParams::default();
+    let deletion = async {
+        match api.delete(name, &parameters).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(drop),
+        }
+    };
+    answer(asked, deletion).await
 }
 
 async fn list<K>(api: Api<K>, asked: Asked) -> Result<Vec<K>, Failure>

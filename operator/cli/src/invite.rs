@@ -17,10 +17,7 @@ use hanse_crds::names::{
 };
 use humantime::format_duration;
 use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams},
-};
+use kube::{Api, Client, ResourceExt, api::PostParams};
 use tokio::time::timeout;
 
 use crate::{
@@ -80,7 +77,8 @@ pub(crate) async fn run(
             "The invitation is kept in Secret {namespace}/{name}.\n"
         ))
     } else {
-        delete(&secrets, &name, namespace).await
+        let asked = Asked::of("delete", SECRETS).within(namespace);
+        federation::delete(&secrets, &name, asked).await
     };
     printed.and(deleted)
 }
@@ -210,18 +208,6 @@ these commands against the new cluster, in a checkout of Hanse: the chart is in 
 
 "
     )
-}
-
-/// Deletes the Secret. One that is gone already is as good as deleted.
-async fn delete(secrets: &Api<Secret>, name: &str, namespace: &str) -> Result<(), Failure> {
-    let parameters = DeleteParams::default();
-    let deletion = async {
-        match secrets.delete(name, &parameters).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            other => other.map(drop),
-        }
-    };
-    federation::answer(Asked::of("delete", SECRETS).within(namespace), deletion).await
 }
 
 #[cfg(test)]

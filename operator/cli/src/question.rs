@@ -18,10 +18,7 @@ use hanse_crds::{
     },
 };
 use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams},
-};
+use kube::{Api, Client, ResourceExt, api::PostParams};
 use tokio::time::timeout;
 
 use crate::{
@@ -61,7 +58,8 @@ pub(crate) async fn ask(
         outcome = answered(&maps, &name, asking) => outcome,
         _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
     };
-    delete(&maps, &name, namespace).await?;
+    let asked = Asked::of("delete", CONFIG_MAPS).within(namespace);
+    federation::delete(&maps, &name, asked).await?;
     match outcome? {
         Answer::Refused { reason } => Err(Failure::Refused {
             reason: prose::clean(&reason),
@@ -119,17 +117,4 @@ fn read(map: Option<&ConfigMap>) -> Option<Result<Answer, Failure>> {
             "its answer is not readable by this version of kubectl hanse: {error}"
         )),
     }
-}
-
-/// Deletes the `ConfigMap`. One that is gone already is as good as deleted.
-async fn delete(maps: &Api<ConfigMap>, name: &str, namespace: &str) -> Result<(), Failure> {
-    let parameters = DeleteParams::default();
-    let deletion = async {
-        match maps.delete(name, &parameters).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            other => other.map(drop),
-        }
-    };
-    let asked = Asked::of("delete", CONFIG_MAPS).within(namespace);
-    federation::answer(asked, deletion).await
 }

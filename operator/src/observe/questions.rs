@@ -6,7 +6,6 @@
 
 use hanse_core::{
     command::Attributes,
-    domain::FailureDomain,
     grant::Grant,
     id::{MemberName, OwnerName, WorkloadKey},
     inquiry::{self, Answer},
@@ -20,7 +19,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{hosting_policy::grants_of, member::attributes_of, spec::spec_of};
+use super::{
+    hosting_policy::grants_of,
+    member::attributes_of,
+    spec::{domain_of, spec_of},
+};
 use crate::{
     cluster::{
         CallError, Cluster,
@@ -117,13 +120,10 @@ fn key(owner: &OwnerName, namespace: &str, name: &str) -> Result<WorkloadKey, St
 }
 
 fn loss(Loss { domain, name }: Loss) -> Change {
-    let domain = match domain {
-        hanse_crds::FailureDomain::Cluster => FailureDomain::Cluster,
-        hanse_crds::FailureDomain::Region => FailureDomain::Region,
-        hanse_crds::FailureDomain::Provider => FailureDomain::Provider,
-        hanse_crds::FailureDomain::Owner => FailureDomain::Owner,
-    };
-    Change::Lose { domain, name }
+    Change::Lose {
+        domain: domain_of(domain),
+        name,
+    }
 }
 
 /// What would be so if these objects were applied.

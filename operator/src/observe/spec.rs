@@ -34,11 +34,7 @@ pub(crate) fn spec_of(
         domicile,
     } = &spec.placement;
     let rules = PlacementRules {
-        mode: match mode {
-            PlacementMode::Divided => Mode::Divided,
-            PlacementMode::Duplicated => Mode::Duplicated,
-            PlacementMode::Single => Mode::Single,
-        },
+        mode: mode_of(*mode),
         // The schema excludes values below 0.
         replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),
         scales: scales.as_ref().map(|ScaledObject { kind, name }| Scales {
@@ -48,12 +44,7 @@ pub(crate) fn spec_of(
         match_labels: match_labels.clone(),
         match_expressions: match_expressions.iter().map(expression).collect(),
         tolerations: tolerations.iter().map(toleration).collect(),
-        survive: survive.map(|kind| match kind {
-            hanse_crds::FailureDomain::Cluster => FailureDomain::Cluster,
-            hanse_crds::FailureDomain::Region => FailureDomain::Region,
-            hanse_crds::FailureDomain::Provider => FailureDomain::Provider,
-            hanse_crds::FailureDomain::Owner => FailureDomain::Owner,
-        }),
+        survive: survive.map(domain_of),
         domicile: domicile.clone(),
     };
     let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
@@ -99,11 +90,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             .map(|manifest| manifest.object().clone())
             .collect(),
         placement: Placement {
-            mode: match mode {
-                Mode::Divided => PlacementMode::Divided,
-                Mode::Duplicated => PlacementMode::Duplicated,
-                Mode::Single => PlacementMode::Single,
-            },
+            mode: written_mode(*mode),
             replicas: replicas.map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX)),
             scales: scales.as_ref().map(|Scales { kind, name }| ScaledObject {
                 kind: kind.clone(),
@@ -114,12 +101,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
                 match_expressions: match_expressions.iter().map(written_expression).collect(),
             },
             tolerations: tolerations.iter().map(written_toleration).collect(),
-            survive: survive.map(|kind| match kind {
-                FailureDomain::Cluster => hanse_crds::FailureDomain::Cluster,
-                FailureDomain::Region => hanse_crds::FailureDomain::Region,
-                FailureDomain::Provider => hanse_crds::FailureDomain::Provider,
-                FailureDomain::Owner => hanse_crds::FailureDomain::Owner,
-            }),
+            survive: survive.map(written_domain),
             domicile: domicile.clone(),
         },
         suspend: spec.suspend,
@@ -143,6 +125,40 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
                 OnImmutable::Recreate => hanse_crds::OnImmutable::Recreate,
             },
         },
+    }
+}
+
+fn mode_of(mode: PlacementMode) -> Mode {
+    match mode {
+        PlacementMode::Divided => Mode::Divided,
+        PlacementMode::Duplicated => Mode::Duplicated,
+        PlacementMode::Single => Mode::Single,
+    }
+}
+
+fn written_mode(mode: Mode) -> PlacementMode {
+    match mode {
+        Mode::Divided => PlacementMode::Divided,
+        Mode::Duplicated => PlacementMode::Duplicated,
+        Mode::Single => PlacementMode::Single,
+    }
+}
+
+pub(super) fn domain_of(kind: hanse_crds::FailureDomain) -> FailureDomain {
+    match kind {
+        hanse_crds::FailureDomain::Cluster => FailureDomain::Cluster,
+        hanse_crds::FailureDomain::Region => FailureDomain::Region,
+        hanse_crds::FailureDomain::Provider => FailureDomain::Provider,
+        hanse_crds::FailureDomain::Owner => FailureDomain::Owner,
+    }
+}
+
+fn written_domain(kind: FailureDomain) -> hanse_crds::FailureDomain {
+    match kind {
+        FailureDomain::Cluster => hanse_crds::FailureDomain::Cluster,
+        FailureDomain::Region => hanse_crds::FailureDomain::Region,
+        FailureDomain::Provider => hanse_crds::FailureDomain::Provider,
+        FailureDomain::Owner => hanse_crds::FailureDomain::Owner,
     }
 }
 

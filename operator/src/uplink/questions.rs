@@ -35,12 +35,14 @@ impl Questions {
         self.open.clear();
     }
 
-    /// The next question to send. Safe to cancel.
+    /// The next question to send for which somebody still waits. Safe to cancel.
     pub(super) async fn next(&mut self) -> Asked {
-        match self.asked.recv().await {
-            Some(asked) => asked,
-            None => std::future::pending().await,
+        while let Some(asked) = self.asked.recv().await {
+            if !asked.answer.is_closed() {
+                return asked;
+            }
         }
+        std::future::pending().await
     }
 
     pub(super) fn send(&mut self, up: &UpStream, asked: Asked) -> Result<(), StreamEnd> {

@@ -10,6 +10,7 @@
 //! | `member_lost` | one member is lost |
 //! | `burst_1000` | a thousand workloads are new |
 //! | `provider_lost` | all members of one provider are lost |
+//! | `simulate` | another provider were lost: two plans of everything, and what follows from the loss |
 //!
 //! Each case comes after the one before has been taken over. The time is that of the plan alone; `peak_rss_mb` is that of the process
 //! during the case, with the state.
@@ -26,9 +27,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use hanse_core::{
     command::{Attributes, Command, PlacementChange, SignedCommand},
+    domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Epoch, FederationId, Generation, MemberName, PrivateKey, PublicKey, WorkloadKey},
-    schedule::{Hearsay, Objections, Planner},
+    schedule::{Change, Hearsay, Objections, Planner, simulate},
     state::{Lease, Member, Placement, State, Workload},
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
@@ -213,7 +215,23 @@ impl Fleet {
         forget_peak()?;
         self.lose((2..self.members).step_by(PROVIDERS))?;
         let lost = self.plan();
-        self.print("provider_lost", lost, json)
+        self.print("provider_lost", lost, json)?;
+        forget_peak()?;
+        let simulated = self.simulate()?;
+        self.print("simulate", simulated, json)
+    }
+
+    /// What the leader does when a member asks what the loss of a provider would mean. Counts workloads, not rows.
+    fn simulate(&self) -> Result<(Duration, usize)> {
+        let lose = Change::Lose {
+            domain: FailureDomain::Provider,
+            name: "provider-3".to_owned(),
+        };
+        let (asker, owner) = ("member-0".parse()?, "owner-0".parse()?);
+        let begun = Instant::now();
+        let asked = (&asker, &owner);
+        let simulation = simulate(&self.state, &Objections::default(), asked, &[lose])?;
+        Ok((begun.elapsed(), simulation.workloads.len()))
     }
 
     fn print(&self, case: &'static str, (took, rows): (Duration, usize), json: bool) -> Result<()> {

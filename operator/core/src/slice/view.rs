@@ -59,51 +59,30 @@ impl View {
     ) -> Option<(Difference, bool)> {
         let state_before = std::mem::replace(&mut self.state, state);
         let standing_before = std::mem::replace(&mut self.standing, standing);
+        let workloads = self.concerned(&state_before, &standing_before);
+        let numbers = self.findings(&standing_before);
+        let names = self.members(&state_before, &standing_before);
         let (state, standing) = (&self.state, &self.standing);
         let federation = rows::federation(state, standing, &self.leader, self.term)?;
         let mut difference = Difference::of(federation.clone());
-        for key in self.concerned(&state_before, &standing_before) {
-            let placement = rows::placement(state, &key, &self.member);
-            set(
-                &mut self.slice.placements,
-                &mut difference.placements,
-                &key,
-                placement,
-            );
-            let removal = state.removals.get(&key, &self.member).copied();
-            set(
-                &mut self.slice.removals,
-                &mut difference.removals,
-                &key,
-                removal,
-            );
+        let (slice, new) = (&mut self.slice, &mut difference);
+        for key in &workloads {
+            let row = rows::placement(state, key, &self.member);
+            set(&mut slice.placements, &mut new.placements, key, row);
+            let row = state.removals.get(key, &self.member).copied();
+            set(&mut slice.removals, &mut new.removals, key, row);
             if key.owner == self.owner {
-                let workload = rows::workload(state, standing, &key);
-                set(
-                    &mut self.slice.workloads,
-                    &mut difference.workloads,
-                    &key,
-                    workload,
-                );
+                let row = rows::workload(state, standing, key);
+                set(&mut slice.workloads, &mut new.workloads, key, row);
             }
         }
-        for number in self.findings(&standing_before) {
-            let found = standing.findings.get(&number).cloned();
-            set(
-                &mut self.slice.findings,
-                &mut difference.findings,
-                &number,
-                found,
-            );
+        for number in &numbers {
+            let row = standing.findings.get(number).cloned();
+            set(&mut slice.findings, &mut new.findings, number, row);
         }
-        for name in self.members(&state_before, &standing_before) {
-            let member = rows::member(state, standing, &name);
-            set(
-                &mut self.slice.members,
-                &mut difference.members,
-                &name,
-                member,
-            );
+        for name in &names {
+            let row = rows::member(state, standing, name);
+            set(&mut slice.members, &mut new.members, name, row);
         }
         let before = std::mem::replace(&mut self.slice.federation, federation);
         let now = &self.slice.federation;
