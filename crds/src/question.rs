@@ -15,7 +15,7 @@ pub enum Question {
         /// Its name.
         name: String,
     },
-    /// What would be otherwise.
+    /// What would change.
     Simulate {
         /// If all of these were lost.
         lose: Vec<Loss>,

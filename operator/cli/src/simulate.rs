@@ -183,7 +183,7 @@ fn headline(simulation: &Simulation, paint: Paint) -> String {
         );
         (Mood::Warning, words)
     } else if simulation.workloads.is_empty() {
-        (Mood::Good, "SAFE: nothing would be otherwise".to_owned())
+        (Mood::Good, "SAFE: nothing would change".to_owned())
     } else {
         let words = format!("SAFE: {moved} would move, and all would run");
         (Mood::Good, words)
@@ -290,10 +290,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_otherwise() {
+    fn without_a_difference_it_says_so() {
         assert_eq!(
             render(&Simulation::default(), Paint::Plain),
-            "SAFE: nothing would be otherwise\n"
+            "SAFE: nothing would change\n"
         );
     }
 

@@ -21,7 +21,7 @@ pub enum Question {
         /// A workload of the member's owner.
         workload: WorkloadKey,
     },
-    /// What would be otherwise after all of these.
+    /// What would change after all of these.
     Simulate {
         /// At most [`MAX_CHANGES`].
         changes: Vec<Change>,
@@ -39,7 +39,7 @@ pub enum Answer {
     },
     /// To [`Question::Simulate`].
     Simulated {
-        /// What would be otherwise.
+        /// What would change.
         simulation: Box<Simulation>,
     },
     /// There is none.

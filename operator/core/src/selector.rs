@@ -112,7 +112,7 @@ pub enum Effect {
     NoExecute,
 }
 
-/// The taints that a workload can stand.
+/// The taints that do not keep a workload away.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Toleration {

@@ -126,7 +126,7 @@ fn loss(Loss { domain, name }: Loss) -> Change {
     }
 }
 
-/// What would be so if these objects were applied.
+/// The changes that applying these objects would make.
 fn applied(owner: &OwnerName, objects: &[Value]) -> Result<Vec<Change>, String> {
     let mut grants: Vec<Grant> = Vec::new();
     let mut changes = Vec::new();

@@ -10,7 +10,7 @@
 //! | `member_lost` | one member is lost |
 //! | `burst_1000` | a thousand workloads are new |
 //! | `provider_lost` | all members of one provider are lost |
-//! | `simulate` | another provider were lost: two plans of everything, and what follows from the loss |
+//! | `simulate` | nothing: the question what the loss of another provider would mean, which takes two plans of everything and what follows |
 //!
 //! Each case comes after the one before has been taken over. The time is that of the plan alone; `peak_rss_mb` is that of the process
 //! during the case, with the state.

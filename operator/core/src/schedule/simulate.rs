@@ -74,7 +74,7 @@ pub enum SimulateError {
     Refused { key: WorkloadKey, reason: Rejection },
 }
 
-/// What would be otherwise, for the workloads of one owner.
+/// What would change for the workloads of one owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Simulation {
@@ -93,7 +93,7 @@ pub struct Simulation {
     pub failing: usize,
 }
 
-/// What would be otherwise of one workload.
+/// What would change for one workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Difference {
@@ -120,7 +120,7 @@ pub struct Move {
     pub to: Option<Share>,
 }
 
-/// What would be otherwise after these changes, as far as it is about the workloads of the owner of `asker`.
+/// The effect of these changes on the workloads of the owner of `asker`.
 pub fn simulate(
     state: &State,
     objections: &Objections,
@@ -179,7 +179,7 @@ fn missing(workload: &Workload, runs: &BTreeMap<MemberName, Share>) -> u32 {
     }
 }
 
-/// `None` if nothing is otherwise.
+/// `None` if nothing changes.
 fn difference(
     before: &World,
     after: &World,

@@ -9,7 +9,7 @@ impl Federation {
         simulate(&self.state, &self.objections, (&name, &owner), changes)
     }
 
-    /// What would be otherwise of [`WEB`], in words.
+    /// What would change for [`WEB`], in words.
     fn would(&self, change: Change) -> String {
         let mut simulation = self.simulate(&[change]).unwrap();
         let Some(difference) = simulation.workloads.remove(&WEB.parse().unwrap()) else {
