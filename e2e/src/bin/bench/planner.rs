@@ -227,7 +227,7 @@ impl Fleet {
             domain: FailureDomain::Provider,
             name: "provider-3".to_owned(),
         };
-        let (asker, owner) = ("member-0".parse()?, "owner-0".parse()?);
+        let (asker, owner) = ("member-3".parse()?, "owner-3".parse()?);
         let begun = Instant::now();
         let asked = (&asker, &owner);
         let simulation = simulate(&self.state, &Objections::default(), asked, &[lose])?;
