@@ -141,6 +141,13 @@ impl Operator {
         }
     }
 
+    /// Stops it and starts it again with one more flag.
+    pub async fn restart_with(&mut self, flag: &str) -> Result<(), ProcessError> {
+        self.stop().await?;
+        self.flags.others.push(flag.to_owned());
+        self.restart()
+    }
+
     /// The running process, to pause it or to look at it.
     #[must_use]
     pub fn process(&self) -> Option<&Process> {

@@ -48,8 +48,9 @@ const OBJECTS_OF_A_FOUNDER: [&str; 9] = [
 ];
 
 /// The environment of a founder's container with `ci/found-values.yaml`, without variables that have `valueFrom`.
-const SETTINGS_OF_A_FOUNDER: [(&str, &str); 18] = [
+const SETTINGS_OF_A_FOUNDER: [(&str, &str); 19] = [
     ("HANSE_ADMIN_LISTEN", "0.0.0.0:7444"),
+    ("HANSE_CAPACITY", "Measured"),
     ("HANSE_DATA_DIR", "/var/lib/hanse"),
     ("HANSE_ELECTION_MAX", "1500ms"),
     ("HANSE_ELECTION_MIN", "1s"),

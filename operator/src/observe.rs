@@ -10,6 +10,7 @@
 //! | [`timings`] | this cluster's `Federation` with the annotation `hanse.dev/timings` | `SetTimings` |
 //! | [`invitations`] | `Secret`s through which the CLI asks for an invitation | `Invite` |
 //! | [`questions`] | `ConfigMap`s through which the CLI asks why and what if | nothing |
+//! | [`capacity`] | `Node`s and `Pod`s | nothing: it reports how much this cluster can still run |
 //!
 //! Each module compares what the API server has with what the ledger has and proposes the difference; none keeps
 //! events. [`edit`] decides about a workload, [`round`] executes the decision, [`copy`] writes the
@@ -32,6 +33,7 @@ use crate::{
 };
 
 mod answered;
+mod capacity;
 mod copy;
 mod edit;
 #[cfg(test)]
@@ -50,6 +52,7 @@ mod terms;
 mod timings;
 mod workloads;
 
+pub use capacity::report_capacity;
 pub use problems::{Accepted, Problem, Problems};
 pub use terms::{Publication, Terms, TermsSender, terms};
 pub(crate) use workloads::object_key;

@@ -308,6 +308,7 @@ async fn live_in_cluster(
         local.keep(&cluster, stop),
         answers.keep(&cluster, stop),
         observe::run(&cluster, uplink, &local, &sender, &problems, first, stop),
+        observe::report_capacity(&cluster.client, uplink, settings.capacity, stop),
         realize::run(&cluster, uplink, &terms, metrics, stop),
         report::run(&cluster, uplink, &reported, stop),
         notify::run(&cluster, uplink, &local, url, stop),

@@ -92,6 +92,9 @@ pub struct RunArguments {
     /// First values of `spec.labels` (KEY=VALUE, repeatable)
     #[arg(long = "label", env = "HANSE_LABELS", value_delimiter = ',', value_parser = pair)]
     pub labels: Vec<(String, String)>,
+    /// Whether this cluster is full when its nodes are (Measured), or gets more nodes when pods wait for them (Elastic)
+    #[arg(long, env = "HANSE_CAPACITY", value_enum, default_value_t)]
+    pub capacity: CapacityPolicy,
     /// How long a member may send no heartbeat before it is lost, when this member founds a federation [default: 5s].
     /// Later the federation's own timings apply, and a flag that differs from them is reported and not used
     #[arg(long, env = "HANSE_LEASE", value_parser = humantime::parse_duration)]
@@ -182,6 +185,17 @@ impl AskedTimings {
     }
 }
 
+/// Whether this cluster can be full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum CapacityPolicy {
+    /// It can run what its nodes have room for.
+    #[default]
+    Measured,
+    /// It is never full: its nodes are added when pods wait for them.
+    Elastic,
+}
+
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -204,6 +218,7 @@ pub struct Settings {
     pub admin_listen: String,
     pub entry: Entry,
     pub attributes: Attributes,
+    pub capacity: CapacityPolicy,
     pub timings: AskedTimings,
     pub raft: RaftTimings,
     pub notify_url: Option<String>,
@@ -229,6 +244,7 @@ impl RunArguments {
                 cordoned: false,
                 taints: BTreeSet::new(),
             },
+            capacity: self.capacity,
             timings: self.timings()?,
             raft: self.raft_timings()?,
             notify_url: self.notify_url.clone(),

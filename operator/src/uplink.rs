@@ -31,7 +31,7 @@ mod task;
 
 pub use attach::{LocalVoter, UplinkSettings};
 pub use feed::voters_of;
-pub use handle::{AskError, Uplink, UplinkGone, UplinkStanding};
+pub use handle::{AskError, OwnCapacity, Uplink, UplinkGone, UplinkStanding};
 pub use metrics::{CommandOutcome, UplinkMetrics};
 pub use remember::remember_lease;
 pub use task::start;

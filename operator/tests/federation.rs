@@ -22,7 +22,7 @@ use hanse_operator::{
     invitation::Invitation,
     peer::{Peer, TcpNetwork},
     run::Operator,
-    settings::{AskedTimings, Entry, RaftTimings, Settings},
+    settings::{AskedTimings, CapacityPolicy, Entry, RaftTimings, Settings},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -263,6 +263,7 @@ fn template(name: &str, owner: &str, directory: &TempDir) -> Settings {
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1_400),
         },
+        capacity: CapacityPolicy::default(),
         notify_url: None,
     }
 }

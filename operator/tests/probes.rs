@@ -16,7 +16,7 @@ use hanse_operator::{
     invitation::Invitation,
     peer::{Peer, TcpNetwork},
     run::Operator,
-    settings::{AskedTimings, Entry, RaftTimings, Settings},
+    settings::{AskedTimings, CapacityPolicy, Entry, RaftTimings, Settings},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -59,6 +59,7 @@ fn newcomer(data_dir: &std::path::Path) -> Settings {
             election_min: Duration::from_millis(800),
             election_max: Duration::from_millis(1_400),
         },
+        capacity: CapacityPolicy::default(),
         notify_url: None,
     }
 }

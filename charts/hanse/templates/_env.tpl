@@ -46,6 +46,8 @@
   {{- end }}
   value: {{ join "," $labels | quote }}
 {{- end }}
+- name: HANSE_CAPACITY
+  value: {{ .Values.capacity | quote }}
 {{- /* The operator reads these two only when it founds a federation. */}}
 {{- with .Values.timings.lease }}
 - name: HANSE_LEASE

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{MemberName, WorkloadKey},
-    schedule::{Change, Explanation, Objections, Simulation, explain, simulate},
+    schedule::{Change, Explanation, Hearsay, Simulation, explain, simulate},
     state::State,
 };
 
@@ -53,7 +53,7 @@ pub enum Answer {
 #[must_use]
 pub fn answer(
     state: &State,
-    objections: &Objections,
+    hearsay: Hearsay<'_>,
     asker: &MemberName,
     question: &Question,
 ) -> Answer {
@@ -65,7 +65,7 @@ pub fn answer(
         Question::Explain { workload } if workload.owner != *owner => refused(format!(
             "'{workload}' is of another owner: ask in one of its clusters"
         )),
-        Question::Explain { workload } => match explain(state, objections, workload) {
+        Question::Explain { workload } => match explain(state, hearsay, workload) {
             Some(explanation) => Answer::Explained {
                 explanation: Box::new(explanation),
             },
@@ -75,23 +75,25 @@ pub fn answer(
             "at most {MAX_CHANGES} changes at once, not {}",
             changes.len()
         )),
-        Question::Simulate { changes } => {
-            match simulate(state, objections, (asker, owner), changes) {
-                Ok(simulation) => Answer::Simulated {
-                    simulation: Box::new(simulation),
-                },
-                Err(error) => refused(error.to_string()),
-            }
-        }
+        Question::Simulate { changes } => match simulate(state, hearsay, (asker, owner), changes) {
+            Ok(simulation) => Answer::Simulated {
+                simulation: Box::new(simulation),
+            },
+            Err(error) => refused(error.to_string()),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
+        capacity::Capacities,
         command::Attributes,
         id::{Epoch, Generation, PublicKey},
+        schedule::Objections,
         state::{Lease, Member},
     };
 
@@ -111,7 +113,12 @@ mod tests {
         };
         state.members.insert("acme-1".parse().unwrap(), member);
         let asker = asker.parse().unwrap();
-        match answer(&state, &Objections::default(), &asker, question) {
+        let hearsay = Hearsay {
+            objections: &Objections::default(),
+            silent: &BTreeSet::new(),
+            capacities: &Capacities::new(),
+        };
+        match answer(&state, hearsay, &asker, question) {
             Answer::Refused { reason } => reason,
             other => panic!("{other:?}"),
         }

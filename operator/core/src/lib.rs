@@ -6,6 +6,7 @@
 //!
 //! - [`id`]: names, keys and numbers.
 //! - [`selector`], [`jurisdiction`], [`domain`]: members by their labels and taints, by whose law holds there, by what fails together.
+//! - [`capacity`]: how much a member can still run, and what a pod asks for.
 //! - [`workload`], [`grant`]: what owners ask for, and what hosts permit.
 //! - [`command`]: what can be asked of the ledger, signed.
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
@@ -21,6 +22,7 @@
 
 #![warn(missing_docs)]
 
+pub mod capacity;
 pub mod chain;
 pub mod command;
 pub mod domain;

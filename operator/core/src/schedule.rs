@@ -15,16 +15,17 @@
 //! - `needs`, `filter`, `candidates`: workloads with the same needs are filtered once, together.
 //! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
 //! - `refusals`: a member that could not apply its share is set aside.
+//! - `rooms`: how much more a member can run; what is planned counts at once.
 //! - `surge`: while a member is silent, as much as it has of a divided workload is placed elsewhere in addition.
 //! - `explain`: every member's answer about one workload, when somebody asks.
 //! - `simulate`: what would happen if members were lost or added, or a workload changed.
 //! - `diagnosis`: why not elsewhere. `survival`: which failures are survived. `proposed`: when the same plan is proposed again.
 //!
-//! Absent: clocks, liveness beyond the ledger's leases, capacity.
+//! Absent: clocks, liveness beyond the ledger's leases.
 
 use std::collections::BTreeSet;
 
-use crate::id::MemberName;
+use crate::{capacity::Capacities, id::MemberName};
 
 mod candidates;
 mod case;
@@ -36,6 +37,7 @@ mod needs;
 mod planner;
 mod proposed;
 mod refusals;
+mod rooms;
 mod score;
 mod select;
 mod simulate;
@@ -59,4 +61,6 @@ pub struct Hearsay<'a> {
     pub objections: &'a Objections,
     /// The members that are silent though their leases run, and whose shares are to be placed elsewhere in addition.
     pub silent: &'a BTreeSet<MemberName>,
+    /// How much they can still run.
+    pub capacities: &'a Capacities,
 }

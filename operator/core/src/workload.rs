@@ -4,7 +4,7 @@
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
 //! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what),
-//! `autoscale` (autoscalers), `rules` (how its objects are applied and removed), `wave` (in which order they are applied, and
+//! `pods` (what its pods ask for), `autoscale` (autoscalers), `rules` (how its objects are applied and removed), `wave` (in which order they are applied, and
 //! how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +23,7 @@ mod autoscale;
 mod check;
 mod grace;
 mod manifest;
+mod pods;
 mod rules;
 mod share;
 mod surge;
@@ -31,6 +32,7 @@ mod wave;
 pub use autoscale::Autoscaler;
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
+pub use pods::{Demands, Pods};
 pub use rules::{Adopt, Conflicts, Failover, OnImmutable, SurgeWhen, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hanse_core::{
+    capacity::Capacity,
     command::Command,
     inquiry::{Answer, Question},
     slice::{Reports, Slice},
@@ -42,6 +43,18 @@ pub enum AskError {
 #[error("the operator is stopping")]
 pub struct UplinkGone;
 
+/// What this member says of how much it can still run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum OwnCapacity {
+    /// Nothing yet: the leader keeps what an earlier process of this member said.
+    #[default]
+    NotMeasured,
+    /// It is never full.
+    Elastic,
+    /// What it has measured.
+    Measured(Arc<Capacity>),
+}
+
 /// This member's attachment and lease, measured by this member's clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UplinkStanding {
@@ -59,6 +72,7 @@ pub struct Uplink {
     proposals: mpsc::Sender<Pending>,
     questions: mpsc::Sender<Asked>,
     reports: Arc<watch::Sender<Reports>>,
+    capacity: Arc<watch::Sender<OwnCapacity>>,
     slice: watch::Receiver<Option<Arc<Slice>>>,
     standing: watch::Receiver<UplinkStanding>,
 }
@@ -74,6 +88,7 @@ pub(super) struct Ends {
     pub(super) pending: mpsc::Receiver<Pending>,
     pub(super) asked: mpsc::Receiver<Asked>,
     pub(super) reports: watch::Receiver<Reports>,
+    pub(super) capacity: watch::Receiver<OwnCapacity>,
     pub(super) slice: watch::Sender<Option<Arc<Slice>>>,
     pub(super) standing: watch::Sender<UplinkStanding>,
 }
@@ -84,12 +99,14 @@ impl Uplink {
         let (proposals, pending) = mpsc::channel(QUEUE);
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let (reports, reports_rx) = watch::channel(Reports::default());
+        let (capacity, capacity_rx) = watch::channel(OwnCapacity::default());
         let (slice_tx, slice) = watch::channel(None);
         let (standing_tx, standing) = watch::channel(UplinkStanding::default());
         let uplink = Self {
             proposals,
             questions,
             reports: Arc::new(reports),
+            capacity: Arc::new(capacity),
             slice,
             standing,
         };
@@ -97,6 +114,7 @@ impl Uplink {
             pending,
             asked,
             reports: reports_rx,
+            capacity: capacity_rx,
             slice: slice_tx,
             standing: standing_tx,
         };
@@ -156,6 +174,15 @@ impl Uplink {
         self.reports.send_if_modified(|current| {
             let changed = *current != reports;
             *current = reports;
+            changed
+        });
+    }
+
+    /// Replaces what this member says of how much it can still run.
+    pub fn report_capacity(&self, capacity: OwnCapacity) {
+        self.capacity.send_if_modified(|current| {
+            let changed = *current != capacity;
+            *current = capacity;
             changed
         });
     }

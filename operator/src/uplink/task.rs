@@ -21,10 +21,10 @@ use super::{
     attach::{Attached, DownStream, StreamEnd, UpStream, UplinkSettings, attach},
     commands::Commands,
     feed::Feed,
-    handle::{Ends, Uplink, UplinkStanding},
+    handle::{Ends, OwnCapacity, Uplink, UplinkStanding},
     questions::Questions,
 };
-use crate::peer::proto::federation::{Acknowledgement, Down, Heartbeat, down, up};
+use crate::peer::proto::federation::{Acknowledgement, Capacity, Down, Heartbeat, down, up};
 
 /// Starts the task that keeps a stream open until `stop`, and returns its handle.
 #[must_use]
@@ -34,6 +34,7 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
         pending,
         asked,
         reports,
+        capacity,
         slice,
         standing,
     } = ends;
@@ -52,6 +53,7 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
         commands,
         questions: Questions::new(asked),
         reports,
+        capacity,
         feed: Feed::new(slice),
         standing,
         lease: OwnLease::of_earlier_process(left),
@@ -71,6 +73,7 @@ struct Task {
     commands: Commands,
     questions: Questions,
     reports: watch::Receiver<Reports>,
+    capacity: watch::Receiver<OwnCapacity>,
     feed: Feed,
     standing: watch::Sender<UplinkStanding>,
     lease: OwnLease,
@@ -138,6 +141,8 @@ impl Task {
         } = attached;
         self.feed.begin_stream();
         self.questions.begin_stream();
+        // The leader hears how full this member is before anything that may make it place more here.
+        self.send_capacity(&up)?;
         self.commands.resume(&up, welcome.sequence)?;
         self.reports.mark_changed();
         let timings = usable(welcome.lease_ms, welcome.heartbeat_ms)?;
@@ -163,6 +168,7 @@ impl Task {
             _ = open.beat.tick() => self.send_heartbeat(open),
             message = down.next() => self.receive(open, message),
             Ok(()) = self.reports.changed() => self.send_reports(open),
+            Ok(()) = self.capacity.changed() => self.send_capacity(&open.up),
             pending = self.commands.next() => self.commands.send(&open.up, pending),
             asked = self.questions.next() => self.questions.send(&open.up, asked),
         }
@@ -193,6 +199,15 @@ impl Task {
         // The types of hanse-core have string keys and no fallible serialisers.
         let bytes = serde_json::to_vec(&difference).unwrap_or_default();
         open.up.send(up::Message::Reports(bytes))
+    }
+
+    fn send_capacity(&mut self, up: &UpStream) -> Result<(), StreamEnd> {
+        let measured = match &*self.capacity.borrow_and_update() {
+            OwnCapacity::NotMeasured => return Ok(()),
+            OwnCapacity::Elastic => Vec::new(),
+            OwnCapacity::Measured(capacity) => serde_json::to_vec(capacity).unwrap_or_default(),
+        };
+        up.send(up::Message::Capacity(Capacity { measured }))
     }
 
     fn receive(

@@ -68,10 +68,7 @@ pub(super) async fn run(leader: Leader, stop: CancellationToken) {
         info!(term, reason = end, "no longer leading");
         leader.state.lessor(Lessor::follow);
         leader.metrics.show(&Suspects::default());
-        // Members' reports end with the term: members send them again to the next leader.
-        leader
-            .state
-            .change_standing(|standing| *standing = hanse_core::slice::Standing::default());
+        leader.state.end_term();
     }
 }
 
@@ -303,11 +300,13 @@ impl<'a> Term<'a> {
     async fn plan(&mut self) -> Result<(), ProposeError> {
         let now = self.leader.state.now();
         let (state, standing) = (self.leader.ledger().state(), self.leader.state.standing());
+        let capacities = self.leader.state.capacities();
         let objections = self.refusals.observe(now, &state, &standing.reports);
         self.leader.state.set_objections(&objections);
         let hearsay = Hearsay {
             objections: &objections,
             silent: &self.suspects.covered,
+            capacities: &capacities,
         };
         let plan = self.planner.plan(&state, hearsay);
         let (diagnoses, findings) = (self.planner.diagnoses(), self.planner.findings());

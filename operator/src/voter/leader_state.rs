@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hanse_core::{id::MemberName, lease::Lessor, schedule::Objections, slice::Standing};
+use hanse_core::{
+    capacity::{Capacities, Capacity},
+    id::MemberName,
+    lease::Lessor,
+    schedule::Objections,
+    slice::Standing,
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Notify, Semaphore, watch},
@@ -26,6 +32,8 @@ pub(super) struct LeaderState {
     standing: RwLock<Arc<Standing>>,
     /// What hosts objected to at the last plan.
     objections: RwLock<Arc<Objections>>,
+    /// What members last reported of what they can still run. It outlives a member's stream, and ends with the term.
+    capacities: RwLock<Capacities>,
     /// Answers one question at a time: an answer may take as long as a plan of everything.
     pub(super) answering: Semaphore,
     /// Counts changes of `standing`, so that sessions read it again.
@@ -42,6 +50,7 @@ impl LeaderState {
             lessor: Mutex::default(),
             standing: RwLock::default(),
             objections: RwLock::default(),
+            capacities: RwLock::default(),
             answering: Semaphore::new(1),
             standing_changed: watch::Sender::new(0),
         }
@@ -77,6 +86,26 @@ impl LeaderState {
         if **self.objections.read() != *objections {
             *self.objections.write() = Arc::new(objections.clone());
         }
+    }
+
+    /// What members last reported of what they can still run: a version that no longer changes.
+    pub(super) fn capacities(&self) -> Capacities {
+        self.capacities.read().clone()
+    }
+
+    /// Takes over what `member` reports; `None` if it is never full.
+    pub(super) fn set_capacity(&self, member: &MemberName, capacity: Option<Capacity>) {
+        let mut capacities = self.capacities.write();
+        match capacity {
+            Some(capacity) => capacities.insert(member.clone(), Arc::new(capacity)),
+            None => capacities.remove(member),
+        };
+    }
+
+    /// Forgets what members reported. They report it again to the next leader.
+    pub(super) fn end_term(&self) {
+        self.change_standing(|standing| *standing = Standing::default());
+        *self.capacities.write() = Capacities::default();
     }
 
     /// Notified of every change of `standing`.

@@ -4,9 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use hanse_core::{
+    capacity::Capacity,
     command::SignedCommand,
     id::{MemberName, PublicKey, WorkloadKey},
     inquiry,
+    schedule::Hearsay,
     slice::{PlacementReport, SliceUpdate, TableDifference, View},
     state::{Lease, State},
 };
@@ -18,8 +20,8 @@ use tracing::{debug, warn};
 use super::{leader_state::LeaderState, pace::Pace};
 use crate::{
     peer::proto::federation::{
-        Acknowledgement, Answer, Down, Heartbeat, Proposal, ProposalOutcome, Question, Up, Welcome,
-        down, up,
+        self, Acknowledgement, Answer, Down, Heartbeat, Proposal, ProposalOutcome, Question, Up,
+        Welcome, down, up,
     },
     replicate::propose::ProposeError,
 };
@@ -148,6 +150,7 @@ impl Session {
             let handled = match message.message {
                 Some(up::Message::Heartbeat(beat)) => self.heartbeat(beat).await,
                 Some(up::Message::Reports(bytes)) => self.reports(&bytes),
+                Some(up::Message::Capacity(capacity)) => self.capacity(&capacity),
                 Some(up::Message::Proposal(proposal)) => {
                     commands.try_send(proposal).map_err(|_| {
                         Status::resource_exhausted("too many commands in flight on one stream")
@@ -213,6 +216,22 @@ impl Session {
         Ok(())
     }
 
+    fn capacity(&self, capacity: &federation::Capacity) -> Result<(), Status> {
+        let measured: Option<Capacity> = match capacity.measured.as_slice() {
+            [] => None,
+            bytes => Some(serde_json::from_slice(bytes).map_err(|error| {
+                Status::invalid_argument(format!("the capacity is not readable: {error}"))
+            })?),
+        };
+        if measured.as_ref().is_some_and(|it| !it.is_bounded()) {
+            return Err(Status::invalid_argument(
+                "the capacity has more shapes, pods or resources than a member may report",
+            ));
+        }
+        self.leader.set_capacity(&self.name, measured);
+        Ok(())
+    }
+
     /// Proposes one command after the other: a member's numbers must reach the log in order.
     async fn execute(&self, mut commands: mpsc::Receiver<Proposal>) -> Status {
         while let Some(Proposal { ticket, command }) = commands.recv().await {
@@ -248,11 +267,18 @@ impl Session {
             let Ok(_turn) = self.leader.answering.acquire().await else {
                 break;
             };
-            let (state, objections) = (self.leader.ledger.state(), self.leader.objections());
+            let leader = &self.leader;
+            let (state, standing) = (leader.ledger.state(), leader.standing());
+            let (objections, capacities) = (leader.objections(), leader.capacities());
             let asker = self.name.clone();
             let answered = tokio::task::spawn_blocking(move || {
+                let hearsay = Hearsay {
+                    objections: &objections,
+                    silent: &standing.suspects.covered,
+                    capacities: &capacities,
+                };
                 let answer = match serde_json::from_slice(&question) {
-                    Ok(question) => inquiry::answer(&state, &objections, &asker, &question),
+                    Ok(question) => inquiry::answer(&state, hearsay, &asker, &question),
                     Err(error) => inquiry::Answer::Refused {
                         reason: format!("the leader cannot read the question: {error}"),
                     },

@@ -26,6 +26,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use hanse_core::{
+    capacity::Capacities,
     command::{Attributes, Command, PlacementChange, SignedCommand},
     domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
@@ -162,6 +163,7 @@ impl Fleet {
         let hearsay = Hearsay {
             objections: &Objections::default(),
             silent: &BTreeSet::new(),
+            capacities: &Capacities::default(),
         };
         let begun = Instant::now();
         let changes = self.planner.plan(&self.state, hearsay);
@@ -230,7 +232,12 @@ impl Fleet {
         let (asker, owner) = ("member-3".parse()?, "owner-3".parse()?);
         let begun = Instant::now();
         let asked = (&asker, &owner);
-        let simulation = simulate(&self.state, &Objections::default(), asked, &[lose])?;
+        let hearsay = Hearsay {
+            objections: &Objections::default(),
+            silent: &BTreeSet::new(),
+            capacities: &Capacities::default(),
+        };
+        let simulation = simulate(&self.state, hearsay, asked, &[lose])?;
         Ok((begun.elapsed(), simulation.workloads.len()))
     }
 

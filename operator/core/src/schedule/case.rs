@@ -6,11 +6,12 @@ use std::{
 };
 
 use super::{
-    Hearsay, Objections,
+    Objections,
     candidates::Candidates,
     diagnosis::{Exclusion, Exclusions, Findings},
     filter::{self, Question},
     refusals,
+    rooms::{self, Rooms},
     score::Order,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     per_host::Rows,
     reason::Reason,
     state::{Member, Placement, State, Surge, Workload},
-    workload::{Mode, Share},
+    workload::{Demands, Mode, Pods, Share},
 };
 
 /// What a plan wants a member to run of a workload, and why; `None` takes it away.
@@ -51,6 +52,14 @@ pub(super) struct Case<'a> {
     staying: BTreeSet<MemberName>,
     /// The members whose shares are to be placed elsewhere in addition.
     pub(super) silent: &'a BTreeSet<MemberName>,
+    /// How much more each member can run.
+    pub(super) rooms: &'a Rooms,
+    /// What its pods ask for.
+    pub(super) pods: Pods,
+    /// What a host that is new to it has to hold at least.
+    least: Demands,
+    /// The members that might run it and have no room, where that matters.
+    full: BTreeSet<MemberName>,
 }
 
 impl<'a> Case<'a> {
@@ -58,14 +67,25 @@ impl<'a> Case<'a> {
         state: &'a State,
         (key, workload): (&'a WorkloadKey, &'a Workload),
         candidates: &'a Candidates,
-        Hearsay { objections, silent }: Hearsay<'a>,
-        order: &Order,
+        (objections, silent): (&Objections, &'a BTreeSet<MemberName>),
+        (order, rooms): (&Order, &'a Rooms),
     ) -> Self {
+        // Nobody is full where nobody says so.
+        let pods = if rooms.is_empty() {
+            Pods::default()
+        } else {
+            workload.spec.pods()
+        };
+        let counts = workload.spec.counts();
+        let least = match workload.spec.placement.mode {
+            Mode::Divided => pods.least(&counts),
+            Mode::Duplicated | Mode::Single => pods.added(None, &counts),
+        };
         let mut case = Self {
             state,
             key,
             workload,
-            counts: workload.spec.counts(),
+            counts,
             placed: state.placements.rows(key),
             candidates,
             eligible: Vec::new(),
@@ -73,6 +93,10 @@ impl<'a> Case<'a> {
             refusing: BTreeMap::new(),
             staying: BTreeSet::new(),
             silent,
+            rooms,
+            pods,
+            least,
+            full: BTreeSet::new(),
         };
         case.ask(objections);
         case.choose(order);
@@ -144,9 +168,13 @@ impl<'a> Case<'a> {
             Mode::Duplicated => usize::MAX,
             Mode::Single => 1,
         };
-        let mut eligible = self.candidates.first(enough, order, |name| {
-            !self.placed.contains_key(name) && !self.rules_out(name)
-        });
+        let is_new = |name: &MemberName| !self.placed.contains_key(name) && !self.rules_out(name);
+        let has_room = |name: &MemberName| is_new(name) && self.has_room(name);
+        let mut eligible = self.candidates.first(enough, order, has_room);
+        // Where one of them may take less than its part, others are needed.
+        if eligible.len() == enough && eligible.iter().any(|name| self.is_narrow(name)) {
+            eligible = self.candidates.first(usize::MAX, order, has_room);
+        }
         let held = self.placed.keys().filter(|name| self.may_host(name));
         eligible.extend(held.cloned());
         let owner = &self.key.owner;
@@ -163,12 +191,38 @@ impl<'a> Case<'a> {
         self.excluded.contains_key(name) || self.refusing.contains_key(name)
     }
 
+    /// Whether a member that is new to it can run the least of it.
+    fn has_room(&self, name: &MemberName) -> bool {
+        let room = self.rooms.of(name);
+        room.is_none_or(|room| rooms::holds(room, &self.least))
+    }
+
+    /// Whether a member cannot run all of it.
+    fn is_narrow(&self, name: &MemberName) -> bool {
+        let room = self.rooms.of(name);
+        room.is_some_and(|room| !rooms::holds(room, &self.pods.added(None, &self.counts)))
+    }
+
+    /// Notes the members that have no room, to say so.
+    pub(super) fn note_full(&mut self) {
+        let names = self.candidates.iter();
+        let full = names.filter(|name| {
+            !self.placed.contains_key(*name) && !self.rules_out(name) && !self.has_room(name)
+        });
+        self.full = full.cloned().collect();
+    }
+
+    /// Whether any member was noted to have no room.
+    pub(super) fn is_crowded(&self) -> bool {
+        !self.full.is_empty()
+    }
+
     pub(super) fn may_host(&self, name: &MemberName) -> bool {
         !self.rules_out(name) && (self.candidates.has(name) || self.staying.contains(name))
     }
 
     /// How many members may run it, of those that have and have not refused it.
-    fn hosts(&self) -> usize {
+    pub(super) fn hosts(&self) -> usize {
         let lost = self
             .excluded
             .keys()
@@ -185,6 +239,7 @@ impl<'a> Case<'a> {
     fn is_special(&self) -> bool {
         let as_candidate = |name: &MemberName| !self.candidates.has(name);
         !(self.refusing.is_empty()
+            && self.full.is_empty()
             && self.staying.is_empty()
             && self.excluded.keys().all(as_candidate))
     }
@@ -220,12 +275,13 @@ impl<'a> Case<'a> {
             .entry(refusals::REFUSED)
             .or_default()
             .extend(self.refusing.keys());
+        names.entry(rooms::NO_ROOM).or_default().extend(&self.full);
         let mut excluded = Exclusions::default();
         for (reason, names) in names.into_iter().filter(|(_, names)| !names.is_empty()) {
             excluded.add(reason, names, |name| self.objection(name));
         }
         let members = self.candidates.iter().chain(&self.staying);
-        let members = members.filter(|name| !self.rules_out(name));
+        let members = members.filter(|name| !self.rules_out(name) && !self.full.contains(*name));
         let members: Vec<_> = members
             .filter_map(|name| self.state.members.get_key_value(name))
             .collect();
@@ -235,6 +291,10 @@ impl<'a> Case<'a> {
     fn objection(&self, name: &MemberName) -> String {
         if let Some(words) = self.refusing.get(name) {
             return refusals::exclusion(words);
+        }
+        if self.full.contains(name) {
+            let room = self.rooms.of(name);
+            return room.map_or_else(String::new, |room| rooms::objection(room, &self.least));
         }
         match (self.excluded.get(name), self.member(name)) {
             (Some(exclusion), _) => exclusion.message.clone(),

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-/// Divides `total` replicas over `hosts`, which hold `current` of them now.
+/// Divides `total` replicas over `hosts`, which hold `current` of them now and have room for `most`, which is at least that.
 ///
 /// Hosts that hold some keep them; only the difference to `total` moves. What is missing goes one by one to the host
 /// with the fewest, what is too much is taken one by one from the host with the most; ties go to the earlier host when
-/// giving and to the later one when taking. A first division is therefore even. Terminates after at most
-/// `hosts.len() + 1` rounds of whole layers, whatever the size of `total`. Every host is in the answer, also with 0.
+/// giving and to the later one when taking. A first division is therefore even. What no host has room for is in no share.
+/// Terminates after at most two rounds of whole layers per host, whatever the size of `total`. Every host is in the answer,
+/// also with 0.
 pub(super) fn divide<K: Ord + Clone>(
     total: u32,
     hosts: &[K],
     current: &BTreeMap<K, u32>,
+    most: impl Fn(&K) -> u32,
 ) -> BTreeMap<K, u32> {
     let mut shares: Vec<u32> = hosts
         .iter()
@@ -22,22 +24,31 @@ pub(super) fn divide<K: Ord + Clone>(
     }
     let held: u64 = shares.iter().copied().map(u64::from).sum();
     match u64::from(total).checked_sub(held) {
-        Some(missing) => fill(&mut shares, missing),
+        Some(0) => {}
+        Some(missing) => {
+            let most: Vec<u32> = hosts.iter().map(most).collect();
+            fill(&mut shares, &most, missing);
+        }
         None => drain(&mut shares, held - u64::from(total)),
     }
     hosts.iter().cloned().zip(shares).collect()
 }
 
-/// Raises the lowest shares to the next level until `missing` is used up.
-fn fill(shares: &mut [u32], mut missing: u64) {
+/// Raises the lowest shares to the next level until `missing` is used up, or every share is at its most.
+fn fill(shares: &mut [u32], most: &[u32], mut missing: u64) {
     while missing > 0 {
-        let lowest = shares.iter().copied().min().unwrap_or(0);
-        let next = shares.iter().copied().filter(|share| *share > lowest).min();
-        let low: Vec<usize> = (0..shares.len())
-            .filter(|&host| shares[host] == lowest)
+        let open: Vec<usize> = (0..shares.len())
+            .filter(|&host| shares[host] < most[host])
             .collect();
-        let room = next.map_or(u64::MAX, |next| u64::from(next - lowest) * low.len() as u64);
-        let level = missing.min(room);
+        let Some(lowest) = open.iter().map(|&host| shares[host]).min() else {
+            return;
+        };
+        let is_low = |host: &usize| shares[*host] == lowest;
+        let (low, higher): (Vec<usize>, Vec<usize>) = open.into_iter().partition(is_low);
+        let full = low.iter().map(|&host| most[host]);
+        let next = higher.iter().map(|&host| shares[host]).chain(full).min();
+        let step = u64::from(next.unwrap_or(u32::MAX) - lowest);
+        let level = missing.min(step * low.len() as u64);
         let (each, rest) = (level / low.len() as u64, level % low.len() as u64);
         for (position, host) in low.into_iter().enumerate() {
             let more = each + u64::from((position as u64) < rest);
@@ -78,9 +89,13 @@ mod tests {
     use super::*;
 
     fn shares(total: u32, current: &[u32]) -> Vec<u32> {
+        bounded(total, current, &vec![u32::MAX; current.len()])
+    }
+
+    fn bounded(total: u32, current: &[u32], most: &[u32]) -> Vec<u32> {
         let hosts: Vec<usize> = (0..current.len()).collect();
         let held = hosts.iter().copied().zip(current.iter().copied()).collect();
-        let divided = divide(total, &hosts, &held);
+        let divided = divide(total, &hosts, &held, |host| most[*host]);
         hosts
             .iter()
             .map(|host| divided.get(host).copied().unwrap_or(0))
@@ -113,7 +128,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_host_gets_no_more_than_it_has_room_for() {
+        assert_eq!(bounded(9, &[0, 0, 0], &[1, 9, 9]), [1, 4, 4]);
+        assert_eq!(bounded(9, &[2, 0, 0], &[2, 3, 9]), [2, 3, 4]);
+        assert_eq!(bounded(9, &[2, 0, 0], &[2, 3, 0]), [2, 3, 0]);
+        assert_eq!(bounded(1, &[2, 0, 0], &[2, 0, 0]), [1, 0, 0]);
+    }
+
     proptest! {
+        #[test]
+        fn what_has_room_is_placed_and_nothing_else_moves(
+            total in 0_u32..2_000,
+            hosts in prop::collection::vec((0_u32..200, 0_u32..200), 1..12),
+        ) {
+            let current: Vec<u32> = hosts.iter().map(|(held, _)| *held).collect();
+            let most: Vec<u32> = hosts.iter().map(|(held, room)| held + room).collect();
+            let (held, all): (u32, u32) = (current.iter().sum(), most.iter().sum());
+            let new = bounded(total, &current, &most);
+            prop_assert!(new.iter().zip(&most).all(|(new, most)| new <= most));
+            prop_assert_eq!(new.iter().sum::<u32>(), total.min(all));
+            let moved: u32 = new.iter().zip(&current).map(|(new, old)| new.abs_diff(*old)).sum();
+            prop_assert_eq!(moved, held.abs_diff(total.min(all)));
+        }
+
         #[test]
         fn the_sum_is_exact_and_only_the_difference_moves(
             total in 0_u32..100_000,

@@ -10,12 +10,14 @@ use super::{
     filter::{self, Question},
     needs::Needs,
     refusals,
+    rooms::{self, Rooms},
 };
 use crate::{
+    capacity::Room,
     domain::FailureDomain,
     id::{Generation, MemberName, OwnerName, WorkloadKey},
     state::{Member, State, Workload},
-    workload::Share,
+    workload::{Mode, Share},
 };
 
 /// The members that an answer lists; the others are counted. Those that run the workload come first.
@@ -62,7 +64,9 @@ pub struct Verdict {
 
 /// The explanation; `None` if there is no such workload.
 #[must_use]
-pub fn explain(state: &State, objections: &Objections, key: &WorkloadKey) -> Option<Explanation> {
+pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option<Explanation> {
+    let objections = hearsay.objections;
+    let capacities = Rooms::settled(state, hearsay.capacities);
     let workload = state.workloads.get(key).filter(|row| !row.removed)?;
     let needs = Needs::of(key, workload);
     let names: Vec<_> = listed(state, key);
@@ -79,7 +83,11 @@ pub fn explain(state: &State, objections: &Objections, key: &WorkloadKey) -> Opt
         };
         let excluded = filter::first_objection(&question)
             .map(|it| (it.reason.to_owned(), it.message))
-            .or_else(|| refusal(objections, (key, workload), name));
+            .or_else(|| refusal(objections, (key, workload), name))
+            .or_else(|| {
+                let capacity = capacities.get(name).filter(|_| !question.placed)?;
+                no_room(&Room::of(capacity), workload)
+            });
         let share = state.placements.get(key, name);
         let verdict = Verdict {
             owner: member.owner.clone(),
@@ -98,7 +106,12 @@ pub fn explain(state: &State, objections: &Objections, key: &WorkloadKey) -> Opt
         members: members.collect(),
         more,
     };
-    explanation.find(state, objections, (key, workload));
+    let hearsay = Hearsay {
+        capacities: &capacities,
+        silent: &BTreeSet::new(),
+        ..hearsay
+    };
+    explanation.find(state, hearsay, (key, workload));
     Some(explanation)
 }
 
@@ -107,26 +120,30 @@ impl Explanation {
     fn find(
         &mut self,
         state: &State,
-        objections: &Objections,
+        hearsay: Hearsay<'_>,
         (key, workload): (&WorkloadKey, &Workload),
     ) {
         let mut alone = state.clone();
         alone.workloads = OrdMap::unit(key.clone(), workload.clone());
-        let silent = BTreeSet::new();
         let mut planner = Planner::default();
-        planner.plan(
-            &alone,
-            Hearsay {
-                objections,
-                silent: &silent,
-            },
-        );
+        planner.plan(&alone, hearsay);
         if let Some((diagnosis, findings)) = planner.found(key) {
             self.unplaced.clone_from(&diagnosis.unplaced);
             self.survives = findings.survives;
             self.gap.clone_from(&findings.gap);
         }
     }
+}
+
+/// That a member which has nothing of it cannot run the least of it.
+fn no_room(room: &Room, workload: &Workload) -> Option<(String, String)> {
+    let (pods, counts) = (workload.spec.pods(), workload.spec.counts());
+    let least = match workload.spec.placement.mode {
+        Mode::Divided => pods.least(&counts),
+        Mode::Duplicated | Mode::Single => pods.added(None, &counts),
+    };
+    let is_full = !rooms::holds(room, &least);
+    is_full.then(|| (rooms::NO_ROOM.to_owned(), rooms::objection(room, &least)))
 }
 
 fn refusal(

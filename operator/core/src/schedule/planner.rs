@@ -12,6 +12,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -22,6 +23,7 @@ use super::{
     candidates::Candidates,
     case::Case,
     needs::Needs,
+    rooms::Rooms,
     score::Order,
     select,
     surge::{Budget, Surges},
@@ -43,6 +45,7 @@ pub struct Planner {
     objections: Objections,
     silent: BTreeSet<MemberName>,
     order: Order,
+    rooms: Rooms,
     surges: Surges,
     /// What the quorum survives.
     quorum: Arc<Survival>,
@@ -55,6 +58,8 @@ pub struct Planner {
     pending: BTreeSet<WorkloadKey>,
     /// Those that get no replicas in addition because there would be too many.
     over_budget: BTreeSet<WorkloadKey>,
+    /// Those whose plan may be another when any member has more or less room.
+    crowded: BTreeSet<WorkloadKey>,
     diagnoses: OrdMap<WorkloadKey, Diagnosis>,
     findings: OrdMap<u64, Arc<Findings>>,
 }
@@ -69,8 +74,15 @@ impl Planner {
             due.extend(std::mem::take(&mut self.over_budget));
         }
         let mut changes = Vec::new();
-        for key in due {
+        let mut filled = false;
+        while let Some(key) = due.pop_first() {
             changes.extend(self.plan_workload(&key, &mut budget).unwrap_or_default());
+            // What this takes of a room is missing for those that come after it.
+            if !filled && self.rooms.is_filled() {
+                filled = true;
+                let after = (Bound::Excluded(&key), Bound::Unbounded);
+                due.extend(self.crowded.range::<WorkloadKey, _>(after).cloned());
+            }
         }
         self.order.end_plan(&self.state);
         // What lost its place is more urgent than what grows; the sort is stable, so a workload's rows stay in order.
@@ -101,10 +113,15 @@ impl Planner {
     fn take_over(
         &mut self,
         state: &State,
-        Hearsay { objections, silent }: Hearsay<'_>,
+        Hearsay {
+            objections,
+            silent,
+            capacities,
+        }: Hearsay<'_>,
     ) -> BTreeSet<WorkloadKey> {
         let before = std::mem::replace(&mut self.state, state.clone());
         let mut due: BTreeSet<WorkloadKey> = BTreeSet::new();
+        self.rooms.report(state, capacities);
         // Before workloads with new needs are known: their candidates are found among the new members.
         let members: Vec<_> = changed_keys(&before.members, &state.members).collect();
         for name in &members {
@@ -118,12 +135,16 @@ impl Planner {
             let hosts = before.placements.of(key).chain(state.placements.of(key));
             for (host, _) in hosts {
                 self.order.sync(state, host);
+                self.rooms.sync(state, key, host);
             }
             self.surges.sync(state, key);
             due.insert(key.clone());
         }
         due.extend(state.removals.changed_since(&before.removals).cloned());
         for key in changed_keys(&before.workloads, &state.workloads) {
+            for (host, _) in state.placements.of(key) {
+                self.rooms.sync(state, key, host);
+            }
             self.know(key);
             due.insert(key.clone());
         }
@@ -140,6 +161,9 @@ impl Planner {
                 due.extend(candidates.watchful.iter().cloned());
             }
             self.silent.clone_from(silent);
+        }
+        if self.rooms.begin_plan() {
+            due.extend(self.crowded.iter().cloned());
         }
         due
     }
@@ -181,6 +205,7 @@ impl Planner {
     fn forget(&mut self, key: &WorkloadKey, number: u64) {
         self.known.remove(key);
         self.over_budget.remove(key);
+        self.crowded.remove(key);
         self.pending.remove(key);
         self.diagnoses.remove(key);
         let Some(candidates) = self.candidates.get_mut(&number) else {
@@ -254,23 +279,31 @@ impl Planner {
         let number = *self.known.get(key)?;
         let candidates = self.candidates.get_mut(&number)?;
         let workload = self.state.workloads.get(key)?;
-        let hearsay = Hearsay {
-            objections: &self.objections,
-            silent: &self.silent,
-        };
-        let case = Case::new(
+        let mut case = Case::new(
             &self.state,
             (key, workload),
             candidates,
-            hearsay,
-            &self.order,
+            (&self.objections, &self.silent),
+            (&self.order, &self.rooms),
         );
         let (wishes, unplaced) = match workload.spec.placement.mode {
             Mode::Divided => select::divided(&case, budget),
             Mode::Duplicated => select::duplicated(&case),
             Mode::Single => select::single(&case),
         };
+        let is_everywhere = workload.spec.placement.mode == Mode::Duplicated;
+        if unplaced.is_some() || is_everywhere {
+            case.note_full();
+        }
+        let is_crowded = unplaced.is_some() || case.is_crowded() || budget.crowded();
+        keep(&mut self.crowded, key, is_crowded);
         let changes = case.changes(wishes);
+        let placed = changes.iter().filter_map(|row| {
+            let before = case.placed.get(&row.member).map(|row| &row.share);
+            let added = case.pods.added(before, row.share.as_ref()?);
+            Some((row.member.clone(), added))
+        });
+        let placed: Vec<_> = placed.collect();
         for row in &changes {
             let is_placed = case.placed.contains_key(&row.member);
             if is_placed != row.share.is_some() {
@@ -286,6 +319,9 @@ impl Planner {
         };
         if self.diagnoses.get(key) != Some(&diagnosis) {
             self.diagnoses.insert(key.clone(), diagnosis);
+        }
+        for (member, demands) in placed {
+            self.rooms.plan(&member, &demands);
         }
         keep(&mut candidates.watchful, key, is_watchful);
         keep(&mut self.over_budget, key, budget.refused());

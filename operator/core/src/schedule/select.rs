@@ -3,7 +3,7 @@
 //! Each function returns what it wishes of the members it has an opinion on, and why the workload is not wholly placed,
 //! if it is not. A member without a wish keeps what it has.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use super::{
     case::{Case, Wish},
@@ -11,6 +11,7 @@ use super::{
     surge::{self, Budget},
 };
 use crate::{
+    capacity::Room,
     id::MemberName,
     reason::Reason,
     state::Lease,
@@ -78,6 +79,9 @@ impl Case<'_> {
     }
 
     fn nobody(&self) -> String {
+        if self.hosts() > self.refusing.len() {
+            return "no member that may host it has room for it".to_owned();
+        }
         match self.ruled_out() {
             0 => "the federation has no members".to_owned(),
             1 => "the only member may not host it".to_owned(),
@@ -103,6 +107,10 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
     };
     let mut wishes: Wishes = case.placed.keys().map(stop).collect();
     let shares = shares(case, &case.eligible, &surge::held(case));
+    let missing = missing(case, &shares);
+    for name in keep(case, &missing) {
+        wishes.remove(name);
+    }
     // Zero is a number: the objects stay where they were, or exist in one place.
     let idle = case.counts.total() == 0;
     let stays = |name: &MemberName| case.placed.contains_key(name);
@@ -124,7 +132,53 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
         }
     }
     surge::add(case, &shares, budget, &mut wishes);
-    (wishes, None)
+    (wishes, no_room(case, &missing))
+}
+
+/// What nobody has a part of, because it fits nowhere.
+pub(super) fn missing(case: &Case<'_>, shares: &BTreeMap<MemberName, Share>) -> Share {
+    let objects = case.counts.iter();
+    let objects = objects.filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
+    let missing = objects.filter_map(|(target, total)| {
+        let placed = shares.values().map(|share| share.of(target));
+        let missing = placed.fold(total, u32::saturating_sub);
+        (missing > 0).then(|| (target.clone(), missing))
+    });
+    missing.collect()
+}
+
+/// The members that should give up their part and keep it, because it fits nowhere else: as many as are needed.
+fn keep<'a>(case: &'a Case<'_>, missing: &Share) -> Vec<&'a MemberName> {
+    let mut missing = missing.clone();
+    let leaving = case.placed.iter().filter(|(name, _)| !case.may_host(name));
+    let needed = leaving.filter(|(_, row)| {
+        let is_needed = missing
+            .iter()
+            .any(|(target, left)| left.min(row.share.of(target)) > 0);
+        missing = missing.without(&row.share);
+        is_needed
+    });
+    needed.map(|(name, _)| name).collect()
+}
+
+fn no_room(case: &Case<'_>, missing: &Share) -> Option<String> {
+    let (target, left) = missing.iter().next()?;
+    let total = case.counts.of(target);
+    let of = match target {
+        ScaleTarget::Object(id) if missing.len() > 1 || case.counts.len() > 1 => {
+            format!(" of {id}")
+        }
+        _ => String::new(),
+    };
+    let asked = case
+        .pods
+        .replica(target)
+        .map(|pod| pod.resources.to_string());
+    let asked = asked.filter(|it| !it.is_empty());
+    let asked = asked.map_or_else(String::new, |it| format!("; each asks for {it}"));
+    Some(format!(
+        "{left} of {total} replicas{of} have room nowhere{asked}"
+    ))
 }
 
 /// The part of each member that may host the workload. Each object is divided by itself.
@@ -135,16 +189,19 @@ pub(super) fn shares(
     held: &BTreeMap<MemberName, Share>,
 ) -> BTreeMap<MemberName, Share> {
     let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
+    let rooms = Spare::default();
     let objects = case
         .counts
         .iter()
         .filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
     for (target, total) in objects {
-        let current = held.iter();
-        let current = current
-            .map(|(name, share)| (name.clone(), share.of(target)))
-            .collect();
-        for (name, replicas) in divide(total, hosts, &current) {
+        let had = |name: &MemberName| held.get(name).map_or(0, |share| share.of(target));
+        let current = hosts.iter().map(|name| (name.clone(), had(name))).collect();
+        let divided = divide(total, hosts, &current, |name| {
+            had(name).saturating_add(rooms.holds(case, name, target))
+        });
+        for (name, replicas) in divided {
+            rooms.take(case, &name, target, replicas.saturating_sub(had(&name)));
             let share = shares.entry(name).or_default();
             share.set(target.clone(), replicas);
         }
@@ -153,6 +210,45 @@ pub(super) fn shares(
         divide_limit(hosts, &autoscaler, held, &mut shares);
     }
     shares
+}
+
+/// The room that is left while the objects of one workload are divided, one after the other.
+#[derive(Default)]
+struct Spare(RefCell<BTreeMap<MemberName, Room>>);
+
+impl Spare {
+    fn with<T>(
+        &self,
+        case: &Case<'_>,
+        name: &MemberName,
+        action: impl FnOnce(&mut Room) -> T,
+    ) -> Option<T> {
+        let room = case.rooms.of(name)?;
+        let mut spare = self.0.borrow_mut();
+        let room = spare.entry(name.clone()).or_insert_with(|| {
+            let mut room = room.clone();
+            if !case.placed.contains_key(name) {
+                for (pod, count) in case.pods.fixed() {
+                    room.take(pod, *count);
+                }
+            }
+            room
+        });
+        Some(action(room))
+    }
+
+    /// How many more replicas of `target` a member can run.
+    fn holds(&self, case: &Case<'_>, name: &MemberName, target: &ScaleTarget) -> u32 {
+        let pod = case.pods.replica(target);
+        let holds = pod.and_then(|pod| self.with(case, name, |room| room.holds(pod)));
+        holds.unwrap_or(u32::MAX)
+    }
+
+    fn take(&self, case: &Case<'_>, name: &MemberName, target: &ScaleTarget, replicas: u32) {
+        if let Some(pod) = case.pods.replica(target).filter(|_| replicas > 0) {
+            self.with(case, name, |room| room.take(pod, replicas));
+        }
+    }
 }
 
 /// Divides what an autoscaler may scale to over the members that have a part of its minimum: each at least that part.
@@ -174,7 +270,8 @@ fn divide_limit(
     let current = current
         .map(|(name, share)| (name.clone(), above(share)))
         .collect();
-    for (name, above) in divide(autoscaler.max - autoscaler.min, &hosts, &current) {
+    let all = autoscaler.max - autoscaler.min;
+    for (name, above) in divide(all, &hosts, &current, |_| u32::MAX) {
         if let Some(share) = shares.get_mut(&name) {
             let least = share.of(&target);
             share.set(limit.clone(), least.saturating_add(above));

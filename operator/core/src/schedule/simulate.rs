@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use self::world::World;
-use super::{Gap, Objections, survival};
+use super::{Gap, Hearsay, survival};
 use crate::{
     command::Attributes,
     domain::FailureDomain,
@@ -123,12 +123,18 @@ pub struct Move {
 /// The effect of these changes on the workloads of the owner of `asker`.
 pub fn simulate(
     state: &State,
-    objections: &Objections,
+    hearsay: Hearsay<'_>,
     asker: (&MemberName, &OwnerName),
     changes: &[Change],
 ) -> Result<Simulation, SimulateError> {
+    // Who is silent now is heard or lost in the end.
+    let silent = BTreeSet::new();
+    let hearsay = Hearsay {
+        silent: &silent,
+        ..hearsay
+    };
     let mut before = World::of(state.clone());
-    before.settle(objections);
+    before.settle(hearsay);
     let mut after = World::of(before.state.clone());
     for change in changes {
         after.happen(asker.0, change)?;
@@ -136,9 +142,9 @@ pub fn simulate(
     let no_quorum = survival::too_few_voters(&after.state);
     if no_quorum.is_some() {
         // Nobody applies this plan; what it finds holds.
-        after.plan(objections);
+        after.plan(hearsay);
     } else {
-        after.settle(objections);
+        after.settle(hearsay);
     }
     let lost = before.holders().filter(|name| !after.holds_lease(name));
     let mut simulation = Simulation {

@@ -48,6 +48,7 @@ impl Surges {
         Budget {
             left: MOST_REPLICAS.saturating_sub(self.total),
             refused: false,
+            crowded: false,
         }
     }
 }
@@ -57,6 +58,7 @@ impl Surges {
 pub(super) struct Budget {
     left: u32,
     refused: bool,
+    crowded: bool,
 }
 
 impl Budget {
@@ -68,6 +70,16 @@ impl Budget {
     /// Whether anything was refused since this was last asked.
     pub(super) fn refused(&mut self) -> bool {
         std::mem::take(&mut self.refused)
+    }
+
+    /// Notes whether something has no room that should be placed in addition.
+    fn note_crowded(&mut self, crowded: bool) {
+        self.crowded |= crowded;
+    }
+
+    /// Whether that was noted since this was last asked.
+    pub(super) fn crowded(&mut self) -> bool {
+        std::mem::take(&mut self.crowded)
     }
 
     /// Takes `replicas`, if that many are left.
@@ -109,7 +121,8 @@ pub(super) fn add(
     let Some(silent) = covers.first().filter(|_| case.workload.spec.may_surge()) else {
         return;
     };
-    let surges = surges(case, shares);
+    let (surges, is_short) = surges(case, shares);
+    budget.note_crowded(is_short);
     let more = surges.iter().map(|(name, (_, surge))| {
         let row = case.placed.get(name).and_then(|row| row.surge.as_ref());
         let now = row.map_or(0, |row| row.share.total());
@@ -141,21 +154,23 @@ pub(super) fn add(
 }
 
 /// What each member that is heard would run if the silent ones were lost, and what of it is more than its part of `shares`.
+/// Also whether some of it fits nowhere.
 fn surges(
     case: &Case<'_>,
     shares: &BTreeMap<MemberName, Share>,
-) -> BTreeMap<MemberName, (Share, Share)> {
+) -> (BTreeMap<MemberName, (Share, Share)>, bool) {
     let heard = case.eligible.iter();
     let heard = heard.filter(|name| !case.silent.contains(*name));
     let heard: Vec<MemberName> = heard.cloned().collect();
-    let alone = select::shares(case, &heard, &all_held(case)).into_iter();
-    let surges = alone.filter_map(|(name, share)| {
+    let alone = select::shares(case, &heard, &all_held(case));
+    let is_short = !select::missing(case, &alone).is_empty();
+    let surges = alone.into_iter().filter_map(|(name, share)| {
         let base = shares.get(&name).cloned().unwrap_or_default();
         let share = share.at_least(&base);
         let surge = share.without(&base);
         (surge.total() > 0).then_some((name, (share, surge)))
     });
-    surges.collect()
+    (surges.collect(), is_short)
 }
 
 /// What each member has of the workload, also in addition.

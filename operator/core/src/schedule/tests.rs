@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    capacity::Capacities,
     command::{Attributes, Command, PlacementChange, SignedCommand},
     domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
@@ -19,6 +20,7 @@ use crate::{
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
 
+mod capacity;
 mod increments;
 mod refusals;
 mod requirements;
@@ -36,6 +38,8 @@ struct Federation {
     objections: Objections,
     /// Who is silent by now.
     silent: BTreeSet<MemberName>,
+    /// What members report of their capacity.
+    capacities: Capacities,
     /// Has made all plans of this federation.
     planner: Planner,
 }
@@ -47,6 +51,7 @@ impl Federation {
             index: 10,
             objections: Objections::default(),
             silent: BTreeSet::new(),
+            capacities: Capacities::new(),
             planner: Planner::default(),
         };
         for (seed, name) in (1..).zip(members) {
@@ -140,23 +145,25 @@ impl Federation {
         })
     }
 
-    /// The plan of a planner that knows nothing yet.
-    fn fresh(&self) -> (Vec<PlacementChange>, Planner) {
-        let hearsay = Hearsay {
+    fn hearsay(&self) -> Hearsay<'_> {
+        Hearsay {
             objections: &self.objections,
             silent: &self.silent,
-        };
+            capacities: &self.capacities,
+        }
+    }
+
+    /// The plan of a planner that knows nothing yet.
+    fn fresh(&self) -> (Vec<PlacementChange>, Planner) {
         let mut planner = Planner::default();
-        (planner.plan(&self.state, hearsay), planner)
+        (planner.plan(&self.state, self.hearsay()), planner)
     }
 
     /// The plan of the planner that knows all states so far, which is the same.
     fn plan(&mut self) -> Vec<PlacementChange> {
-        let hearsay = Hearsay {
-            objections: &self.objections,
-            silent: &self.silent,
-        };
-        let changes = self.planner.plan(&self.state, hearsay);
+        let mut planner = std::mem::take(&mut self.planner);
+        let changes = planner.plan(&self.state, self.hearsay());
+        self.planner = planner;
         let (expected, fresh) = self.fresh();
         assert_eq!(changes, expected);
         assert_eq!(found(&self.planner), found(&fresh));

@@ -68,6 +68,12 @@ impl Share {
         self.0.is_empty()
     }
 
+    /// How many counts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The replicas of everything together.
     #[must_use]
     pub fn total(&self) -> u32 {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{Hearsay, Objections, Planner},
+    super::{Hearsay, Planner},
     Change, SimulateError,
 };
 use crate::{
@@ -35,10 +35,10 @@ impl World {
     }
 
     /// Confirms, plans and applies until nothing is left to plan.
-    pub(super) fn settle(&mut self, objections: &Objections) {
+    pub(super) fn settle(&mut self, hearsay: Hearsay<'_>) {
         for _ in 0..MAX_PLANS {
             self.state.suppose_removed();
-            let rows = self.plan(objections);
+            let rows = self.plan(hearsay);
             if rows.is_empty() {
                 break;
             }
@@ -47,12 +47,7 @@ impl World {
         }
     }
 
-    pub(super) fn plan(&mut self, objections: &Objections) -> Vec<PlacementChange> {
-        let silent = BTreeSet::new();
-        let hearsay = Hearsay {
-            objections,
-            silent: &silent,
-        };
+    pub(super) fn plan(&mut self, hearsay: Hearsay<'_>) -> Vec<PlacementChange> {
         self.planner.plan(&self.state, hearsay)
     }
 

@@ -3,7 +3,7 @@
 //! [`Federation::plan`] compares the two, in every test of the planner. Here are many workloads, and everything that a plan
 //! depends on changes in any order.
 
-use super::*;
+use super::{capacity::web, *};
 use crate::{
     id::NodeId,
     selector::{Effect, Taint},
@@ -24,7 +24,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0_u8..18, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
+    (0_u8..20, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
         |(kind, member, workload, value, applied)| Event {
             kind,
             member,
@@ -59,8 +59,7 @@ impl Federation {
         if kind.is_multiple_of(2) {
             placement.domicile = BTreeSet::from(["EU".into()]);
         }
-        let web =
-            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}});
+        let web = web(kind % 3);
         self.put_named(&key(workload).to_string(), vec![web], placement);
     }
 
@@ -132,6 +131,7 @@ impl Federation {
                 });
                 self.state.voters.insert(node);
             }
+            17 | 18 => self.report(name, u32::from(event.value), even),
             _ => self.objections = Objections::of(&workload, &member, even),
         }
     }

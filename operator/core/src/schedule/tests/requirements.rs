@@ -194,7 +194,7 @@ fn an_explanation_has_the_answer_of_every_member() {
     federation.step();
     let key = WEB.parse().unwrap();
     let explained = || {
-        let explanation = explain(&federation.state, &federation.objections, &key).unwrap();
+        let explanation = explain(&federation.state, federation.hearsay(), &key).unwrap();
         let members = explanation.members.into_iter();
         let members = members.map(|(name, verdict)| {
             let share = verdict
@@ -225,7 +225,7 @@ fn an_explanation_has_the_answer_of_every_member() {
     );
     let unknown = "acme/shop/other".parse().unwrap();
     assert_eq!(
-        explain(&federation.state, &federation.objections, &unknown),
+        explain(&federation.state, federation.hearsay(), &unknown),
         None
     );
 }

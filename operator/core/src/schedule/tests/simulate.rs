@@ -6,7 +6,7 @@ use crate::workload::Share;
 impl Federation {
     fn simulate(&self, changes: &[Change]) -> Result<Simulation, SimulateError> {
         let (name, owner) = ("acme-1".parse().unwrap(), "acme".parse().unwrap());
-        simulate(&self.state, &self.objections, (&name, &owner), changes)
+        simulate(&self.state, self.hearsay(), (&name, &owner), changes)
     }
 
     /// What would change for [`WEB`], in words.

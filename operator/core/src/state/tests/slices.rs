@@ -9,6 +9,7 @@ use super::{
     *,
 };
 use crate::{
+    capacity::Capacities,
     schedule::{Hearsay, Objections, Planner},
     slice::{PlacementPhase, PlacementReport, Slice, SliceUpdate, Standing, View},
     suspicion::Suspects,
@@ -66,6 +67,7 @@ impl Soft {
             _ => {
                 let hearsay = Hearsay {
                     objections: &Objections::default(),
+                    capacities: &Capacities::new(),
                     silent: &standing.suspects.silent,
                 };
                 planner.plan(state, hearsay);
