@@ -1,11 +1,15 @@
 //! Nothing is placed where it has no room: by the shape of nodes, on real nodes and pods. One fleet of three members of one owner;
 //! each has three nodes, none of which holds two pods of ten cores.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
-use hanse_e2e::{Fleet, MemberPlan, Workload, hold_condition, yaml};
+use hanse_e2e::{
+    Fleet, MemberPlan, Workload, await_condition, hold_condition, workspace::WorkDir, yaml,
+};
 
+/// Several times what a host takes to measure, and the leader to hear of it.
+const SOON: Duration = Duration::from_secs(30);
 /// Several times what the leader takes to decide, and a host to act.
 const STAYS: Duration = Duration::from_secs(10);
 const OWNER: &str = "amber";
@@ -45,10 +49,14 @@ fn requesting(name: &str, replicas: u32, requests: &str) -> String {
     yaml::deployment(name, replicas).replace("name: app", &requested)
 }
 
-/// Applies a Deployment whose pods each ask for `requests`.
-async fn apply(fleet: &Fleet, name: &str, replicas: u32, requests: &str) -> Result<()> {
+/// A workload of a Deployment whose pods each ask for `requests`.
+fn workload(name: &str, replicas: u32, requests: &str) -> String {
     let deployment = requesting(name, replicas, requests);
-    let workload = yaml::workload(name, NAMESPACE, "{mode: Divided}", &[&deployment]);
+    yaml::workload(name, NAMESPACE, "{mode: Divided}", &[&deployment])
+}
+
+async fn apply(fleet: &Fleet, name: &str, replicas: u32, requests: &str) -> Result<()> {
+    let workload = workload(name, replicas, requests);
     fleet.apply_yaml("bergen", &workload).await.map(drop)
 }
 
@@ -107,6 +115,7 @@ async fn a_full_member_gets_no_more(fleet: &Fleet) -> Result<()> {
             "2",
         )
         .await?;
+    what_would_come_of_it_is_known_before(fleet).await?;
     apply(fleet, "web", 7, "{cpu: 10}").await?;
     let shares = [("lubeck", 1), ("bergen", 3), ("riga", 3)];
     fleet
@@ -122,6 +131,24 @@ async fn a_full_member_gets_no_more(fleet: &Fleet) -> Result<()> {
         .await_field("bergen", &named("more"), EXCLUDED, why)
         .await?;
     stays(fleet, &named("more"), &[]).await
+}
+
+/// A measure is a second old at most: then a simulation says what each member has room for.
+async fn what_would_come_of_it_is_known_before(fleet: &Fleet) -> Result<()> {
+    let directory = WorkDir::create("capacity-simulated")?;
+    let file = directory.path().join("web.yaml");
+    fs::write(&file, workload("web", 7, "{cpu: 10}"))?;
+    let file = file.to_string_lossy();
+    let simulate = ["simulate", "--change", &file];
+    await_condition("a simulation shows what fits", SOON, async || {
+        let output = fleet.cli("bergen", &simulate)?.output().await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let moves = "bergen -→3, lubeck -→1, riga -→3";
+        ensure!(text.contains(moves), "no '{moves}' in {text}");
+        Ok(())
+    })
+    .await?;
+    Ok(())
 }
 
 async fn what_fits_nowhere_after_a_loss_is_said_and_runs_as_soon_as_it_fits(

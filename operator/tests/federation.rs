@@ -10,6 +10,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
+    capacity::{Capacity, Resources, Shape},
     command::{Attributes, Command},
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Generation, MemberName, PrivateKey, WorkloadKey},
@@ -23,6 +24,7 @@ use hanse_operator::{
     peer::{Peer, TcpNetwork},
     run::Operator,
     settings::{AskedTimings, CapacityPolicy, Entry, RaftTimings, Settings},
+    uplink::OwnCapacity,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -144,6 +146,19 @@ fn web() -> (WorkloadKey, WorkloadSpec) {
     (key, spec)
 }
 
+/// One node with so many cores, of which nothing placed so far is taken off.
+fn cores(cores: u32) -> OwnCapacity {
+    let shape = Shape {
+        nodes: 1,
+        free: Resources::of(&json!({"cpu": cores, "pods": 100})),
+        taints: Vec::new(),
+    };
+    OwnCapacity::Measured(Arc::new(Capacity {
+        shapes: vec![shape],
+        ..Capacity::default()
+    }))
+}
+
 fn grant_deployments() -> Command {
     let kinds = BTreeSet::from([GroupKind {
         group: "apps".into(),
@@ -213,6 +228,52 @@ async fn when_the_leader_is_lost_the_others_run_its_replicas() {
             })
             .await;
     }
+}
+
+/// The replicas of each member, by name.
+async fn divided(member: &Member, key: &WorkloadKey, expected: &[(&str, u32)]) {
+    let expected = expected.iter();
+    let expected: Vec<_> = expected
+        .map(|(name, replicas)| (name.parse().unwrap(), *replicas))
+        .collect();
+    member
+        .until(&format!("the replicas are {expected:?}"), |slice| {
+            shares(slice, key) == expected
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_can_still_run_is_known_to_the_leader_and_to_the_next_one() {
+    let [one, two, three] = three().await;
+    two.operator.uplink.report_capacity(cores(1));
+    three.operator.uplink.report_capacity(OwnCapacity::Elastic);
+    two.accepted(grant_deployments()).await;
+    three.accepted(grant_deployments()).await;
+    let (key, mut spec) = web();
+    let containers = json!([{"resources": {"requests": {"cpu": 1}}}]);
+    let template = json!({"spec": {"containers": containers}});
+    let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}});
+    spec = WorkloadSpec::new(vec![manifest], spec.placement, &key.namespace).unwrap();
+    one.accepted(Command::PutWorkload {
+        key: key.clone(),
+        base: Generation(0),
+        spec,
+    })
+    .await;
+    divided(&one, &key, &[("one", 3), ("three", 2), ("two", 1)]).await;
+    one.operator.stop().await;
+    three
+        .until("it has what the other one cannot run", |slice| {
+            let placed = slice.placements.get(&key);
+            placed.is_some_and(|placement| placement.share.total() == 5)
+        })
+        .await;
+    two.until("it has one", |slice| {
+        let placed = slice.placements.get(&key);
+        placed.is_some_and(|placement| placement.share.total() == 1)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,6 +116,7 @@ mod tests {
         let hearsay = Hearsay {
             objections: &Objections::default(),
             silent: &BTreeSet::new(),
+            unheard: &BTreeSet::new(),
             capacities: &Capacities::new(),
         };
         match answer(&state, hearsay, &asker, question) {

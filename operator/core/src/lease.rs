@@ -78,6 +78,8 @@ pub struct Lessor {
     unfenced: BTreeMap<MemberName, (Epoch, Duration)>,
     /// Members heard from although their lease is lost.
     returned: BTreeSet<(MemberName, Epoch)>,
+    /// The members that may be well and have not been heard in this term, and until when that matters.
+    unheard: (BTreeSet<MemberName>, Duration),
 }
 
 #[derive(Debug)]
@@ -112,9 +114,12 @@ impl Lessor {
             deadline.ends += grace;
             deadline.pulse = Pulse::new(now + grace);
         }
+        let well = self.held.keys().cloned().collect();
+        self.unheard = (well, now + self.timings.acknowledged_within());
         for name in state.covered().into_iter().chain(predecessor) {
             if let Some(deadline) = self.held.get_mut(name) {
                 deadline.pulse.suspect(now);
+                self.unheard.0.remove(name);
             }
         }
     }
@@ -168,14 +173,17 @@ impl Lessor {
     /// only if it extended one that is not about to be ended.
     pub fn heard(&mut self, member: &MemberName, lease: Lease, now: Duration) -> Option<Timings> {
         match lease {
-            Lease::Held { epoch } => match self.held.get_mut(member) {
-                Some(deadline) if deadline.epoch == epoch && !deadline.due => {
-                    deadline.ends = deadline.ends.max(now + self.timings.lease());
-                    deadline.pulse.heard(now, self.timings);
-                    Some(self.timings)
+            Lease::Held { epoch } => {
+                self.unheard.0.remove(member);
+                match self.held.get_mut(member) {
+                    Some(deadline) if deadline.epoch == epoch && !deadline.due => {
+                        deadline.ends = deadline.ends.max(now + self.timings.lease());
+                        deadline.pulse.heard(now, self.timings);
+                        Some(self.timings)
+                    }
+                    Some(_) | None => None,
                 }
-                Some(_) | None => None,
-            },
+            }
             Lease::Lost { epoch, .. } => {
                 self.returned.insert((member.clone(), epoch));
                 None
@@ -208,6 +216,22 @@ impl Lessor {
             .iter_mut()
             .filter_map(|(name, deadline)| deadline.pulse.look(now, timings).then_some(name));
         silent.cloned().collect()
+    }
+
+    /// Whether members that may be well have not been heard yet in this term: then what they have and can run is not known. Not
+    /// for longer than a member takes to notice that its leader is another.
+    #[must_use]
+    pub fn is_early(&self, now: Duration) -> bool {
+        let (unheard, until) = &self.unheard;
+        now < *until && unheard.iter().any(|name| self.held.contains_key(name))
+    }
+
+    /// The members that may be well and have not been heard yet in this term.
+    #[must_use]
+    pub fn unheard(&self) -> BTreeSet<MemberName> {
+        let unheard = self.unheard.0.iter();
+        let unheard = unheard.filter(|name| self.held.contains_key(*name));
+        unheard.cloned().collect()
     }
 
     /// How many members hold a lease.

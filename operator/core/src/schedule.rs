@@ -61,6 +61,8 @@ pub struct Hearsay<'a> {
     pub objections: &'a Objections,
     /// The members that are silent though their leases run, and whose shares are to be placed elsewhere in addition.
     pub silent: &'a BTreeSet<MemberName>,
+    /// The members that have not been heard in this term: none of these shares goes there.
+    pub unheard: &'a BTreeSet<MemberName>,
     /// How much they can still run.
     pub capacities: &'a Capacities,
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  state changed │ lease due │ member silent │ lost member's heartbeat
-//!      └─► expire ─► renew ─► fence ─► suspect ─► schedule ─► Assign ─► (again)
+//!      └─► expire ─► renew ─► fence ─► suspect ─► schedule (once members were heard) ─► Assign ─► (again)
 //! ```
 //!
 //! Every step reads the current state, computes a decision from it with a pure function of hanse-core, and proposes the
@@ -124,7 +124,7 @@ impl Leader {
                 changed = applied.changed() => if changed.is_err() {
                     return ProposeError::Unavailable("the ledger is closed".into());
                 },
-                () = self.state.heard_from_lost.notified() => {}
+                () = self.state.look.notified() => {}
                 () = sleep_until(look) => {}
             }
         }
@@ -299,6 +299,14 @@ impl<'a> Term<'a> {
 
     async fn plan(&mut self) -> Result<(), ProposeError> {
         let now = self.leader.state.now();
+        // What members run and can still run is on its way. A plan without it would fill those that are full.
+        let (early, unheard) = self
+            .leader
+            .state
+            .lessor(|lessor| (lessor.is_early(now), lessor.unheard()));
+        if early {
+            return Ok(());
+        }
         let (state, standing) = (self.leader.ledger().state(), self.leader.state.standing());
         let capacities = self.leader.state.capacities();
         let objections = self.refusals.observe(now, &state, &standing.reports);
@@ -306,6 +314,7 @@ impl<'a> Term<'a> {
         let hearsay = Hearsay {
             objections: &objections,
             silent: &self.suspects.covered,
+            unheard: &unheard,
             capacities: &capacities,
         };
         let plan = self.planner.plan(&state, hearsay);

@@ -23,8 +23,8 @@ pub(super) struct LeaderState {
     pub(super) name: MemberName,
     /// The replica of this voter.
     pub(super) ledger: Ledger,
-    /// Notified when a heartbeat of a member arrives whose lease is lost.
-    pub(super) heard_from_lost: Notify,
+    /// Notified when a heartbeat arrives of a member whose lease is lost, or of the last that the leader waits for.
+    pub(super) look: Notify,
     /// The origin of this voter's monotonic clock.
     started: Instant,
     /// Members' deadlines. Neither this lock nor the next is held across an await.
@@ -45,7 +45,7 @@ impl LeaderState {
         Self {
             name,
             ledger,
-            heard_from_lost: Notify::new(),
+            look: Notify::new(),
             started: Instant::now(),
             lessor: Mutex::default(),
             standing: RwLock::default(),

@@ -1,6 +1,6 @@
 //! One member's stream on the leader.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use hanse_core::{
@@ -176,11 +176,13 @@ impl Session {
             return Ok(());
         };
         let now = self.leader.now();
-        let granted = self
-            .leader
-            .lessor(|lessor| lessor.heard(&self.name, lease, now));
-        if matches!(lease, Lease::Lost { .. }) {
-            self.leader.heard_from_lost.notify_one();
+        let (granted, was_last) = self.leader.lessor(|lessor| {
+            let was_early = lessor.is_early(now);
+            let granted = lessor.heard(&self.name, lease, now);
+            (granted, was_early && !lessor.is_early(now))
+        });
+        if was_last || matches!(lease, Lease::Lost { .. }) {
+            self.leader.look.notify_one();
         }
         let Some(granted) = granted else {
             return Ok(());
@@ -275,6 +277,7 @@ impl Session {
                 let hearsay = Hearsay {
                     objections: &objections,
                     silent: &standing.suspects.covered,
+                    unheard: &BTreeSet::new(),
                     capacities: &capacities,
                 };
                 let answer = match serde_json::from_slice(&question) {

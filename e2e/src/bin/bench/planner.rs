@@ -163,6 +163,7 @@ impl Fleet {
         let hearsay = Hearsay {
             objections: &Objections::default(),
             silent: &BTreeSet::new(),
+            unheard: &BTreeSet::new(),
             capacities: &Capacities::default(),
         };
         let begun = Instant::now();
@@ -235,6 +236,7 @@ impl Fleet {
         let hearsay = Hearsay {
             objections: &Objections::default(),
             silent: &BTreeSet::new(),
+            unheard: &BTreeSet::new(),
             capacities: &Capacities::default(),
         };
         let simulation = simulate(&self.state, hearsay, asked, &[lose])?;

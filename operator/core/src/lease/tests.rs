@@ -82,6 +82,27 @@ fn a_new_leader_suspects_who_led_before_and_gives_the_others_time_to_attach() {
 }
 
 #[test]
+fn a_term_is_early_until_all_who_may_be_well_are_heard_and_not_for_long() {
+    let mut state = state(held(3));
+    let names = ["eu-2", "eu-3"].map(|name| name.parse::<MemberName>().unwrap());
+    for other in &names {
+        let row = state.members[&name()].clone();
+        state.members.insert(other.clone(), row);
+    }
+    let mut lessor = Lessor::default();
+    assert!(!lessor.is_early(seconds(100)));
+    lessor.lead(seconds(100), &state, GRACE, Some(&name()));
+    let within = Timings::default().acknowledged_within();
+    assert!(lessor.is_early(seconds(100) + within * 9 / 10));
+    assert!(!lessor.is_early(seconds(100) + within));
+    lessor.heard(&names[0], held(3), seconds(101));
+    assert!(lessor.is_early(seconds(101)));
+    assert_eq!(lessor.unheard(), BTreeSet::from([names[1].clone()]));
+    lessor.heard(&names[1], held(3), seconds(101));
+    assert!(!lessor.is_early(seconds(101)));
+}
+
+#[test]
 fn a_heartbeat_extends_a_lease_until_it_is_due_and_never_after() {
     let mut lessor = leading(held(3));
     assert_eq!(

@@ -52,6 +52,8 @@ pub(super) struct Case<'a> {
     staying: BTreeSet<MemberName>,
     /// The members whose shares are to be placed elsewhere in addition.
     pub(super) silent: &'a BTreeSet<MemberName>,
+    /// Those that take none of these shares, because they have not been heard yet.
+    pub(super) unheard: &'a BTreeSet<MemberName>,
     /// How much more each member can run.
     pub(super) rooms: &'a Rooms,
     /// What its pods ask for.
@@ -67,7 +69,8 @@ impl<'a> Case<'a> {
         state: &'a State,
         (key, workload): (&'a WorkloadKey, &'a Workload),
         candidates: &'a Candidates,
-        (objections, silent): (&Objections, &'a BTreeSet<MemberName>),
+        objections: &Objections,
+        (silent, unheard): (&'a BTreeSet<MemberName>, &'a BTreeSet<MemberName>),
         (order, rooms): (&Order, &'a Rooms),
     ) -> Self {
         // Nobody is full where nobody says so.
@@ -93,6 +96,7 @@ impl<'a> Case<'a> {
             refusing: BTreeMap::new(),
             staying: BTreeSet::new(),
             silent,
+            unheard,
             rooms,
             pods,
             least,
@@ -164,7 +168,9 @@ impl<'a> Case<'a> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let enough = match self.workload.spec.placement.mode {
             // Each host that is new to it takes at least one; those that are silent take none.
-            Mode::Divided => most.max(1).saturating_add(self.silent.len()),
+            Mode::Divided => most
+                .max(1)
+                .saturating_add(self.silent.len() + self.unheard.len()),
             Mode::Duplicated => usize::MAX,
             Mode::Single => 1,
         };

@@ -109,6 +109,7 @@ pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option
     let hearsay = Hearsay {
         capacities: &capacities,
         silent: &BTreeSet::new(),
+        unheard: &BTreeSet::new(),
         ..hearsay
     };
     explanation.find(state, hearsay, (key, workload));

@@ -44,6 +44,7 @@ pub struct Planner {
     state: State,
     objections: Objections,
     silent: BTreeSet<MemberName>,
+    unheard: BTreeSet<MemberName>,
     order: Order,
     rooms: Rooms,
     surges: Surges,
@@ -116,6 +117,7 @@ impl Planner {
         Hearsay {
             objections,
             silent,
+            unheard,
             capacities,
         }: Hearsay<'_>,
     ) -> BTreeSet<WorkloadKey> {
@@ -152,15 +154,16 @@ impl Planner {
             due.extend(self.objections.difference(objections).cloned());
             self.objections = objections.clone();
         }
-        if self.silent != *silent {
-            for name in self.silent.symmetric_difference(silent) {
-                due.extend(state.placements.at(name).cloned());
-            }
+        for name in self.silent.symmetric_difference(silent) {
+            due.extend(state.placements.at(name).cloned());
+        }
+        if (&self.silent, &self.unheard) != (silent, unheard) {
             // Who was heard may be a host for the others' surge.
             for candidates in self.candidates.values() {
                 due.extend(candidates.watchful.iter().cloned());
             }
             self.silent.clone_from(silent);
+            self.unheard.clone_from(unheard);
         }
         if self.rooms.begin_plan() {
             due.extend(self.crowded.iter().cloned());
@@ -283,7 +286,8 @@ impl Planner {
             &self.state,
             (key, workload),
             candidates,
-            (&self.objections, &self.silent),
+            &self.objections,
+            (&self.silent, &self.unheard),
             (&self.order, &self.rooms),
         );
         let (wishes, unplaced) = match workload.spec.placement.mode {

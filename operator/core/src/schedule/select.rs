@@ -106,7 +106,7 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
         (name.clone(), Wish::stop(why))
     };
     let mut wishes: Wishes = case.placed.keys().map(stop).collect();
-    let shares = shares(case, &case.eligible, &surge::held(case));
+    let shares = shares(case, &case.eligible, &surge::held(case), |_| true);
     let missing = missing(case, &shares);
     for name in keep(case, &missing) {
         wishes.remove(name);
@@ -182,11 +182,12 @@ fn no_room(case: &Case<'_>, missing: &Share) -> Option<String> {
 }
 
 /// The part of each member that may host the workload. Each object is divided by itself.
-/// `held` is what each has of it now.
+/// `held` is what each has of it now; only those that it `takes` get more.
 pub(super) fn shares(
     case: &Case<'_>,
     hosts: &[MemberName],
     held: &BTreeMap<MemberName, Share>,
+    takes: impl Fn(&MemberName) -> bool,
 ) -> BTreeMap<MemberName, Share> {
     let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
     let rooms = Spare::default();
@@ -198,7 +199,12 @@ pub(super) fn shares(
         let had = |name: &MemberName| held.get(name).map_or(0, |share| share.of(target));
         let current = hosts.iter().map(|name| (name.clone(), had(name))).collect();
         let divided = divide(total, hosts, &current, |name| {
-            had(name).saturating_add(rooms.holds(case, name, target))
+            let more = if takes(name) {
+                rooms.holds(case, name, target)
+            } else {
+                0
+            };
+            had(name).saturating_add(more)
         });
         for (name, replicas) in divided {
             rooms.take(case, &name, target, replicas.saturating_sub(had(&name)));

@@ -131,6 +131,7 @@ pub fn simulate(
     let silent = BTreeSet::new();
     let hearsay = Hearsay {
         silent: &silent,
+        unheard: &silent,
         ..hearsay
     };
     let mut before = World::of(state.clone());

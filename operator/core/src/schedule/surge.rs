@@ -162,7 +162,9 @@ fn surges(
     let heard = case.eligible.iter();
     let heard = heard.filter(|name| !case.silent.contains(*name));
     let heard: Vec<MemberName> = heard.cloned().collect();
-    let alone = select::shares(case, &heard, &all_held(case));
+    // Who has not been heard keeps its part and gets no more.
+    let takes = |name: &MemberName| !case.unheard.contains(name);
+    let alone = select::shares(case, &heard, &all_held(case), takes);
     let is_short = !select::missing(case, &alone).is_empty();
     let surges = alone.into_iter().filter_map(|(name, share)| {
         let base = shares.get(&name).cloned().unwrap_or_default();

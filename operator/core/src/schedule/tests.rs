@@ -38,6 +38,8 @@ struct Federation {
     objections: Objections,
     /// Who is silent by now.
     silent: BTreeSet<MemberName>,
+    /// Who is not heard yet.
+    unheard: BTreeSet<MemberName>,
     /// What members report of their capacity.
     capacities: Capacities,
     /// Has made all plans of this federation.
@@ -51,6 +53,7 @@ impl Federation {
             index: 10,
             objections: Objections::default(),
             silent: BTreeSet::new(),
+            unheard: BTreeSet::new(),
             capacities: Capacities::new(),
             planner: Planner::default(),
         };
@@ -149,6 +152,7 @@ impl Federation {
         Hearsay {
             objections: &self.objections,
             silent: &self.silent,
+            unheard: &self.unheard,
             capacities: &self.capacities,
         }
     }

@@ -82,7 +82,9 @@ impl Federation {
                 self.state.placements.remove_all_of(&workload);
             }
             6 => drop(self.state.removals.remove_all_at(&member)),
+            7 if even => drop(self.unheard.insert(member)),
             7 => drop(self.silent.insert(member)),
+            8 if even => drop(self.unheard.remove(&member)),
             8 => drop(self.silent.remove(&member)),
             9 => drop(self.change(name, |row| row.attributes.cordoned = even)),
             10 => drop(self.change(name, |row| {

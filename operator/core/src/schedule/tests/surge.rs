@@ -35,6 +35,20 @@ fn a_silent_members_share_runs_elsewhere_in_addition_and_goes_when_it_is_heard_a
 }
 
 #[test]
+fn a_member_that_has_not_been_heard_yet_keeps_its_share_and_gets_nothing_in_addition() {
+    let mut federation = six_on_three();
+    federation.unheard.insert("gamma-1".parse().unwrap());
+    let why = "beta-1 is silent";
+    assert_eq!(
+        federation.silent(&["beta-1"]).step(),
+        format!("acme-1 4, 2 more ({why})")
+    );
+    // It is heard. What runs by now stays where it is.
+    federation.unheard.clear();
+    assert_eq!(federation.step(), "");
+}
+
+#[test]
 fn when_the_silent_member_is_lost_everything_is_already_in_place() {
     let mut federation = six_on_three();
     federation.silent(&["beta-1"]).step();

@@ -69,6 +69,7 @@ impl Soft {
                     objections: &Objections::default(),
                     capacities: &Capacities::new(),
                     silent: &standing.suspects.silent,
+                    unheard: &BTreeSet::new(),
                 };
                 planner.plan(state, hearsay);
                 standing.diagnoses = planner.diagnoses().clone();
