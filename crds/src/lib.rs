@@ -49,6 +49,7 @@ pub use question::{Loss, Question};
 pub use workload::{
     Adopt, Conflicts, Exclusion, FailoverRules, FailureDomain, FederatedWorkload,
     FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing, LabelExpression, LabelOperator,
-    OnImmutable, Placement, PlacementMode, PlacementState, PlacementStatus, Requirements,
-    ScaledObject, SurgeWhen, Survives, Toleration, UpdateRules, VolumePolicy, Volumes,
+    OnImmutable, OverriddenManifests, Override, PatchOperation, PatchOperator, Placement,
+    PlacementMode, PlacementState, PlacementStatus, Requirements, ScaledObject, SurgeWhen,
+    Survives, Toleration, UpdateRules, VolumePolicy, Volumes,
 };

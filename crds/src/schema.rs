@@ -20,6 +20,19 @@ pub(crate) const DURATION: &str = "^[0-9]{1,5}[smh]$";
 /// A CamelCase word for programs.
 pub(crate) const REASON: &str = "^[A-Z][A-Za-z0-9]*$";
 
+/// The host of a registry of images, or a path in one.
+pub(crate) const IMAGE_REGISTRY: &str = "^[A-Za-z0-9]([A-Za-z0-9.:/_-]*[A-Za-z0-9])?$";
+
+/// An object with any fields, kept as they are.
+pub(crate) fn object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// Any value, kept as it is.
+pub(crate) fn anything(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+}
+
 /// Labels. A structural schema cannot name a pattern for keys, and a rule that matches them costs more than the API
 /// server allows: a key is only held to its length here, and one that no label can have simply never matches.
 pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {

@@ -4,9 +4,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod overrides;
 mod placement;
 mod status;
 
+pub use overrides::{OverriddenManifests, Override, PatchOperation, PatchOperator};
 pub use placement::{
     FailureDomain, LabelExpression, LabelOperator, Placement, PlacementMode, Requirements,
     ScaledObject, Toleration,
@@ -103,14 +105,20 @@ const ONE_SCALES: &str = "!has(self.placement) || !has(self.placement.replicas) 
 #[serde(rename_all = "camelCase")]
 pub struct FederatedWorkloadSpec {
     /// The Kubernetes objects to create in every host, 1 to 64. They are applied in waves by their kind, and within a wave in
-    /// this order; the annotation `hanse.dev/wave` puts one into another wave. Only the replicas that a host runs are changed on
-    /// the way.
+    /// this order; the annotation `hanse.dev/wave` puts one into another wave. Only the replicas that a host runs, and what
+    /// `overrides` says, are changed on the way.
     #[schemars(schema_with = "schema::manifests")]
     pub manifests: Vec<serde_json::Value>,
     /// How many replicas to run and in which members. Without it the workload's own replicas are divided over all
     /// members that may host it.
     #[serde(default)]
     pub placement: Placement,
+    /// What of the manifests is different in some members, applied in this order, each to the result of those before it. At
+    /// most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub overrides: Vec<Override>,
     /// Stops everything that runs, in every host: nothing has replicas and no job starts. All objects stay where they are,
     /// and `false` starts everything again in the same hosts.
     #[serde(default, skip_serializing_if = "is_default")]

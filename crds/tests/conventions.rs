@@ -20,6 +20,15 @@ const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 
 const NONE: [String; 0] = [];
 
+/// What is copied into objects of other kinds: these may have any fields, and values of any type.
+const PARTS_OF_OTHERS: [&str; 2] = [
+    "FederatedWorkload.spec.overrides[].merge",
+    "FederatedWorkload.spec.overrides[].patch[].value",
+];
+
+/// The operators of a JSON patch are those of RFC 6902.
+const OF_ANOTHER_STANDARD: &str = "FederatedWorkload.spec.overrides[].patch[].op";
+
 /// One schema and where it is, such as `Member.spec.labels`. Items end in `[]`, values of a map in `{}`.
 type Located<'a> = (String, &'a JSONSchemaProps);
 
@@ -73,7 +82,7 @@ fn every_schema_has_a_type_the_api_server_can_prune_by() {
     let types = ["array", "boolean", "integer", "object", "string"];
     assert_eq!(
         breaches(|_, schema| !types.iter().any(|type_| is(schema, type_))),
-        NONE
+        [PARTS_OF_OTHERS[1]]
     );
 }
 
@@ -135,7 +144,7 @@ fn every_value_of_an_enum_is_camel_case_with_a_capital() {
                 || !name.chars().all(|c| c.is_ascii_alphanumeric())
         })
     };
-    assert_eq!(breaches(broken), NONE);
+    assert_eq!(breaches(broken), [OF_ANOTHER_STANDARD]);
 }
 
 #[test]
@@ -162,7 +171,7 @@ fn an_object_is_described_unless_it_is_a_whole_object_of_another_kind() {
         schema.x_kubernetes_preserve_unknown_fields == Some(true)
             && schema.x_kubernetes_embedded_resource != Some(true)
     };
-    assert_eq!(breaches(broken), NONE);
+    assert_eq!(breaches(broken), PARTS_OF_OTHERS);
 }
 
 #[test]

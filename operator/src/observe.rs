@@ -36,6 +36,7 @@ mod answered;
 mod capacity;
 mod copy;
 mod edit;
+mod expressions;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod hosting_policy;
@@ -43,6 +44,7 @@ mod invitations;
 mod kinds;
 pub(crate) mod member;
 mod memory;
+mod overrides;
 mod problems;
 mod questions;
 mod revocation;

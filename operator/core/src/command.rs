@@ -53,6 +53,27 @@ pub struct Attributes {
     pub taints: BTreeSet<Taint>,
 }
 
+impl Attributes {
+    /// The value of a label of the `member` of that name and owner: one that its owner gave it, or one by what it is, of
+    /// `hanse.dev/member`, `owner`, `provider`, `region` and `jurisdiction`. `None` if it has none.
+    #[must_use]
+    pub fn label<'a>(
+        &'a self,
+        (name, owner): (&'a MemberName, &'a OwnerName),
+        key: &str,
+    ) -> Option<&'a str> {
+        let value = match key.strip_prefix("hanse.dev/") {
+            Some("member") => name.as_str(),
+            Some("owner") => owner.as_str(),
+            Some("provider") => &self.provider,
+            Some("region") => &self.region,
+            Some("jurisdiction") => &self.jurisdiction,
+            Some(_) | None => return self.labels.get(key).map(String::as_str),
+        };
+        Some(value).filter(|value| !value.is_empty())
+    }
+}
+
 /// The name, owner and key under which a newcomer asks to enter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

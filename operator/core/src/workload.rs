@@ -4,8 +4,8 @@
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
 //! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what),
-//! `pods` (what its pods ask for), `autoscale` (autoscalers), `rules` (how its objects are applied and removed), `wave` (in which order they are applied, and
-//! how each is stopped).
+//! `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale` (autoscalers), `rules` (how its objects
+//! are applied and removed), `wave` (in which order they are applied, and how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,7 @@ mod autoscale;
 mod check;
 mod grace;
 mod manifest;
+mod overrides;
 mod pods;
 mod rules;
 mod share;
@@ -32,6 +33,7 @@ mod wave;
 pub use autoscale::Autoscaler;
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
+pub use overrides::{MAX_OPERATIONS, MAX_OVERRIDES, Override};
 pub use pods::{Demands, Pods};
 pub use rules::{Adopt, Conflicts, Failover, OnImmutable, SurgeWhen, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};
@@ -127,6 +129,9 @@ pub struct WorkloadSpec {
     pub manifests: Vec<Manifest>,
     /// Where and how many.
     pub placement: PlacementRules,
+    /// What is different in some members.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
     /// Whether everything that runs is stopped, while its objects stay where they are.
     #[serde(default, skip_serializing_if = "is_default")]
     pub suspend: bool,
@@ -167,6 +172,7 @@ impl WorkloadSpec {
         let spec = Self {
             manifests,
             placement,
+            overrides: Vec::new(),
             suspend: false,
             failover: Failover::default(),
             volumes: Volumes::default(),

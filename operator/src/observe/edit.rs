@@ -154,7 +154,7 @@ pub(crate) enum Decision {
     /// A user edited the object on top of `base`: propose the edit.
     Put {
         base: Generation,
-        spec: WorkloadSpec,
+        spec: Box<WorkloadSpec>,
     },
     /// The ledger is ahead of an unedited object: write the ledger's specification into the object.
     Follow,
@@ -287,7 +287,7 @@ fn propose(object: &Written, base: Generation, memory: &Memory, spec: &WorkloadS
         _ if !object.guarded => Decision::Guard,
         _ => Decision::Put {
             base,
-            spec: spec.clone(),
+            spec: Box::new(spec.clone()),
         },
     }
 }

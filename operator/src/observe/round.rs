@@ -87,7 +87,7 @@ impl Round<'_> {
             (Decision::Wait, _, _) => Ok(self.wait_for_newer()),
             (Decision::Mirror, _, Some(owned)) => self.mirror(owned).await,
             (Decision::Guard, Some(object), _) => self.guard(object).await,
-            (Decision::Put { base, spec }, Some(object), _) => self.put(object, base, spec).await,
+            (Decision::Put { base, spec }, Some(object), _) => self.put(object, base, *spec).await,
             (Decision::Follow, Some(object), Some(owned)) => self.follow(object, owned).await,
             (Decision::Overrule { base }, Some(object), Some(owned)) => {
                 let step = self.follow(object, owned).await?;

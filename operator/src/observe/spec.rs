@@ -3,18 +3,22 @@
 use hanse_core::{
     domain::FailureDomain,
     id::Namespace,
-    selector::{Expression, Operator, Toleration},
+    selector::Toleration,
     workload::{
         Adopt, Conflicts, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError,
         SurgeWhen, VolumePolicy, Volumes, WorkloadSpec,
     },
 };
 use hanse_crds::{
-    FailoverRules, FederatedWorkloadSpec, LabelExpression, LabelOperator, Placement, PlacementMode,
-    Requirements, ScaledObject, UpdateRules,
+    FailoverRules, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject,
+    UpdateRules,
 };
 
-use super::member::{effect_of, written_effect};
+use super::{
+    expressions::{expression, written_expression},
+    member::{effect_of, written_effect},
+    overrides::{overrides_of, written_override},
+};
 
 /// The specification of an object, in the ledger's types.
 pub(crate) fn spec_of(
@@ -48,7 +52,10 @@ pub(crate) fn spec_of(
         domicile: domicile.clone(),
     };
     let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
-    Ok(WorkloadSpec {
+    let overrides = overrides_of(&spec.overrides)?;
+    let changes = !overrides.is_empty();
+    let checked = WorkloadSpec {
+        overrides,
         suspend: spec.suspend,
         failover: failover(&spec.failover),
         volumes: Volumes {
@@ -69,7 +76,11 @@ pub(crate) fn spec_of(
             hanse_crds::OnImmutable::Recreate => OnImmutable::Recreate,
         },
         ..checked
-    })
+    };
+    if changes {
+        checked.check(namespace)?;
+    }
+    Ok(checked)
 }
 
 /// A specification of the ledger, in the object's types.
@@ -104,6 +115,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             survive: survive.map(written_domain),
             domicile: domicile.clone(),
         },
+        overrides: spec.overrides.iter().map(written_override).collect(),
         suspend: spec.suspend,
         failover: written_failover(spec.failover),
         volumes: hanse_crds::Volumes {
@@ -159,32 +171,6 @@ fn written_domain(kind: FailureDomain) -> hanse_crds::FailureDomain {
         FailureDomain::Region => hanse_crds::FailureDomain::Region,
         FailureDomain::Provider => hanse_crds::FailureDomain::Provider,
         FailureDomain::Owner => hanse_crds::FailureDomain::Owner,
-    }
-}
-
-fn expression(written: &LabelExpression) -> Expression {
-    Expression {
-        key: written.key.clone(),
-        operator: match written.operator {
-            LabelOperator::In => Operator::In,
-            LabelOperator::NotIn => Operator::NotIn,
-            LabelOperator::Exists => Operator::Exists,
-            LabelOperator::DoesNotExist => Operator::DoesNotExist,
-        },
-        values: written.values.clone(),
-    }
-}
-
-fn written_expression(expression: &Expression) -> LabelExpression {
-    LabelExpression {
-        key: expression.key.clone(),
-        operator: match expression.operator {
-            Operator::In => LabelOperator::In,
-            Operator::NotIn => LabelOperator::NotIn,
-            Operator::Exists => LabelOperator::Exists,
-            Operator::DoesNotExist => LabelOperator::DoesNotExist,
-        },
-        values: expression.values.clone(),
     }
 }
 
@@ -249,7 +235,10 @@ fn written_volume_policy(policy: VolumePolicy) -> hanse_crds::VolumePolicy {
 mod tests {
     use std::collections::BTreeSet;
 
-    use hanse_core::selector::Effect;
+    use hanse_core::{
+        selector::{Effect, Expression, Operator},
+        workload::Override,
+    };
     use serde_json::json;
 
     use super::*;
@@ -305,7 +294,26 @@ mod tests {
             spec.placement.survive = Some(kind);
             spec
         });
-        for spec in [usual, unusual, choosy].into_iter().chain(surviving) {
+        let value = json!({"a": [1, "$(member:hanse.dev/region)", false, null]});
+        let overrides = json!([
+            {
+                "matchLabels": {"tier": "gold"}, "matchExpressions": [{"key": "gpu", "operator": "Exists"}],
+                "kind": "ConfigMap", "name": "c", "imageRegistry": "mirror.example/hub", "merge": {"data": {"b": "2"}},
+            },
+            {"patch": [
+                {"op": "add", "path": "/data", "value": value}, {"op": "replace", "path": "/data", "value": value},
+                {"op": "test", "path": "/data", "value": value}, {"op": "move", "from": "/data", "path": "/other"},
+                {"op": "remove", "path": "/other"},
+            ]},
+        ]);
+        let changing = WorkloadSpec {
+            overrides: serde_json::from_value::<Vec<Override>>(overrides).unwrap(),
+            ..usual.clone()
+        };
+        for spec in [usual, unusual, choosy, changing]
+            .into_iter()
+            .chain(surviving)
+        {
             assert_eq!(spec_of(&object_of(&spec), &shop).unwrap(), spec);
         }
     }

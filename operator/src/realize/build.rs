@@ -45,14 +45,14 @@ pub(super) struct BuiltObject {
 pub(super) fn build(verified: Verified<'_>) -> Built<'_> {
     let suspended = verified.spec().suspend;
     let (mut objects, mut absent, mut done) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for manifest in &verified.spec().manifests {
+    for (manifest, written) in verified.manifests() {
         let id = ObjectId::of(manifest, &verified.consent().namespace);
         // A guest's namespace is the host's: Hanse makes it, and its labels are the host's terms.
         if verified.is_guest() && is_namespace_of(manifest, &verified) {
             continue;
         }
         let completed = verified.placement().completed.get(&manifest.id());
-        if completed.is_some_and(|completed| *completed == manifest.digest()) {
+        if completed.is_some_and(|completed| *completed == written.digest()) {
             done.insert(id);
             continue;
         }

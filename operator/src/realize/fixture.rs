@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use hanse_core::{
     command::{Attributes, Command, SignedCommand},
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
-    id::{Epoch, FederationId, Generation, OwnerName, PrivateKey, WorkloadKey},
+    id::{Epoch, FederationId, Generation, MemberName, OwnerName, PrivateKey, WorkloadKey},
     slice::{AssignedPlacement, Slice},
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
@@ -19,6 +19,7 @@ pub(super) struct Case {
     pub(super) key: WorkloadKey,
     pub(super) spec: WorkloadSpec,
     pub(super) placement: AssignedPlacement,
+    pub(super) member: MemberName,
     pub(super) owner: OwnerName,
     pub(super) inventory: Option<Inventory>,
     pub(super) grants: Vec<Grant>,
@@ -58,6 +59,7 @@ impl Case {
             key,
             spec,
             placement,
+            member: "host-1".parse().unwrap(),
             owner: "host".parse().unwrap(),
             inventory: None,
             grants: vec![granted],
@@ -78,6 +80,7 @@ impl Case {
             slice: &self.slice,
             key: &self.key,
             placement: &self.placement,
+            member: &self.member,
             owner: &self.owner,
             inventory: self.inventory.clone(),
             grants: Arc::new(self.grants.clone()),

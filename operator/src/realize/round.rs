@@ -169,6 +169,7 @@ impl Host {
             slice,
             key,
             placement,
+            member: &self.cluster.member,
             owner: &self.cluster.owner,
             inventory: self.inventories.lock().get(key).cloned(),
             grants: self.terms.grants.borrow().clone()?,
@@ -324,9 +325,9 @@ impl Host {
 /// The object of each manifest that can complete, with the digest of the manifest.
 fn manifests_here(verified: &Verified<'_>) -> Vec<(ObjectId, Digest)> {
     let namespace = &verified.consent().namespace;
-    let manifests = verified.spec().manifests.iter();
+    let manifests = verified.manifests();
     manifests
-        .filter(|manifest| manifest.can_complete())
-        .map(|manifest| (ObjectId::of(manifest, namespace), manifest.digest()))
+        .filter(|(manifest, _)| manifest.can_complete())
+        .map(|(manifest, written)| (ObjectId::of(manifest, namespace), written.digest()))
         .collect()
 }

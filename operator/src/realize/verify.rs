@@ -9,7 +9,7 @@ use hanse_core::{
     id::{Epoch, MemberName, OwnerName, WorkloadKey},
     jurisdiction::allows,
     slice::{AssignedPlacement, Slice},
-    workload::{Mode, SpecError, WorkloadSpec},
+    workload::{Manifest, Mode, SpecError, WorkloadSpec},
 };
 
 use super::inventory::Inventory;
@@ -19,7 +19,9 @@ pub(super) struct Dereferenced<'a> {
     pub(super) slice: &'a Slice,
     pub(super) key: &'a WorkloadKey,
     pub(super) placement: &'a AssignedPlacement,
-    /// This host's owner.
+    /// This host.
+    pub(super) member: &'a MemberName,
+    /// Its owner.
     pub(super) owner: &'a OwnerName,
     /// The inventory of what was applied here for it before.
     pub(super) inventory: Option<Inventory>,
@@ -33,7 +35,9 @@ pub(super) struct Verified<'a> {
     key: &'a WorkloadKey,
     placement: &'a AssignedPlacement,
     inventory: Option<Inventory>,
-    spec: WorkloadSpec,
+    written: WorkloadSpec,
+    /// With the overrides that are for this member.
+    overridden: Option<WorkloadSpec>,
     consent: Consent,
     guest: bool,
 }
@@ -47,8 +51,14 @@ impl<'a> Verified<'a> {
         self.placement
     }
 
+    /// What is to run in this member.
     pub(super) fn spec(&self) -> &WorkloadSpec {
-        &self.spec
+        self.overridden.as_ref().unwrap_or(&self.written)
+    }
+
+    /// Its manifests as they are here, each with the one that it was written as, by which all members know it.
+    pub(super) fn manifests(&self) -> impl Iterator<Item = (&Manifest, &Manifest)> {
+        self.spec().manifests.iter().zip(&self.written.manifests)
     }
 
     /// This host's terms for the workload.
@@ -62,7 +72,7 @@ impl<'a> Verified<'a> {
     }
 
     pub(super) fn is_single(&self) -> bool {
-        self.spec.placement.mode == Mode::Single
+        self.written.placement.mode == Mode::Single
     }
 
     /// The inventory of what was applied here for it before; empty if nothing was.
@@ -104,6 +114,7 @@ pub(super) fn verify(asked: Dereferenced<'_>) -> Result<Verified<'_>, Refusal> {
     let Dereferenced {
         key,
         placement,
+        member,
         owner,
         inventory,
         grants,
@@ -115,6 +126,7 @@ pub(super) fn verify(asked: Dereferenced<'_>) -> Result<Verified<'_>, Refusal> {
     if !allows(&spec.placement.domicile, &attributes.jurisdiction) {
         return Err(Refusal::OutsideDomicile(attributes.jurisdiction.clone()));
     }
+    let overridden = spec.in_member(|key| attributes.label((member, owner), key))?;
     let (given, applied) = (placement.epoch, inventory.as_ref().map(|it| it.epoch));
     if let Some(applied) = applied.filter(|applied| *applied > given) {
         return Err(Refusal::Stale { given, applied });
@@ -124,7 +136,8 @@ pub(super) fn verify(asked: Dereferenced<'_>) -> Result<Verified<'_>, Refusal> {
         key,
         placement,
         inventory,
-        spec,
+        written: spec,
+        overridden,
         consent,
     })
 }

@@ -86,26 +86,10 @@ pub struct Member {
 }
 
 impl Member {
-    /// The value of a label of the member called `name`: one that its owner gave it, or one by what it is, of
-    /// `hanse.dev/member`, `owner`, `provider`, `region` and `jurisdiction`. `None` if it has none.
+    /// The value of a label of the member called `name`; see [`Attributes::label`].
     #[must_use]
     pub fn label<'a>(&'a self, name: &'a MemberName, key: &str) -> Option<&'a str> {
-        let Attributes {
-            provider,
-            region,
-            jurisdiction,
-            labels,
-            ..
-        } = &self.attributes;
-        let value = match key.strip_prefix("hanse.dev/") {
-            Some("member") => name.as_str(),
-            Some("owner") => self.owner.as_str(),
-            Some("provider") => provider,
-            Some("region") => region,
-            Some("jurisdiction") => jurisdiction,
-            Some(_) | None => return labels.get(key).map(String::as_str),
-        };
-        Some(value).filter(|value| !value.is_empty())
+        self.attributes.label((name, &self.owner), key)
     }
 }
 

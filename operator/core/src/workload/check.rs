@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{MAX_MANIFESTS, MAX_SPEC_BYTES, Manifest, Mode, WorkloadSpec};
+use super::{MAX_MANIFESTS, MAX_OVERRIDES, MAX_SPEC_BYTES, Manifest, Mode, WorkloadSpec};
 use crate::{
     id::Namespace,
     selector::{MAX_RULES, contradiction},
@@ -92,6 +92,10 @@ pub enum SpecError {
          exclude each other"
     )]
     Contradiction { key: String },
+    #[error("`overrides` must have at most {MAX_OVERRIDES} items, not {actual}")]
+    TooManyOverrides { actual: usize },
+    #[error("`overrides[{number}]` {message}")]
+    Override { number: usize, message: String },
     #[error("the specification must be at most {MAX_SPEC_BYTES} bytes of JSON, not {0}")]
     TooLarge(usize),
 }
@@ -114,6 +118,7 @@ impl WorkloadSpec {
         self.check_counts()?;
         self.check_stops()?;
         self.check_requirements()?;
+        self.check_overrides()?;
         let bytes = self.canonical().len();
         if bytes > MAX_SPEC_BYTES {
             Err(SpecError::TooLarge(bytes))
@@ -250,6 +255,19 @@ fn own_address(service: &Value) -> Option<String> {
 }
 
 fn check_manifest(manifest: &Manifest, namespace: &Namespace) -> Result<(), SpecError> {
+    check_object(manifest)?;
+    match manifest.namespace() {
+        Some(actual) if actual != namespace.as_str() => Err(SpecError::ForeignNamespace {
+            object: manifest.to_string(),
+            expected: namespace.to_string(),
+            actual: actual.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The rules for each object by itself.
+pub(super) fn check_object(manifest: &Manifest) -> Result<(), SpecError> {
     let object = manifest.to_string();
     if manifest.group_kind().group == "hanse.dev" {
         return Err(SpecError::OwnGroup { object });
@@ -274,12 +292,5 @@ fn check_manifest(manifest: &Manifest, namespace: &Namespace) -> Result<(), Spec
     {
         return Err(SpecError::ClusterAddress { object, address });
     }
-    match manifest.namespace() {
-        Some(actual) if actual != namespace.as_str() => Err(SpecError::ForeignNamespace {
-            object,
-            expected: namespace.to_string(),
-            actual: actual.to_owned(),
-        }),
-        _ => Ok(()),
-    }
+    Ok(())
 }

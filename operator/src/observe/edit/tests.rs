@@ -96,7 +96,7 @@ fn decided(object: Option<&Written>, owned: Option<&OwnedWorkload>, index: u64) 
 fn put(base: u64, replicas: u32) -> Decision {
     Decision::Put {
         base: Generation(base),
-        spec: spec(replicas),
+        spec: Box::new(spec(replicas)),
     }
 }
 
