@@ -46,6 +46,7 @@ async fn a_workload_runs_where_labels_taints_and_law_allow_and_nowhere_else() ->
 
     what_it_survives_includes_the_quorum(&fleet).await?;
     what_would_happen_is_what_a_failover_does(&fleet).await?;
+    overrides_change_objects_in_some_members(&fleet).await?;
     expressions_choose_by_name_and_owner(&fleet).await?;
     impossible_requirements_move_nothing(&fleet).await?;
     a_taint_drives_out_what_does_not_tolerate_it(&fleet).await?;
@@ -111,6 +112,56 @@ async fn hanse(fleet: &Fleet, member: &str, arguments: &[&str]) -> Result<(i32, 
     let code = output.status.code().context("it was killed")?;
     let text = [output.stdout, output.stderr].concat();
     Ok((code, String::from_utf8_lossy(&text).into_owned()))
+}
+
+async fn overrides_change_objects_in_some_members(fleet: &Fleet) -> Result<()> {
+    let overrides = json!({"spec": {"overrides": [
+        {"members": {"matchLabels": {"hanse.dev/member": "riga"}}, "imageRegistry": "mirror.example/hub"},
+        {"manifests": {"kind": "Deployment"}, "merge": {"metadata": {"labels": {"law": "$(member:hanse.dev/jurisdiction)"}}}},
+    ]}});
+    fleet.patch_workload("bergen", &WEB, &overrides).await?;
+    let changed = [
+        ("bergen", "registry.k8s.io/pause:3.10 NO"),
+        ("lubeck", "registry.k8s.io/pause:3.10 DE-SH"),
+        ("riga", "mirror.example/hub/pause:3.10 LV"),
+    ];
+    looks_like(fleet, &changed).await?;
+    let (code, answer) = hanse(fleet, "lubeck", &["diff", "shop/web"]).await?;
+    ensure!(
+        code == 0 && answer.contains("+      - image: mirror.example/hub/pause:3.10"),
+        "exit code {code}: {answer}"
+    );
+
+    // A mistake is told and changes nothing.
+    let path = "/spec/template/spec/contaners/0/image";
+    let patch = json!([{"op": "replace", "path": path, "value": "nginx"}]);
+    let wrong = json!({"spec": {"overrides": [{"patch": patch}]}});
+    fleet.patch_workload("bergen", &WEB, &wrong).await?;
+    let why = format!(
+        "`overrides[0]` cannot be applied to Deployment 'web': operation '/0' failed at path '{path}'"
+    );
+    fleet.await_field("bergen", &WEB, READY, &why).await?;
+    looks_like(fleet, &changed).await?;
+
+    let none = json!({"spec": {"overrides": null}});
+    fleet.patch_workload("bergen", &WEB, &none).await?;
+    let written = "registry.k8s.io/pause:3.10 ";
+    looks_like(
+        fleet,
+        &["bergen", "lubeck", "riga"].map(|member| (member, written)),
+    )
+    .await
+}
+
+/// The image of the Deployment in each member, and its label `law`.
+async fn looks_like(fleet: &Fleet, expected: &[(&str, &str)]) -> Result<()> {
+    let path = "{.spec.template.spec.containers[0].image} {.metadata.labels.law}";
+    for (member, expected) in expected {
+        fleet
+            .await_value(member, "deploy/web", WEB.namespace, path, expected)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn expressions_choose_by_name_and_owner(fleet: &Fleet) -> Result<()> {

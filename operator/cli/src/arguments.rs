@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 use hanse_crds::names::DEFAULT_NAMESPACE;
 
 use crate::{
-    connect, explain, failure::Failure, invite, members, output::Streams, revoke, simulate, status,
+    connect, diff, explain, failure::Failure, invite, members, output::Streams, revoke, simulate,
+    status,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or the status is FAILING, 2 wrong usage, 124 no answer in time, \
@@ -33,6 +34,7 @@ enum Command {
     Members(members::Members),
     Explain(explain::Explain),
     Simulate(simulate::Simulate),
+    Diff(diff::Diff),
     Invite(invite::Invite),
     Revoke(revoke::Revoke),
 }
@@ -47,6 +49,7 @@ impl Arguments {
             Command::Members(members) => members::run(client, &members, streams).await,
             Command::Explain(explain) => explain::run(client, namespace, &explain, streams).await,
             Command::Simulate(simulate) => simulate::run(client, &simulate, streams).await,
+            Command::Diff(diff) => diff::run(client, namespace, &diff, streams).await,
             Command::Invite(invite) => invite::run(client, of_operator, &invite, streams).await,
             Command::Revoke(revoke) => revoke::run(client, of_operator, &revoke, streams).await,
         }
@@ -79,6 +82,7 @@ mod tests {
         insta::assert_snapshot!("help_revoke", help(&["revoke"]));
         insta::assert_snapshot!("help_explain", help(&["explain"]));
         insta::assert_snapshot!("help_simulate", help(&["simulate"]));
+        insta::assert_snapshot!("help_diff", help(&["diff"]));
     }
 
     #[test]

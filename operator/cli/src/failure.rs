@@ -59,6 +59,10 @@ pub(crate) enum Failure {
     Failing,
     #[error("{} would not run as it should", prose::count(*workloads, "workload"))]
     WouldFail { workloads: usize },
+    #[error("{} would have other objects, or refuse them", prose::count(*members, "member"))]
+    Differs { members: usize },
+    #[error("there is no FederatedWorkload '{name}' in namespace '{namespace}'")]
+    NoWorkload { namespace: String, name: String },
     #[error("failed to read {}: {why}", path.display())]
     ReadFile { path: PathBuf, why: String },
     #[error("there is no member '{member}' in this federation")]
@@ -182,6 +186,8 @@ impl Failure {
             | Self::NoFederation
             | Self::Failing
             | Self::WouldFail { .. }
+            | Self::Differs { .. }
+            | Self::NoWorkload { .. }
             | Self::ReadFile { .. }
             | Self::NoMember { .. }
             | Self::OwnMember { .. }
@@ -215,6 +221,9 @@ impl Failure {
             Self::NoFederation => {
                 "Is it running? kubectl get pods --all-namespaces --selector app.kubernetes.io/name=hanse".into()
             }
+            Self::NoWorkload { .. } => {
+                "Name its namespace with --namespace, or as NAMESPACE/NAME. kubectl get fwl -A lists them all.".into()
+            }
             Self::NoMember { .. } => "kubectl hanse members lists them.".into(),
             Self::OwnMember { .. } => {
                 "A member cannot revoke itself: run this against another member's cluster, with --context.".into()
@@ -222,6 +231,7 @@ impl Failure {
             Self::TimedOut { hint, .. } => hint.clone(),
             Self::Failing
             | Self::WouldFail { .. }
+            | Self::Differs { .. }
             | Self::ReadFile { .. }
             | Self::Refused { .. }
             | Self::Confirm { .. }

@@ -5,6 +5,7 @@
 //!               (client)    members  objects ──► rows   ──► text, JSON or YAML     (pure after the reading)
 //!                           invite   Secret  ──► operator ──► token
 //!                           revoke   annotation ──► operator ──► status
+//!                           diff     objects ──► differences ──► text, JSON or YAML  (pure after the reading)
 //!                           explain, simulate   ConfigMap ──► operator ──► leader ──► text, JSON or YAML
 //! ```
 //!
@@ -21,9 +22,11 @@ use clap::Parser;
 
 mod arguments;
 mod connect;
+mod diff;
 mod explain;
 mod failure;
 mod federation;
+mod file;
 mod invite;
 mod members;
 mod output;

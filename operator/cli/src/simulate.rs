@@ -1,6 +1,6 @@
 //! `kubectl hanse simulate`: what would happen if members were lost or added, or workloads changed.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use hanse_core::{
@@ -9,10 +9,10 @@ use hanse_core::{
 };
 use hanse_crds::{FailureDomain, Loss, Question};
 use kube::Client;
-use serde_json::Value;
 
 use crate::{
     failure::Failure,
+    file,
     output::{Format, Streams},
     prose::{clean, count, wrap},
     question::{self, Asking},
@@ -87,7 +87,7 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let mut objects = Vec::new();
     for path in simulate.add.iter().chain(&simulate.change) {
-        objects.extend(read(path)?);
+        objects.extend(file::objects(path)?);
     }
     let lose = simulate.lose.iter().flat_map(|it| it.0.clone());
     let question = Question::Simulate {
@@ -109,21 +109,6 @@ pub(crate) async fn run(
         });
     }
     Ok(())
-}
-
-/// The objects of a file.
-fn read(path: &PathBuf) -> Result<Vec<Value>, Failure> {
-    let unreadable = |why: String| Failure::ReadFile {
-        path: path.clone(),
-        why,
-    };
-    let text = fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    let documents = serde_yaml::Deserializer::from_str(&text);
-    let objects = documents.map(serde::Deserialize::deserialize);
-    let objects: Result<Vec<Value>, _> = objects.collect();
-    let mut objects = objects.map_err(|error: serde_yaml::Error| unreadable(error.to_string()))?;
-    objects.retain(|object| !object.is_null());
-    Ok(objects)
 }
 
 fn render(simulation: &Simulation, paint: Paint) -> String {

@@ -17,7 +17,7 @@ use hanse_crds::{
 use super::{
     expressions::{expression, written_expression},
     member::{effect_of, written_effect},
-    overrides::{overrides_of, written_override},
+    overrides::{overrides_of, written_overrides},
 };
 
 /// The specification of an object, in the ledger's types.
@@ -115,7 +115,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             survive: survive.map(written_domain),
             domicile: domicile.clone(),
         },
-        overrides: spec.overrides.iter().map(written_override).collect(),
+        overrides: written_overrides(&spec.overrides),
         suspend: spec.suspend,
         failover: written_failover(spec.failover),
         volumes: hanse_crds::Volumes {
@@ -297,8 +297,8 @@ mod tests {
         let value = json!({"a": [1, "$(member:hanse.dev/region)", false, null]});
         let overrides = json!([
             {
-                "matchLabels": {"tier": "gold"}, "matchExpressions": [{"key": "gpu", "operator": "Exists"}],
-                "kind": "ConfigMap", "name": "c", "imageRegistry": "mirror.example/hub", "merge": {"data": {"b": "2"}},
+                "members": {"matchLabels": {"tier": "gold"}, "matchExpressions": [{"key": "gpu", "operator": "Exists"}]},
+                "manifests": {"kind": "ConfigMap", "name": "c"}, "imageRegistry": "mirror.example/hub", "merge": {"data": {"b": "2"}},
             },
             {"patch": [
                 {"op": "add", "path": "/data", "value": value}, {"op": "replace", "path": "/data", "value": value},

@@ -10,7 +10,7 @@ use json_patch::{Patch, PatchOperation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Manifest, SpecError, WorkloadSpec, check::check_object};
+use super::{Manifest, SpecError, WorkloadSpec, check::check_object, is_default};
 use crate::selector::{Expression, MAX_RULES};
 
 /// The most overrides of a workload; the CRD states the same bound.
@@ -19,22 +19,16 @@ pub const MAX_OVERRIDES: usize = 32;
 /// The most operations of one patch; the CRD states the same bound.
 pub const MAX_OPERATIONS: usize = 64;
 
-/// What is different in the members that it is for, of the manifests that it is for.
+/// What is different in the members that it is for, of the manifests that it is for. Its JSON is the one that users write.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Override {
-    /// Labels of the members it is for, all of them; those of what a member is are among them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub match_labels: BTreeMap<String, String>,
-    /// What else holds of their labels, all of it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub match_expressions: Vec<Expression>,
-    /// The kind of the manifests it is for; `None` for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    /// Their name; `None` for all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    /// The members it is for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub members: Labelled,
+    /// The manifests it is for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub manifests: Which,
     /// The registry, or a path in one, that images come from instead of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_registry: Option<String>,
@@ -44,6 +38,30 @@ pub struct Override {
     /// A JSON patch (RFC 6902) without the operation `copy`, with which a short one could make an object of any size.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub patch: Patch,
+}
+
+/// Members by their labels, those of what a member is included. All of it must hold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Labelled {
+    /// Labels with these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// What else holds of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<Expression>,
+}
+
+/// Some of the manifests.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Which {
+    /// Of this kind; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Of this name; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// For serde.
@@ -64,18 +82,11 @@ impl WorkloadSpec {
         &self,
         label: impl Fn(&str) -> Option<&'l str>,
     ) -> Result<Option<Self>, SpecError> {
-        let overrides = self.overrides.iter().enumerate();
-        let mut overrides = overrides.filter(|(_, it)| it.is_for(&label)).peekable();
-        if overrides.peek().is_none() {
+        if !self.overrides.iter().any(|it| it.is_for(&label)) {
             return Ok(None);
         }
-        let mut manifests = self.manifests.clone();
-        for (number, change) in overrides {
-            let changed = change.apply(&manifests, &label);
-            manifests = changed.map_err(|message| SpecError::Override { number, message })?;
-        }
         Ok(Some(Self {
-            manifests,
+            manifests: overridden(&self.manifests, &self.overrides, label)?,
             ..self.clone()
         }))
     }
@@ -101,21 +112,42 @@ impl WorkloadSpec {
     }
 }
 
+/// The manifests as they are in a member with these labels.
+///
+/// # Errors
+///
+/// See [`WorkloadSpec::in_member`].
+pub fn overridden<'l>(
+    manifests: &[Manifest],
+    overrides: &[Override],
+    label: impl Fn(&str) -> Option<&'l str>,
+) -> Result<Vec<Manifest>, SpecError> {
+    let mut manifests = manifests.to_vec();
+    for (number, change) in overrides.iter().enumerate() {
+        if change.is_for(&label) {
+            let changed = change.apply(&manifests, &label);
+            manifests = changed.map_err(|message| SpecError::Override { number, message })?;
+        }
+    }
+    Ok(manifests)
+}
+
 impl Override {
     fn is_for<'l>(&self, label: impl Fn(&str) -> Option<&'l str>) -> bool {
-        let mut labels = self.match_labels.iter();
-        let mut expressions = self.match_expressions.iter();
+        let mut labels = self.members.match_labels.iter();
+        let mut expressions = self.members.match_expressions.iter();
         labels.all(|(key, value)| label(key) == Some(value))
             && expressions.all(|it| it.accepts(label(&it.key)))
     }
 
     fn targets(&self, manifest: &Manifest) -> bool {
-        self.kind.as_ref().is_none_or(|kind| *kind == manifest.kind)
-            && self.name.as_ref().is_none_or(|name| *name == manifest.name)
+        let Which { kind, name } = &self.manifests;
+        kind.as_ref().is_none_or(|kind| *kind == manifest.kind)
+            && name.as_ref().is_none_or(|name| *name == manifest.name)
     }
 
     fn check(&self, manifests: &[Manifest]) -> Result<(), String> {
-        let mut expressions = self.match_expressions.iter();
+        let mut expressions = self.members.match_expressions.iter();
         if expressions.len() > MAX_RULES {
             return Err(format!("must have at most {MAX_RULES} `matchExpressions`"));
         }
@@ -149,8 +181,8 @@ impl Override {
         let part = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".to_owned());
         Err(format!(
             "is for {} '{}', and no manifest is that",
-            part(&self.kind),
-            part(&self.name)
+            part(&self.manifests.kind),
+            part(&self.manifests.name)
         ))
     }
 
@@ -365,7 +397,7 @@ mod tests {
     fn an_override_is_for_the_members_with_its_labels_and_for_the_manifests_it_names() {
         let labels = |labels: Value| {
             there(
-                json!([{"matchLabels": labels, "kind": "ConfigMap", "merge": {"data": {"b": "2"}}}]),
+                json!([{"members": {"matchLabels": labels}, "manifests": {"kind": "ConfigMap"}, "merge": {"data": {"b": "2"}}}]),
             )
         };
         let changed = labels(json!({"disk": "ssd"}));
@@ -373,7 +405,7 @@ mod tests {
         assert_eq!(changed[1]["data"], json!({"a": "1", "b": "2"}));
         assert_eq!(labels(json!({"disk": "hdd"})), Vec::<Value>::new());
         let outside = json!([{"key": "hanse.dev/region", "operator": "NotIn", "values": ["no-1"]}]);
-        let others = there(json!([{"matchExpressions": outside, "merge": {"x": 1}}]));
+        let others = there(json!([{"members": {"matchExpressions": outside}, "merge": {"x": 1}}]));
         assert_eq!(others, Vec::<Value>::new());
     }
 
@@ -381,10 +413,10 @@ mod tests {
     fn overrides_come_one_after_the_other_and_in_one_registry_merge_and_patch() {
         let image = "/spec/template/spec/containers/0/image";
         let changed = there(json!([
-            {"kind": "Deployment", "imageRegistry": "mirror.example/hub", "merge": {"metadata": {"labels": {"step": "1"}}},
+            {"manifests": {"kind": "Deployment"}, "imageRegistry": "mirror.example/hub", "merge": {"metadata": {"labels": {"step": "1"}}},
              "patch": [{"op": "test", "path": image, "value": "mirror.example/hub/acme/web:1"},
                        {"op": "replace", "path": "/metadata/labels/step", "value": "2"}]},
-            {"name": "web", "kind": "Deployment", "patch": [{"op": "add", "path": "/metadata/labels/then", "value": "3"}]},
+            {"manifests": {"name": "web", "kind": "Deployment"}, "patch": [{"op": "add", "path": "/metadata/labels/then", "value": "3"}]},
         ]));
         assert_eq!(
             changed[0]["metadata"]["labels"],
@@ -399,7 +431,7 @@ mod tests {
     #[test]
     fn values_take_labels_of_the_member() {
         let data = json!({"zone": "$(member:hanse.dev/region)-a", "disk": "$(member:disk)/$(member:disk)", "env": "$(HOME)"});
-        let changed = there(json!([{"kind": "ConfigMap", "merge": {"data": data}}]));
+        let changed = there(json!([{"manifests": {"kind": "ConfigMap"}, "merge": {"data": data}}]));
         assert_eq!(
             changed[1]["data"],
             json!({"a": "1", "zone": "no-1-a", "disk": "ssd/ssd", "env": "$(HOME)"})
@@ -428,14 +460,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_applied_or_may_not_be_changed_is_refused_with_the_field() {
-        let replace = |path: &str, value: Value| json!([{"kind": "Deployment", "patch": [{"op": "replace", "path": path, "value": value}]}]);
+        let replace = |path: &str, value: Value| json!([{"manifests": {"kind": "Deployment"}, "patch": [{"op": "replace", "path": path, "value": value}]}]);
         let cases = [
             (
                 json!([{}]),
                 "`overrides[0]` must have `imageRegistry`, `merge` or `patch`",
             ),
             (
-                json!([{"imageRegistry": "m.example"}, {"kind": "Service", "merge": {}}]),
+                json!([{"imageRegistry": "m.example"}, {"manifests": {"kind": "Service"}, "merge": {}}]),
                 "`overrides[1]` is for Service '*', and no manifest is that",
             ),
             (
@@ -456,7 +488,7 @@ mod tests {
                 "`overrides[0]` must not change annotations 'hanse.dev/…' of Deployment 'web'",
             ),
             (
-                json!([{"kind": "ConfigMap", "patch": [{"op": "remove", "path": "/kind"}]}]),
+                json!([{"manifests": {"kind": "ConfigMap"}, "patch": [{"op": "remove", "path": "/kind"}]}]),
                 "`overrides[0]` makes ConfigMap 'web' unusable: a manifest must have `kind`, a non-empty string",
             ),
             (
@@ -477,7 +509,7 @@ mod tests {
                 "`overrides[0]` must not use the operation 'copy'",
             ),
             (
-                json!([{"matchExpressions": [{"key": "a", "operator": "In"}], "merge": {}}]),
+                json!([{"members": {"matchExpressions": [{"key": "a", "operator": "In"}]}, "merge": {}}]),
                 "`overrides[0]` must have values for 'In' and 'NotIn' and none otherwise: see key 'a'",
             ),
         ];
@@ -488,12 +520,12 @@ mod tests {
 
     #[test]
     fn an_override_may_need_one_before_it_and_may_exclude_one_for_other_members() {
-        let add = |path: &str| json!({"kind": "ConfigMap", "patch": [{"op": "add", "path": path, "value": {"x": "1"}}]});
+        let add = |path: &str| json!({"manifests": {"kind": "ConfigMap"}, "patch": [{"op": "add", "path": path, "value": {"x": "1"}}]});
         let remove = |label: &str| {
             let patch = json!([{"op": "remove", "path": "/data/a"}]);
-            json!({"matchLabels": {"disk": label}, "kind": "ConfigMap", "patch": patch})
+            json!({"members": {"matchLabels": {"disk": label}}, "manifests": {"kind": "ConfigMap"}, "patch": patch})
         };
-        let label = json!({"kind": "ConfigMap", "patch": [{"op": "add", "path": "/metadata/labels/y", "value": "2"}]});
+        let label = json!({"manifests": {"kind": "ConfigMap"}, "patch": [{"op": "add", "path": "/metadata/labels/y", "value": "2"}]});
         spec(json!([
             add("/metadata/labels"),
             label.clone(),

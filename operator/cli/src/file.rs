@@ -1,0 +1,38 @@
+//! Files that the user names: Kubernetes objects as YAML or JSON.
+
+use std::{fs, path::Path};
+
+use hanse_crds::FederatedWorkload;
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+fn unreadable(path: &Path, why: &dyn ToString) -> Failure {
+    Failure::ReadFile {
+        path: path.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+/// The objects of a file.
+pub(crate) fn objects(path: &Path) -> Result<Vec<Value>, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    let documents = serde_yaml::Deserializer::from_str(&text);
+    let objects = documents.map(serde::Deserialize::deserialize);
+    let objects: Result<Vec<Value>, serde_yaml::Error> = objects.collect();
+    let mut objects = objects.map_err(|error| unreadable(path, &error))?;
+    objects.retain(|object| !object.is_null());
+    Ok(objects)
+}
+
+/// The workloads of a file; other objects in it are none of Hanse's business.
+pub(crate) fn workloads(path: &Path) -> Result<Vec<FederatedWorkload>, Failure> {
+    let mut objects = objects(path)?;
+    objects.retain(|object| object["kind"] == "FederatedWorkload");
+    if objects.is_empty() {
+        return Err(unreadable(path, &"it has no FederatedWorkload"));
+    }
+    let workloads = objects.into_iter().map(serde_json::from_value);
+    let workloads: Result<_, serde_json::Error> = workloads.collect();
+    workloads.map_err(|error| unreadable(path, &error))
+}
