@@ -280,7 +280,7 @@ mod tests {
             .into()
     }
 
-    fn spec(image: &str, overrides: serde_json::Value) -> FederatedWorkloadSpec {
+    fn spec(image: &str, overrides: &serde_json::Value) -> FederatedWorkloadSpec {
         let containers = json!([{"name": "app", "image": image}]);
         let web = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
@@ -298,19 +298,18 @@ mod tests {
 
     #[test]
     fn members_with_the_same_differences_are_shown_together_and_who_would_refuse() {
-        let now = spec("ghcr.io/acme/web:1", json!([]));
+        let now = spec("ghcr.io/acme/web:1", &json!([]));
         let only_images = json!([mirrored()[0]]);
-        let wanted = spec("ghcr.io/acme/web:1", only_images);
-        let groups =
-            |wanted| Changes::new("shop", "web", super::groups(&members(), Some(&now), wanted));
-        insta::assert_snapshot!(render(&groups(&wanted), Paint::Plain));
-        let wanted = spec("ghcr.io/acme/web:2", mirrored());
-        insta::assert_snapshot!(render(&groups(&wanted), Paint::Plain));
+        let wanted = spec("ghcr.io/acme/web:1", &only_images);
+        let changes = |wanted| Changes::new("shop", "web", groups(&members(), Some(&now), wanted));
+        insta::assert_snapshot!(render(&changes(&wanted), Paint::Plain));
+        let wanted = spec("ghcr.io/acme/web:2", &mirrored());
+        insta::assert_snapshot!(render(&changes(&wanted), Paint::Plain));
     }
 
     #[test]
     fn an_object_that_comes_or_goes_is_shown_whole() {
-        let some = spec("web:1", json!([]));
+        let some = spec("web:1", &json!([]));
         let none = FederatedWorkloadSpec::default();
         let shown = |before: Option<&FederatedWorkloadSpec>, after| {
             let groups = groups(&members(), before, after);
