@@ -50,6 +50,6 @@ pub use workload::{
     Adopt, Conflicts, Exclusion, FailoverRules, FailureDomain, FederatedWorkload,
     FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing, LabelExpression, LabelOperator,
     OnImmutable, OverriddenManifests, Override, PatchOperation, PatchOperator, Placement,
-    PlacementMode, PlacementState, PlacementStatus, Requirements, ScaledObject, SurgeWhen,
+    PlacementMode, PlacementState, PlacementStatus, Requirements, ScaledObject, Spread, SurgeWhen,
     Survives, Toleration, UpdateRules, VolumePolicy, Volumes,
 };

@@ -11,7 +11,7 @@ mod status;
 pub use overrides::{OverriddenManifests, Override, PatchOperation, PatchOperator};
 pub use placement::{
     FailureDomain, LabelExpression, LabelOperator, Placement, PlacementMode, Requirements,
-    ScaledObject, Toleration,
+    ScaledObject, Spread, Toleration,
 };
 pub use status::{
     Exclusion, FederatedWorkloadStatus, Fencing, PlacementState, PlacementStatus, Survives,

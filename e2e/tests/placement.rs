@@ -47,6 +47,7 @@ async fn a_workload_runs_where_labels_taints_and_law_allow_and_nowhere_else() ->
     what_it_survives_includes_the_quorum(&fleet).await?;
     what_would_happen_is_what_a_failover_does(&fleet).await?;
     overrides_change_objects_in_some_members(&fleet).await?;
+    replicas_are_spread_over_sites(&fleet).await?;
     expressions_choose_by_name_and_owner(&fleet).await?;
     impossible_requirements_move_nothing(&fleet).await?;
     a_taint_drives_out_what_does_not_tolerate_it(&fleet).await?;
@@ -151,6 +152,39 @@ async fn overrides_change_objects_in_some_members(fleet: &Fleet) -> Result<()> {
         &["bergen", "lubeck", "riga"].map(|member| (member, written)),
     )
     .await
+}
+
+/// Two sites: one with two members, one with one.
+async fn replicas_are_spread_over_sites(fleet: &Fleet) -> Result<()> {
+    for (member, site) in [("lubeck", "north"), ("bergen", "north"), ("riga", "south")] {
+        let labels = json!({"spec": {"labels": {"site": site}}});
+        fleet.patch_member(member, &labels).await?;
+    }
+    let spread = |rules: serde_json::Value| json!({"spec": {"placement": {"mode": "Divided", "replicas": 4, "spread": rules}}});
+    let even = spread(json!([{"label": "site", "maxSkew": 1}]));
+    fleet.patch_workload("bergen", &WEB, &even).await?;
+    let shares = [("lubeck", 1), ("bergen", 1), ("riga", 2)];
+    fleet
+        .await_shares("each site runs half of it", &WEB, &shares)
+        .await?;
+    let together = spread(json!([{"label": "site", "max": 1}]));
+    fleet.patch_workload("bergen", &WEB, &together).await?;
+    let shares = [("lubeck", 2), ("bergen", 2)];
+    fleet
+        .await_shares("one site runs all of it", &WEB, &shares)
+        .await?;
+    let apart = spread(json!([{"label": "site", "min": 3}]));
+    fleet.patch_workload("bergen", &WEB, &apart).await?;
+    let why = "it runs in 2 values of label 'site', and `placement.spread` asks for at least 3";
+    let placed = "{.status.conditions[?(@.type=='Placed')].message}";
+    fleet.await_field("bergen", &WEB, placed, why).await?;
+    let everywhere =
+        json!({"spec": {"placement": {"mode": "Duplicated", "replicas": null, "spread": null}}});
+    fleet.patch_workload("bergen", &WEB, &everywhere).await?;
+    let all = [("lubeck", 1), ("bergen", 1), ("riga", 1)];
+    fleet
+        .await_shares("every member runs it again", &WEB, &all)
+        .await
 }
 
 /// The image of the Deployment in each member, and its label `law`.

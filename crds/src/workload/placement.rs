@@ -28,6 +28,9 @@ pub struct ScaledObject {
 #[x_kube(validation = Rule::new("self.mode != 'Single' || !has(self.replicas) || self.replicas <= 1")
     .message("`replicas` must be 0, 1 or absent when `mode` is 'Single'")
     .field_path(".replicas"))]
+#[x_kube(validation = Rule::new("self.mode == 'Divided' || !has(self.spread) || self.spread.all(it, !has(it.maxSkew))")
+    .message("`maxSkew` must be used with mode 'Divided' only")
+    .field_path(".spread"))]
 #[serde(rename_all = "camelCase")]
 pub struct Placement {
     /// `Divided` (default): the replicas are shared out over the hosts. `Duplicated`: every host runs all of them.
@@ -52,6 +55,12 @@ pub struct Placement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "FailureDomain")]
     pub survive: Option<FailureDomain>,
+    /// In how many failure domains it runs, and how evenly. At most 4 rules. They hold for what runs: replicas move if they have
+    /// to. What would break a rule is not placed, and `Placed` says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub spread: Vec<Spread>,
     /// Taints of members that do not keep it away. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -63,6 +72,41 @@ pub struct Placement {
     #[schemars(length(max = 32), inner(length(min = 1, max = 32), regex(pattern = JURISDICTION)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub domicile: BTreeSet<String>,
+}
+
+/// A rule about the failure domains of one kind in which a workload runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.by) != has(self.label)")
+    .message("a rule must have either `by` or `label`"))]
+#[x_kube(validation = Rule::new("has(self.min) || has(self.max) || has(self.maxSkew)")
+    .message("a rule must have `min`, `max` or `maxSkew`"))]
+#[x_kube(validation = Rule::new("!has(self.min) || !has(self.max) || self.min <= self.max")
+    .message("`min` must not be above `max`")
+    .field_path(".min"))]
+#[serde(rename_all = "camelCase")]
+pub struct Spread {
+    /// The kind of domains: `Cluster`, `Region` (of one provider), `Provider` or `Owner`. A member whose provider or region is not
+    /// given is a domain of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "FailureDomain")]
+    pub by: Option<FailureDomain>,
+    /// Instead of `by`: a label of members; those with the same value are one domain. A member without it is a domain of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 317))]
+    pub label: Option<String>,
+    /// The fewest domains it runs in, 1 to 100. Replicas move into a domain without any if it runs in fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub min: Option<i32>,
+    /// The most domains it runs in, 1 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max: Option<i32>,
+    /// By how many replicas the domains it runs in differ at most, 1 to 100000. Only with mode `Divided`. A domain in which none runs
+    /// does not count: one that is new, or returns, moves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_skew: Option<i32>,
 }
 
 /// What can be lost at once.

@@ -41,6 +41,7 @@ mod rooms;
 mod score;
 mod select;
 mod simulate;
+mod spread;
 mod surge;
 mod survival;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
 //! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what),
-//! `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale` (autoscalers), `rules` (how its objects
+//! `spread` (in how many domains), `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale` (autoscalers), `rules` (how its objects
 //! are applied and removed), `wave` (in which order they are applied, and how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,7 @@ mod overrides;
 mod pods;
 mod rules;
 mod share;
+mod spread;
 mod surge;
 mod wave;
 
@@ -37,6 +38,7 @@ pub use overrides::{Labelled, MAX_OPERATIONS, MAX_OVERRIDES, Override, Which, ov
 pub use pods::{Demands, Pods};
 pub use rules::{Adopt, Conflicts, Failover, OnImmutable, SurgeWhen, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};
+pub use spread::{MAX_SPREAD, Spread};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};
 
 /// The most manifests one workload may carry; the CRD states the same bound.
@@ -99,6 +101,9 @@ pub struct PlacementRules {
     /// It moves nothing: whether it holds is reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survive: Option<FailureDomain>,
+    /// In how many domains it runs, and how evenly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spread: Vec<Spread>,
     /// Jurisdictions the workload may be in, with all that is part of them; empty means any.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub domicile: BTreeSet<String>,
@@ -116,6 +121,7 @@ impl PlacementRules {
             match_expressions: Vec::new(),
             tolerations: Vec::new(),
             survive: None,
+            spread: Vec::new(),
             domicile: BTreeSet::new(),
         }
     }

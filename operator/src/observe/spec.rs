@@ -5,7 +5,7 @@ use hanse_core::{
     id::Namespace,
     selector::Toleration,
     workload::{
-        Adopt, Conflicts, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError,
+        Adopt, Conflicts, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError, Spread,
         SurgeWhen, VolumePolicy, Volumes, WorkloadSpec,
     },
 };
@@ -35,6 +35,7 @@ pub(crate) fn spec_of(
         },
         tolerations,
         survive,
+        spread,
         domicile,
     } = &spec.placement;
     let rules = PlacementRules {
@@ -49,6 +50,7 @@ pub(crate) fn spec_of(
         match_expressions: match_expressions.iter().map(expression).collect(),
         tolerations: tolerations.iter().map(toleration).collect(),
         survive: survive.map(domain_of),
+        spread: spread_of(spread)?,
         domicile: domicile.clone(),
     };
     let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
@@ -93,6 +95,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
         match_expressions,
         tolerations,
         survive,
+        spread,
         domicile,
     } = &spec.placement;
     let manifests = spec.manifests.iter();
@@ -113,6 +116,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             },
             tolerations: tolerations.iter().map(written_toleration).collect(),
             survive: survive.map(written_domain),
+            spread: written_spread(spread),
             domicile: domicile.clone(),
         },
         overrides: written_overrides(&spec.overrides),
@@ -138,6 +142,25 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             },
         },
     }
+}
+
+/// The rules of an object, in the ledger's types: the same JSON.
+fn spread_of(written: &[hanse_crds::Spread]) -> Result<Vec<Spread>, SpecError> {
+    let rules = written.iter().enumerate().map(|(number, written)| {
+        let read = serde_json::to_value(written).and_then(serde_json::from_value);
+        // The types have the same fields, and the schema excludes numbers below 1.
+        read.map_err(|_| SpecError::Spread {
+            number,
+            message: "must have numbers from 1",
+        })
+    });
+    rules.collect()
+}
+
+fn written_spread(rules: &[Spread]) -> Vec<hanse_crds::Spread> {
+    let written = rules.iter().map(serde_json::to_value);
+    let written = written.flatten().map(serde_json::from_value);
+    written.flatten().collect()
 }
 
 fn mode_of(mode: PlacementMode) -> Mode {
@@ -282,6 +305,20 @@ mod tests {
                 },
             })
             .into();
+        choosy.placement.spread = vec![
+            Spread {
+                by: Some(FailureDomain::Provider),
+                min: Some(2),
+                max: Some(3),
+                max_skew: Some(1),
+                label: None,
+            },
+            Spread {
+                label: Some("rack".to_owned()),
+                max: Some(4),
+                ..Spread::default()
+            },
+        ];
         choosy.placement.tolerations = [None, Some(Effect::NoSchedule), Some(Effect::NoExecute)]
             .map(|effect| Toleration {
                 key: effect.map(|_| "gpu".to_owned()),

@@ -176,6 +176,11 @@ impl<'a> Case<'a> {
         };
         let is_new = |name: &MemberName| !self.placed.contains_key(name) && !self.rules_out(name);
         let has_room = |name: &MemberName| is_new(name) && self.has_room(name);
+        // The best may all be in the same domain.
+        let enough = match self.workload.spec.placement.spread.as_slice() {
+            [] => enough,
+            _ => usize::MAX,
+        };
         let mut eligible = self.candidates.first(enough, order, has_room);
         // Where one of them may take less than its part, others are needed.
         if eligible.len() == enough && eligible.iter().any(|name| self.is_narrow(name)) {

@@ -8,6 +8,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use super::{
     case::{Case, Wish},
     divide::divide,
+    spread::{self, Zones},
     surge::{self, Budget},
 };
 use crate::{
@@ -106,7 +107,10 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
         (name.clone(), Wish::stop(why))
     };
     let mut wishes: Wishes = case.placed.keys().map(stop).collect();
-    let shares = shares(case, &case.eligible, &surge::held(case), |_| true);
+    let (hosts, held) = (&case.eligible, surge::held(case));
+    let parts = |zones: &[Zones]| shares(case, hosts, &held, |_| true, zones);
+    let zones = case.zones(hosts);
+    let shares = parts(&zones);
     let missing = missing(case, &shares);
     for name in keep(case, &missing) {
         wishes.remove(name);
@@ -132,7 +136,14 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
         }
     }
     surge::add(case, &shares, budget, &mut wishes);
-    (wishes, no_room(case, &missing))
+    let fits = || self::missing(case, &parts(&[])).total() < missing.total();
+    let why = if !zones.is_empty() && !missing.is_empty() && fits() {
+        "would break `placement.spread`"
+    } else {
+        "have room nowhere"
+    };
+    let lacks = no_room(case, &missing, why).or_else(|| case.broken_rule(&shares));
+    (wishes, lacks)
 }
 
 /// What nobody has a part of, because it fits nowhere.
@@ -161,7 +172,7 @@ fn keep<'a>(case: &'a Case<'_>, missing: &Share) -> Vec<&'a MemberName> {
     needed.map(|(name, _)| name).collect()
 }
 
-fn no_room(case: &Case<'_>, missing: &Share) -> Option<String> {
+fn no_room(case: &Case<'_>, missing: &Share, why: &str) -> Option<String> {
     let (target, left) = missing.iter().next()?;
     let total = case.counts.of(target);
     let of = match target {
@@ -176,9 +187,7 @@ fn no_room(case: &Case<'_>, missing: &Share) -> Option<String> {
         .map(|pod| pod.resources.to_string());
     let asked = asked.filter(|it| !it.is_empty());
     let asked = asked.map_or_else(String::new, |it| format!("; each asks for {it}"));
-    Some(format!(
-        "{left} of {total} replicas{of} have room nowhere{asked}"
-    ))
+    Some(format!("{left} of {total} replicas{of} {why}{asked}"))
 }
 
 /// The part of each member that may host the workload. Each object is divided by itself.
@@ -188,6 +197,7 @@ pub(super) fn shares(
     hosts: &[MemberName],
     held: &BTreeMap<MemberName, Share>,
     takes: impl Fn(&MemberName) -> bool,
+    zones: &[Zones],
 ) -> BTreeMap<MemberName, Share> {
     let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
     let rooms = Spare::default();
@@ -198,14 +208,18 @@ pub(super) fn shares(
     for (target, total) in objects {
         let had = |name: &MemberName| held.get(name).map_or(0, |share| share.of(target));
         let current = hosts.iter().map(|name| (name.clone(), had(name))).collect();
-        let divided = divide(total, hosts, &current, |name| {
+        let most = |name: &MemberName| {
             let more = if takes(name) {
                 rooms.holds(case, name, target)
             } else {
                 0
             };
             had(name).saturating_add(more)
-        });
+        };
+        let divided = match zones {
+            [] => divide(total, hosts, &current, most),
+            zones => spread::divide(total, hosts, &current, most, zones),
+        };
         for (name, replicas) in divided {
             rooms.take(case, &name, target, replicas.saturating_sub(had(&name)));
             let share = shares.entry(name).or_default();
@@ -296,7 +310,12 @@ pub(super) fn duplicated(case: &Case<'_>) -> (Wishes, Option<String>) {
             wishes.insert(name.clone(), Wish::stop(case.why_not(name)));
         }
     }
-    for name in &case.eligible {
+    let hosts = case.in_few_domains();
+    let surplus = case.eligible.iter().filter(|name| !hosts.contains(*name));
+    for name in surplus.filter(|name| case.placed.contains_key(*name)) {
+        wishes.insert(name.clone(), Wish::stop(Reason::WorkloadChanged));
+    }
+    for name in &hosts {
         let reason = if case.placed.contains_key(name) {
             Reason::WorkloadChanged
         } else {
@@ -304,7 +323,12 @@ pub(super) fn duplicated(case: &Case<'_>) -> (Wishes, Option<String>) {
         };
         wishes.insert(name.clone(), Wish::run(case.counts.clone(), reason));
     }
-    let unplaced = case.eligible.is_empty().then(|| case.nobody());
+    let shares = hosts.iter().map(|name| (name.clone(), case.counts.clone()));
+    let unplaced = if hosts.is_empty() {
+        Some(case.nobody())
+    } else {
+        case.broken_rule(&shares.collect())
+    };
     (wishes, unplaced)
 }
 

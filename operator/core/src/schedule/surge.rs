@@ -164,8 +164,8 @@ fn surges(
     let heard: Vec<MemberName> = heard.cloned().collect();
     // Who has not been heard keeps its part and gets no more.
     let takes = |name: &MemberName| !case.unheard.contains(name);
-    let alone = select::shares(case, &heard, &all_held(case), takes);
-    let is_short = !select::missing(case, &alone).is_empty();
+    let alone = select::shares(case, &heard, &all_held(case), takes, &case.zones(&heard));
+    let is_short = !select::missing(case, &alone).is_empty() || case.broken_rule(&alone).is_some();
     let surges = alone.into_iter().filter_map(|(name, share)| {
         let base = shares.get(&name).cloned().unwrap_or_default();
         let share = share.at_least(&base);

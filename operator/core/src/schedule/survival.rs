@@ -16,7 +16,7 @@ use crate::{
 
 /// One failure domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     kind: FailureDomain,
     name: &'a str,
     /// Of a region: two providers may call theirs the same.
@@ -25,7 +25,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// The domain of a kind that a member is in. A region or provider that is not given is a domain of its own.
-    fn of(kind: FailureDomain, name: &'a MemberName, member: &'a Member) -> Self {
+    pub(super) fn of(kind: FailureDomain, name: &'a MemberName, member: &'a Member) -> Self {
         let label = member.label(name, kind.label());
         let kind = label.map_or(FailureDomain::Cluster, |_| kind);
         Self {

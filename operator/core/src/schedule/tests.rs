@@ -25,6 +25,7 @@ mod increments;
 mod refusals;
 mod requirements;
 mod simulate;
+mod spread;
 mod surge;
 mod survival;
 

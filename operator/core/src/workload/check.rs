@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{MAX_MANIFESTS, MAX_OVERRIDES, MAX_SPEC_BYTES, Manifest, Mode, WorkloadSpec};
+use super::{
+    MAX_MANIFESTS, MAX_OVERRIDES, MAX_SPEC_BYTES, MAX_SPREAD, Manifest, Mode, PlacementRules,
+    WorkloadSpec,
+};
 use crate::{
     id::Namespace,
     selector::{MAX_RULES, contradiction},
@@ -92,6 +95,13 @@ pub enum SpecError {
          exclude each other"
     )]
     Contradiction { key: String },
+    #[error("`placement.spread` must have at most {MAX_SPREAD} items, not {actual}")]
+    TooManySpread { actual: usize },
+    #[error("`placement.spread[{number}]` {message}")]
+    Spread {
+        number: usize,
+        message: &'static str,
+    },
     #[error("`overrides` must have at most {MAX_OVERRIDES} items, not {actual}")]
     TooManyOverrides { actual: usize },
     #[error("`overrides[{number}]` {message}")]
@@ -134,6 +144,7 @@ impl WorkloadSpec {
             ("require.matchExpressions", rules.match_expressions.len()),
             ("tolerations", rules.tolerations.len()),
         ];
+        self.check_spread()?;
         if let Some((field, actual)) = counts.into_iter().find(|(_, count)| *count > MAX_RULES) {
             return Err(SpecError::TooMany { field, actual });
         }
@@ -148,6 +159,19 @@ impl WorkloadSpec {
             }),
             None => Ok(()),
         }
+    }
+
+    fn check_spread(&self) -> Result<(), SpecError> {
+        let PlacementRules { spread, mode, .. } = &self.placement;
+        if spread.len() > MAX_SPREAD {
+            let actual = spread.len();
+            return Err(SpecError::TooManySpread { actual });
+        }
+        let mut rules = spread.iter().enumerate();
+        let wrong = rules.find_map(|(number, rule)| Some((number, rule.objection(*mode)?)));
+        wrong.map_or(Ok(()), |(number, message)| {
+            Err(SpecError::Spread { number, message })
+        })
     }
 
     /// What cannot be stopped cannot be promised to run only once.

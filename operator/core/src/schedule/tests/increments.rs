@@ -5,9 +5,11 @@
 
 use super::{capacity::web, *};
 use crate::{
+    domain::FailureDomain,
     id::NodeId,
     selector::{Effect, Taint},
     state::Seat,
+    workload::Spread,
 };
 
 const NAMES: [&str; 5] = ["acme-1", "acme-2", "beta-1", "gamma-1", "delta-1"];
@@ -58,6 +60,15 @@ impl Federation {
         }
         if kind.is_multiple_of(2) {
             placement.domicile = BTreeSet::from(["EU".into()]);
+        }
+        if (mode != Mode::Single) && kind > 1 {
+            placement.spread = vec![Spread {
+                by: Some(FailureDomain::Region),
+                min: Some(u32::from(value) % 3 + 1),
+                max: (kind == 3).then_some(3),
+                max_skew: (mode == Mode::Divided).then_some(1),
+                label: None,
+            }];
         }
         let web = web(kind % 3);
         self.put_named(&key(workload).to_string(), vec![web], placement);
