@@ -10,6 +10,8 @@
 //! | `member_lost` | one member is lost |
 //! | `burst_1000` | a thousand workloads are new |
 //! | `provider_lost` | all members of one provider are lost |
+//! | `measured` | everything, with nothing placed yet and a planner that knows nothing; all members have reported what they can run |
+//! | `one_report` | nothing: one member reports again, and has more room: the median of several |
 //! | `simulate` | nothing: the question what the loss of another provider would mean, which takes two plans of everything and what follows |
 //!
 //! Each case comes after the one before has been taken over. The time is that of the plan alone; `peak_rss_mb` is that of the process
@@ -26,11 +28,12 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use hanse_core::{
-    capacity::Capacities,
+    capacity::{Capacities, Capacity, Resources, Shape},
     command::{Attributes, Command, PlacementChange, SignedCommand},
     domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Epoch, FederationId, Generation, MemberName, PrivateKey, PublicKey, WorkloadKey},
+    per_host::PerHost,
     schedule::{Change, Hearsay, Objections, Planner, simulate},
     state::{Lease, Member, Placement, State, Workload},
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
@@ -90,6 +93,8 @@ struct Fleet {
     state: State,
     planner: Planner,
     index: u64,
+    /// What members have reported.
+    capacities: Capacities,
     /// Two specifications, each with another number of replicas in a second version.
     specs: [[Arc<WorkloadSpec>; 2]; 2],
     proof: Arc<SignedCommand>,
@@ -103,6 +108,7 @@ impl Fleet {
             state: State::default(),
             planner: Planner::default(),
             index: 1,
+            capacities: Capacities::default(),
             specs: [
                 [spec(2, false)?, spec(3, false)?],
                 [spec(2, true)?, spec(3, true)?],
@@ -164,7 +170,7 @@ impl Fleet {
             objections: &Objections::default(),
             silent: &BTreeSet::new(),
             unheard: &BTreeSet::new(),
-            capacities: &Capacities::default(),
+            capacities: &self.capacities,
         };
         let begun = Instant::now();
         let changes = self.planner.plan(&self.state, hearsay);
@@ -221,7 +227,42 @@ impl Fleet {
         self.print("provider_lost", lost, json)?;
         forget_peak()?;
         let simulated = self.simulate()?;
-        self.print("simulate", simulated, json)
+        self.print("simulate", simulated, json)?;
+        forget_peak()?;
+        self.planner = Planner::default();
+        self.state.placements = PerHost::default();
+        for number in 0..self.members {
+            self.report(number, 1_000)?;
+        }
+        let measured = self.plan();
+        self.print("measured", measured, json)?;
+        forget_peak()?;
+        let mut reports = Vec::new();
+        for number in 0..CHANGES {
+            self.report(number % self.members, 1_001)?;
+            reports.push(self.plan());
+        }
+        reports.sort_unstable();
+        self.print("one_report", reports[CHANGES / 2], json)
+    }
+
+    /// A member reports: ten kinds of nodes, and so many of each. All that is placed there is part of it.
+    fn report(&mut self, number: usize, nodes: u32) -> Result<()> {
+        let shapes = (1..=10).map(|kind| Shape {
+            nodes,
+            free: Resources::of(
+                &json!({"cpu": kind * 4, "memory": format!("{}Gi", kind * 8), "pods": 110}),
+            ),
+            taints: Vec::new(),
+        });
+        let capacity = Capacity {
+            covers: self.index,
+            shapes: shapes.collect(),
+            waiting: Vec::new(),
+        };
+        let name = format!("member-{number}").parse()?;
+        self.capacities.insert(name, Arc::new(capacity));
+        Ok(())
     }
 
     /// What the leader does when a member asks what the loss of a provider would mean. Counts workloads, not rows.
@@ -314,8 +355,12 @@ fn spec(replicas: u32, in_eu: bool) -> Result<Arc<WorkloadSpec>> {
     if in_eu {
         placement.domicile = BTreeSet::from(["EU".to_owned()]);
     }
+    let containers =
+        json!([{"name": "app", "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}}}]);
+    let template = json!({"spec": {"containers": containers}});
     let web = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": replicas},
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": replicas, "template": template},
     });
     let spec = WorkloadSpec::new(vec![web], placement, &"shop".parse()?);
     Ok(Arc::new(spec.context("the example is not valid")?))
