@@ -259,13 +259,27 @@ impl Spare {
 
     /// How many more replicas of `target` a member can run.
     fn holds(&self, case: &Case<'_>, name: &MemberName, target: &ScaleTarget) -> u32 {
-        let pod = case.pods.replica(target);
-        let holds = pod.and_then(|pod| self.with(case, name, |room| room.holds(pod)));
+        let Some(pod) = case.pods.replica(target) else {
+            return u32::MAX;
+        };
+        // A room is copied only to take something out of it.
+        let holds = if self.is_untouched(case, name) {
+            case.rooms.of(name).map(|room| room.holds(pod))
+        } else {
+            self.with(case, name, |room| room.holds(pod))
+        };
         holds.unwrap_or(u32::MAX)
     }
 
+    fn is_untouched(&self, case: &Case<'_>, name: &MemberName) -> bool {
+        let starts = !case.placed.contains_key(name) && !case.pods.fixed().is_empty();
+        !starts && !self.0.borrow().contains_key(name)
+    }
+
     fn take(&self, case: &Case<'_>, name: &MemberName, target: &ScaleTarget, replicas: u32) {
-        if let Some(pod) = case.pods.replica(target).filter(|_| replicas > 0) {
+        // Nothing else looks at it where only one object scales.
+        let matters = replicas > 0 && case.counts.len() > 1;
+        if let Some(pod) = case.pods.replica(target).filter(|_| matters) {
             self.with(case, name, |room| room.take(pod, replicas));
         }
     }
