@@ -158,6 +158,10 @@ async fn what_fits_nowhere_after_a_loss_is_said_and_runs_as_soon_as_it_fits(
     let web = named("web");
     let why = "3 of 7 replicas have room nowhere; each asks for cpu 10";
     fleet.await_field("bergen", &web, PLACED, why).await?;
+    let reason = "{.status.conditions[?(@.type=='Placed')].reason}";
+    fleet
+        .await_field("bergen", &web, reason, "NotAllPlaced")
+        .await?;
     let shares = [("lubeck", 1), ("bergen", 3)];
     stays(fleet, &web, &shares).await?;
     equip(fleet, "bergen-1", "cpu", "40").await?;

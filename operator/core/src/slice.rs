@@ -26,6 +26,7 @@ use crate::{
     workload::{ManifestId, Share, WorkloadSpec},
 };
 
+mod absent;
 mod rows;
 mod update;
 mod view;

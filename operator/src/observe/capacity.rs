@@ -12,7 +12,11 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, stream::select};
-use hanse_core::capacity::{Capacity, Covered, Measure, Node};
+use hanse_core::{
+    capacity::{Capacity, Covered, MAX_WAITING, Measure, Node},
+    slice::{Reports, Slice},
+    workload::Demands,
+};
 use k8s_openapi::api::core::v1;
 use kube::{
     Api, Client,
@@ -29,6 +33,9 @@ use crate::{
 
 /// The shortest time between two reports.
 const PACE: Duration = Duration::from_secs(1);
+
+/// The most rows of pods that could not be made; as many more may wait for a node.
+const MAX_ABSENT: usize = MAX_WAITING / 2;
 
 /// Leaves out what runs no longer.
 const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
@@ -139,8 +146,10 @@ impl<'a> Reporter<'a> {
     /// Reports what is measured. Returns when to do so again though nothing changes.
     fn report(&mut self) -> Option<Instant> {
         let now = self.started.elapsed();
+        let mut waiting = self.measure.waiting();
         if let Some(slice) = self.uplink.slice().borrow().as_ref() {
             let reports = self.uplink.reports();
+            waiting.extend(absent_pods(slice, &reports));
             let rows = slice.placements.iter().map(|(key, placement)| {
                 let applied = reports.placements.get(key).map(|report| report.epoch);
                 (placement.epoch, applied)
@@ -155,12 +164,23 @@ impl<'a> Reporter<'a> {
                 Some(shapes) => OwnCapacity::Measured(Arc::new(Capacity {
                     covers,
                     shapes,
-                    waiting: self.measure.waiting(),
+                    waiting,
                 })),
             });
         }
         again.map(|again| self.started + again)
     }
+}
+
+/// The pods that should run here and could not be made. Each kind is a row of its own; more rows than may be reported are left out.
+fn absent_pods(slice: &Slice, reports: &Reports) -> Demands {
+    let placements = slice.placements.iter();
+    let absent = placements.filter_map(|(key, placement)| {
+        let report = reports.placements.get(key)?;
+        let absent = placement.absent_pods(report);
+        (!absent.is_empty()).then_some(absent)
+    });
+    absent.take(MAX_ABSENT).flatten().take(MAX_ABSENT).collect()
 }
 
 /// What happens to the objects of kind `K`.

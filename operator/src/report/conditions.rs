@@ -201,7 +201,12 @@ fn placement(excluded: &[Exclusion], owned: &OwnedWorkload, nowhere: bool, at: &
     match owned.diagnosis.unplaced {
         Some(_) => {
             let why = why_unplaced(excluded, owned);
-            Finding::new(PLACED, false, "NoEligibleMember", why)
+            let reason = if nowhere {
+                "NoEligibleMember"
+            } else {
+                "NotAllPlaced"
+            };
+            Finding::new(PLACED, false, reason, why)
         }
         None if nowhere => Finding::new(PLACED, false, "Planning", PLANNING),
         None => Finding::new(PLACED, true, "Placed", format!("on {at}")),

@@ -177,10 +177,10 @@ impl Measure {
         shapes.map(shape).collect()
     }
 
-    /// The pods that wait for a node, by what they ask for; at most [`MAX_WAITING`] kinds.
+    /// The pods that wait for a node, by what they ask for; at most half of [`MAX_WAITING`] kinds: others were not even made.
     #[must_use]
     pub fn waiting(&self) -> Vec<(PodDemand, u32)> {
-        let waiting = self.waiting.iter().take(MAX_WAITING);
+        let waiting = self.waiting.iter().take(MAX_WAITING / 2);
         waiting.map(|(pod, count)| (pod.clone(), *count)).collect()
     }
 }
