@@ -106,8 +106,8 @@ impl Constants {
             ),
             Derived(
                 "a silent leader's replicas are placed elsewhere in addition",
-                elected,
-                "the new leader suspects the old one at once",
+                (elected.0, elected.1 + self.timings.acknowledged_within()),
+                "the new leader suspects the old one at once, and waits for the others' reports: for 2.5 heartbeats at most",
             ),
             Derived(
                 "a lost member is declared lost",

@@ -25,34 +25,7 @@ pub(crate) fn spec_of(
     spec: &FederatedWorkloadSpec,
     namespace: &Namespace,
 ) -> Result<WorkloadSpec, SpecError> {
-    let Placement {
-        mode,
-        replicas,
-        scales,
-        require: Requirements {
-            match_labels,
-            match_expressions,
-        },
-        tolerations,
-        survive,
-        spread,
-        domicile,
-    } = &spec.placement;
-    let rules = PlacementRules {
-        mode: mode_of(*mode),
-        // The schema excludes values below 0.
-        replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),
-        scales: scales.as_ref().map(|ScaledObject { kind, name }| Scales {
-            kind: kind.clone(),
-            name: name.clone(),
-        }),
-        match_labels: match_labels.clone(),
-        match_expressions: match_expressions.iter().map(expression).collect(),
-        tolerations: tolerations.iter().map(toleration).collect(),
-        survive: survive.map(domain_of),
-        spread: spread_of(spread)?,
-        domicile: domicile.clone(),
-    };
+    let rules = rules_of(&spec.placement)?;
     let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
     let overrides = overrides_of(&spec.overrides)?;
     let changes = !overrides.is_empty();
@@ -85,40 +58,46 @@ pub(crate) fn spec_of(
     Ok(checked)
 }
 
-/// A specification of the ledger, in the object's types.
-pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
-    let PlacementRules {
+/// Where and how many, in the ledger's types.
+fn rules_of(placement: &Placement) -> Result<PlacementRules, SpecError> {
+    let Placement {
         mode,
         replicas,
         scales,
-        match_labels,
-        match_expressions,
+        require: Requirements {
+            match_labels,
+            match_expressions,
+        },
         tolerations,
         survive,
         spread,
         domicile,
-    } = &spec.placement;
+    } = placement;
+    Ok(PlacementRules {
+        mode: mode_of(*mode),
+        // The schema excludes values below 0.
+        replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),
+        scales: scales.as_ref().map(|ScaledObject { kind, name }| Scales {
+            kind: kind.clone(),
+            name: name.clone(),
+        }),
+        match_labels: match_labels.clone(),
+        match_expressions: match_expressions.iter().map(expression).collect(),
+        tolerations: tolerations.iter().map(toleration).collect(),
+        survive: survive.map(domain_of),
+        spread: spread_of(spread)?,
+        domicile: domicile.clone(),
+    })
+}
+
+/// A specification of the ledger, in the object's types.
+pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
     let manifests = spec.manifests.iter();
     FederatedWorkloadSpec {
         manifests: manifests
             .map(|manifest| manifest.object().clone())
             .collect(),
-        placement: Placement {
-            mode: written_mode(*mode),
-            replicas: replicas.map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX)),
-            scales: scales.as_ref().map(|Scales { kind, name }| ScaledObject {
-                kind: kind.clone(),
-                name: name.clone(),
-            }),
-            require: Requirements {
-                match_labels: match_labels.clone(),
-                match_expressions: match_expressions.iter().map(written_expression).collect(),
-            },
-            tolerations: tolerations.iter().map(written_toleration).collect(),
-            survive: survive.map(written_domain),
-            spread: written_spread(spread),
-            domicile: domicile.clone(),
-        },
+        placement: written_placement(&spec.placement),
         overrides: written_overrides(&spec.overrides),
         suspend: spec.suspend,
         failover: written_failover(spec.failover),
@@ -141,6 +120,37 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
                 OnImmutable::Recreate => hanse_crds::OnImmutable::Recreate,
             },
         },
+    }
+}
+
+/// Where and how many, in the object's types.
+fn written_placement(rules: &PlacementRules) -> Placement {
+    let PlacementRules {
+        mode,
+        replicas,
+        scales,
+        match_labels,
+        match_expressions,
+        tolerations,
+        survive,
+        spread,
+        domicile,
+    } = rules;
+    Placement {
+        mode: written_mode(*mode),
+        replicas: replicas.map(|replicas| i32::try_from(replicas).unwrap_or(i32::MAX)),
+        scales: scales.as_ref().map(|Scales { kind, name }| ScaledObject {
+            kind: kind.clone(),
+            name: name.clone(),
+        }),
+        require: Requirements {
+            match_labels: match_labels.clone(),
+            match_expressions: match_expressions.iter().map(written_expression).collect(),
+        },
+        tolerations: tolerations.iter().map(written_toleration).collect(),
+        survive: survive.map(written_domain),
+        spread: written_spread(spread),
+        domicile: domicile.clone(),
     }
 }
 

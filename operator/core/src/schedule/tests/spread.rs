@@ -120,6 +120,18 @@ fn what_would_break_a_rule_is_not_placed_and_says_so() {
 }
 
 #[test]
+fn each_object_is_spread_by_itself() {
+    let mut federation = Federation::at_providers(&["a-1", "b-1"]);
+    let placement = PlacementRules {
+        spread: vec![by_provider(None, None, Some(1))],
+        ..PlacementRules::new(Mode::Divided)
+    };
+    federation.put_manifests(&[("web", 3), ("worker", 3)], placement);
+    assert_eq!(federation.settled(), "a-1 4, b-1 2");
+    assert_eq!(federation.unplaced(), None);
+}
+
+#[test]
 fn a_rule_that_cannot_hold_is_refused() {
     let placement = PlacementRules {
         spread: vec![by_provider(Some(3), Some(2), None)],
