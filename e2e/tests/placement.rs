@@ -133,6 +133,13 @@ async fn overrides_change_objects_in_some_members(fleet: &Fleet) -> Result<()> {
         "exit code {code}: {answer}"
     );
 
+    // The objects follow the label.
+    let law = |law: &str| json!({"spec": {"jurisdiction": law}});
+    fleet.patch_member("riga", &law("EE")).await?;
+    looks_like(fleet, &[("riga", "mirror.example/hub/pause:3.10 EE")]).await?;
+    fleet.patch_member("riga", &law("LV")).await?;
+    looks_like(fleet, &changed).await?;
+
     // A mistake is told and changes nothing.
     let path = "/spec/template/spec/contaners/0/image";
     let patch = json!([{"op": "replace", "path": path, "value": "nginx"}]);

@@ -10,7 +10,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
-    capacity::{Capacity, Resources, Shape},
+    capacity::{Capacity, MAX_SHAPES, Resources, Shape},
     command::{Attributes, Command},
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Generation, MemberName, PrivateKey, WorkloadKey},
@@ -146,6 +146,16 @@ fn web() -> (WorkloadKey, WorkloadSpec) {
     (key, spec)
 }
 
+/// The same, each pod of which asks for so many cores.
+fn requesting(cores: u32) -> (WorkloadKey, WorkloadSpec) {
+    let (key, spec) = web();
+    let containers = json!([{"resources": {"requests": {"cpu": cores}}}]);
+    let template = json!({"spec": {"containers": containers}});
+    let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}});
+    let spec = WorkloadSpec::new(vec![manifest], spec.placement, &key.namespace).unwrap();
+    (key, spec)
+}
+
 /// One node with so many cores, of which nothing placed so far is taken off.
 fn cores(cores: u32) -> OwnCapacity {
     let shape = Shape {
@@ -230,6 +240,35 @@ async fn when_the_leader_is_lost_the_others_run_its_replicas() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_report_is_of_no_use_stays_attached_and_is_never_full() {
+    let [one, two, _three] = three().await;
+    let shape = Shape {
+        nodes: 1,
+        free: Resources::default(),
+        taints: Vec::new(),
+    };
+    let too_many = Capacity {
+        shapes: vec![shape; MAX_SHAPES + 1],
+        ..Capacity::default()
+    };
+    let report = OwnCapacity::Measured(Arc::new(too_many));
+    two.operator.uplink.report_capacity(report);
+    // Sent after the report on the same stream, so a stream that ended for it would answer this on another only.
+    two.accepted(grant_deployments()).await;
+    let since = two.operator.uplink.standing().borrow().since;
+    let (key, spec) = requesting(1);
+    let base = Generation(0);
+    let put = Command::PutWorkload {
+        key: key.clone(),
+        base,
+        spec,
+    };
+    one.accepted(put).await;
+    divided(&one, &key, &[("one", 3), ("two", 3)]).await;
+    assert_eq!(two.operator.uplink.standing().borrow().since, since);
+}
+
 /// The replicas of each member, by name.
 async fn divided(member: &Member, key: &WorkloadKey, expected: &[(&str, u32)]) {
     let expected = expected.iter();
@@ -250,11 +289,7 @@ async fn what_a_member_can_still_run_is_known_to_the_leader_and_to_the_next_one(
     three.operator.uplink.report_capacity(OwnCapacity::Elastic);
     two.accepted(grant_deployments()).await;
     three.accepted(grant_deployments()).await;
-    let (key, mut spec) = web();
-    let containers = json!([{"resources": {"requests": {"cpu": 1}}}]);
-    let template = json!({"spec": {"containers": containers}});
-    let manifest = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}});
-    spec = WorkloadSpec::new(vec![manifest], spec.placement, &key.namespace).unwrap();
+    let (key, spec) = requesting(1);
     one.accepted(Command::PutWorkload {
         key: key.clone(),
         base: Generation(0),

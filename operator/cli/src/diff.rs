@@ -6,7 +6,7 @@ use clap::Args;
 use hanse_core::{
     command::Attributes,
     id::{MemberName, OwnerName},
-    workload::{Manifest, ManifestId, Override, overridden},
+    workload::{Manifest, ManifestId, Override, check_overrides, overridden},
 };
 use hanse_crds::{FederatedWorkload, FederatedWorkloadSpec, Member};
 use kube::{Api, Client, ResourceExt};
@@ -39,7 +39,7 @@ pub(crate) struct Diff {
         conflicts_with = "filename"
     )]
     workload: Option<String>,
-    /// A file with `FederatedWorkload`s as they would be applied.
+    /// A file with `FederatedWorkload`s as they would be applied; `-` for standard input.
     #[arg(short, long, value_name = "FILE")]
     filename: Option<PathBuf>,
     /// How the answer is written.
@@ -165,12 +165,13 @@ fn objects(
     let manifests: Result<Vec<_>, _> = manifests.collect();
     let manifests = manifests.map_err(|error| error.to_string())?;
     let overrides = spec.overrides.iter().map(|written| {
-        // The objects have the ledger's form.
+        // The ledger's are the same JSON.
         let written = serde_json::to_value(written)?;
         serde_json::from_value(written)
     });
     let overrides: Result<Vec<Override>, serde_json::Error> = overrides.collect();
     let overrides = overrides.map_err(|error| error.to_string())?;
+    check_overrides(&manifests, &overrides).map_err(|error| error.to_string())?;
     let attributes = attributes(member);
     let name: MemberName = member
         .name_any()
@@ -305,6 +306,19 @@ mod tests {
         insta::assert_snapshot!(render(&changes(&wanted), Paint::Plain));
         let wanted = spec("ghcr.io/acme/web:2", &mirrored());
         insta::assert_snapshot!(render(&changes(&wanted), Paint::Plain));
+    }
+
+    #[test]
+    fn an_override_that_the_federation_would_refuse_is_refused_for_all() {
+        let wrong = json!([{"manifests": {"kind": "Service"}, "merge": {"a": "b"}}]);
+        let groups = groups(&members(), None, &spec("web:1", &wrong));
+        assert_eq!(
+            (groups.len(), groups[0].refused.as_deref()),
+            (
+                1,
+                Some("`overrides[0]` is for Service '*', and no manifest is that")
+            )
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Files that the user names: Kubernetes objects as YAML or JSON.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use hanse_crds::FederatedWorkload;
 use serde_json::Value;
@@ -14,9 +14,14 @@ fn unreadable(path: &Path, why: &dyn ToString) -> Failure {
     }
 }
 
-/// The objects of a file.
+/// The objects of a file; `-` is standard input, as for kubectl.
 pub(crate) fn objects(path: &Path) -> Result<Vec<Value>, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+    let text = if path == Path::new("-") {
+        io::read_to_string(io::stdin())
+    } else {
+        fs::read_to_string(path)
+    };
+    let text = text.map_err(|error| unreadable(path, &error))?;
     let documents = serde_yaml::Deserializer::from_str(&text);
     let objects = documents.map(serde::Deserialize::deserialize);
     let objects: Result<Vec<Value>, serde_yaml::Error> = objects.collect();
@@ -25,7 +30,7 @@ pub(crate) fn objects(path: &Path) -> Result<Vec<Value>, Failure> {
     Ok(objects)
 }
 
-/// The workloads of a file; other objects in it are none of Hanse's business.
+/// The workloads of a file. Other objects in it are left out.
 pub(crate) fn workloads(path: &Path) -> Result<Vec<FederatedWorkload>, Failure> {
     let mut objects = objects(path)?;
     objects.retain(|object| object["kind"] == "FederatedWorkload");

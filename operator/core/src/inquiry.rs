@@ -86,8 +86,6 @@ pub fn answer(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::{
         capacity::Capacities,
@@ -113,12 +111,8 @@ mod tests {
         };
         state.members.insert("acme-1".parse().unwrap(), member);
         let asker = asker.parse().unwrap();
-        let hearsay = Hearsay {
-            objections: &Objections::default(),
-            silent: &BTreeSet::new(),
-            unheard: &BTreeSet::new(),
-            capacities: &Capacities::new(),
-        };
+        let (objections, capacities) = (Objections::default(), Capacities::new());
+        let hearsay = Hearsay::of_all_heard(&objections, &capacities);
         match answer(&state, hearsay, &asker, question) {
             Answer::Refused { reason } => reason,
             other => panic!("{other:?}"),

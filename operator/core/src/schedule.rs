@@ -15,7 +15,7 @@
 //! - `needs`, `filter`, `candidates`: workloads with the same needs are filtered once, together.
 //! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
 //! - `refusals`: a member that could not apply its share is set aside.
-//! - `rooms`: how much more a member can run; what is planned counts at once.
+//! - `rooms`, `spare`: how much more a member can run; what is planned counts at once. `spread`: in how many domains, and how evenly.
 //! - `surge`: while a member is silent, as much as it has of a divided workload is placed elsewhere in addition.
 //! - `explain`: every member's answer about one workload, when somebody asks.
 //! - `simulate`: what would happen if members were lost or added, or a workload changed.
@@ -26,6 +26,8 @@
 use std::collections::BTreeSet;
 
 use crate::{capacity::Capacities, id::MemberName};
+
+static NOBODY: BTreeSet<MemberName> = BTreeSet::new();
 
 mod candidates;
 mod case;
@@ -41,6 +43,7 @@ mod rooms;
 mod score;
 mod select;
 mod simulate;
+mod spare;
 mod spread;
 mod surge;
 mod survival;
@@ -66,4 +69,17 @@ pub struct Hearsay<'a> {
     pub unheard: &'a BTreeSet<MemberName>,
     /// How much they can still run.
     pub capacities: &'a Capacities,
+}
+
+impl<'a> Hearsay<'a> {
+    /// Where every member has been heard, and none is silent.
+    #[must_use]
+    pub fn of_all_heard(objections: &'a Objections, capacities: &'a Capacities) -> Self {
+        Self {
+            objections,
+            silent: &NOBODY,
+            unheard: &NOBODY,
+            capacities,
+        }
+    }
 }

@@ -112,6 +112,13 @@ pub enum Effect {
     NoExecute,
 }
 
+impl Effect {
+    /// That of a taint of a node; `None` for one that keeps nobody away for certain.
+    pub(crate) fn read(written: &str) -> Option<Self> {
+        serde_json::from_value(written.into()).ok()
+    }
+}
+
 /// The taints that do not keep a workload away.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

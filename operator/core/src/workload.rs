@@ -34,7 +34,9 @@ mod wave;
 pub use autoscale::Autoscaler;
 pub use check::SpecError;
 pub use manifest::{GroupKind, Manifest, ManifestId};
-pub use overrides::{Labelled, MAX_OPERATIONS, MAX_OVERRIDES, Override, Which, overridden};
+pub use overrides::{
+    Labelled, MAX_OPERATIONS, MAX_OVERRIDES, Override, Which, check_overrides, overridden,
+};
 pub use pods::{Demands, Pods};
 pub use rules::{Adopt, Conflicts, Failover, OnImmutable, SurgeWhen, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};

@@ -5,8 +5,8 @@ use hanse_core::{
     id::Namespace,
     selector::Toleration,
     workload::{
-        Adopt, Conflicts, Failover, Mode, OnImmutable, PlacementRules, Scales, SpecError, Spread,
-        SurgeWhen, VolumePolicy, Volumes, WorkloadSpec,
+        Adopt, Conflicts, Failover, Mode, OnImmutable, Override, PlacementRules, Scales, SpecError,
+        SurgeWhen, VolumePolicy, Volumes, WorkloadSpec, check_overrides,
     },
 };
 use hanse_crds::{
@@ -17,7 +17,7 @@ use hanse_crds::{
 use super::{
     expressions::{expression, written_expression},
     member::{effect_of, written_effect},
-    overrides::{overrides_of, written_overrides},
+    same,
 };
 
 /// The specification of an object, in the ledger's types.
@@ -27,9 +27,10 @@ pub(crate) fn spec_of(
 ) -> Result<WorkloadSpec, SpecError> {
     let rules = rules_of(&spec.placement)?;
     let checked = WorkloadSpec::new(spec.manifests.clone(), rules, namespace)?;
-    let overrides = overrides_of(&spec.overrides)?;
-    let changes = !overrides.is_empty();
-    let checked = WorkloadSpec {
+    let incomplete = |number, message| SpecError::Override { number, message };
+    let overrides: Vec<Override> = same::read(&spec.overrides, incomplete)?;
+    check_overrides(&checked.manifests, &overrides)?;
+    Ok(WorkloadSpec {
         overrides,
         suspend: spec.suspend,
         failover: failover(&spec.failover),
@@ -51,11 +52,7 @@ pub(crate) fn spec_of(
             hanse_crds::OnImmutable::Recreate => OnImmutable::Recreate,
         },
         ..checked
-    };
-    if changes {
-        checked.check(namespace)?;
-    }
-    Ok(checked)
+    })
 }
 
 /// Where and how many, in the ledger's types.
@@ -85,7 +82,10 @@ fn rules_of(placement: &Placement) -> Result<PlacementRules, SpecError> {
         match_expressions: match_expressions.iter().map(expression).collect(),
         tolerations: tolerations.iter().map(toleration).collect(),
         survive: survive.map(domain_of),
-        spread: spread_of(spread)?,
+        spread: same::read(spread, |number, message| SpecError::Spread {
+            number,
+            message,
+        })?,
         domicile: domicile.clone(),
     })
 }
@@ -98,7 +98,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
             .map(|manifest| manifest.object().clone())
             .collect(),
         placement: written_placement(&spec.placement),
-        overrides: written_overrides(&spec.overrides),
+        overrides: same::write(&spec.overrides),
         suspend: spec.suspend,
         failover: written_failover(spec.failover),
         volumes: hanse_crds::Volumes {
@@ -149,28 +149,9 @@ fn written_placement(rules: &PlacementRules) -> Placement {
         },
         tolerations: tolerations.iter().map(written_toleration).collect(),
         survive: survive.map(written_domain),
-        spread: written_spread(spread),
+        spread: same::write(spread),
         domicile: domicile.clone(),
     }
-}
-
-/// The rules of an object, in the ledger's types: the same JSON.
-fn spread_of(written: &[hanse_crds::Spread]) -> Result<Vec<Spread>, SpecError> {
-    let rules = written.iter().enumerate().map(|(number, written)| {
-        let read = serde_json::to_value(written).and_then(serde_json::from_value);
-        // The types have the same fields, and the schema excludes numbers below 1.
-        read.map_err(|_| SpecError::Spread {
-            number,
-            message: "must have numbers from 1",
-        })
-    });
-    rules.collect()
-}
-
-fn written_spread(rules: &[Spread]) -> Vec<hanse_crds::Spread> {
-    let written = rules.iter().map(serde_json::to_value);
-    let written = written.flatten().map(serde_json::from_value);
-    written.flatten().collect()
 }
 
 fn mode_of(mode: PlacementMode) -> Mode {
@@ -270,7 +251,7 @@ mod tests {
 
     use hanse_core::{
         selector::{Effect, Expression, Operator},
-        workload::Override,
+        workload::Spread,
     };
     use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! One member's stream on the leader.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use hanse_core::{
@@ -20,8 +20,8 @@ use tracing::{debug, warn};
 use super::{leader_state::LeaderState, pace::Pace};
 use crate::{
     peer::proto::federation::{
-        self, Acknowledgement, Answer, Down, Heartbeat, Proposal, ProposalOutcome, Question, Up,
-        Welcome, down, up,
+        Acknowledgement, Answer, Down, Heartbeat, Proposal, ProposalOutcome, Question, Up, Welcome,
+        down, up,
     },
     replicate::propose::ProposeError,
 };
@@ -150,7 +150,10 @@ impl Session {
             let handled = match message.message {
                 Some(up::Message::Heartbeat(beat)) => self.heartbeat(beat).await,
                 Some(up::Message::Reports(bytes)) => self.reports(&bytes),
-                Some(up::Message::Capacity(capacity)) => self.capacity(&capacity),
+                Some(up::Message::Capacity(capacity)) => {
+                    self.capacity(&capacity.measured);
+                    Ok(())
+                }
                 Some(up::Message::Proposal(proposal)) => {
                     commands.try_send(proposal).map_err(|_| {
                         Status::resource_exhausted("too many commands in flight on one stream")
@@ -218,20 +221,19 @@ impl Session {
         Ok(())
     }
 
-    fn capacity(&self, capacity: &federation::Capacity) -> Result<(), Status> {
-        let measured: Option<Capacity> = match capacity.measured.as_slice() {
+    /// A report that this leader cannot use is no reason to end a member's stream, and with it its lease: that member is then never full.
+    fn capacity(&self, measured: &[u8]) {
+        let capacity = match measured {
             [] => None,
-            bytes => Some(serde_json::from_slice(bytes).map_err(|error| {
-                Status::invalid_argument(format!("the capacity is not readable: {error}"))
-            })?),
+            bytes => match Capacity::read(bytes) {
+                Ok(capacity) => Some(capacity),
+                Err(reason) => {
+                    warn!(member = %self.name, reason, "cannot use what a member reports of its room");
+                    None
+                }
+            },
         };
-        if measured.as_ref().is_some_and(|it| !it.is_bounded()) {
-            return Err(Status::invalid_argument(
-                "the capacity has more shapes, pods or resources than a member may report",
-            ));
-        }
-        self.leader.set_capacity(&self.name, measured);
-        Ok(())
+        self.leader.set_capacity(&self.name, capacity);
     }
 
     /// Proposes one command after the other: a member's numbers must reach the log in order.
@@ -270,16 +272,11 @@ impl Session {
                 break;
             };
             let leader = &self.leader;
-            let (state, standing) = (leader.ledger.state(), leader.standing());
-            let (objections, capacities) = (leader.objections(), leader.capacities());
+            let (state, objections) = (leader.ledger.state(), leader.objections());
+            let capacities = leader.capacities();
             let asker = self.name.clone();
             let answered = tokio::task::spawn_blocking(move || {
-                let hearsay = Hearsay {
-                    objections: &objections,
-                    silent: &standing.suspects.covered,
-                    unheard: &BTreeSet::new(),
-                    capacities: &capacities,
-                };
+                let hearsay = Hearsay::of_all_heard(&objections, &capacities);
                 let answer = match serde_json::from_slice(&question) {
                     Ok(question) => inquiry::answer(&state, hearsay, &asker, &question),
                     Err(error) => inquiry::Answer::Refused {

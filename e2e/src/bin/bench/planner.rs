@@ -166,12 +166,8 @@ impl Fleet {
 
     /// Plans and takes the plan over. Returns how long the plan took, and how many rows it has.
     fn plan(&mut self) -> (Duration, usize) {
-        let hearsay = Hearsay {
-            objections: &Objections::default(),
-            silent: &BTreeSet::new(),
-            unheard: &BTreeSet::new(),
-            capacities: &self.capacities,
-        };
+        let objections = Objections::default();
+        let hearsay = Hearsay::of_all_heard(&objections, &self.capacities);
         let begun = Instant::now();
         let changes = self.planner.plan(&self.state, hearsay);
         let took = begun.elapsed();
@@ -274,12 +270,8 @@ impl Fleet {
         let (asker, owner) = ("member-3".parse()?, "owner-3".parse()?);
         let begun = Instant::now();
         let asked = (&asker, &owner);
-        let hearsay = Hearsay {
-            objections: &Objections::default(),
-            silent: &BTreeSet::new(),
-            unheard: &BTreeSet::new(),
-            capacities: &Capacities::default(),
-        };
+        let objections = Objections::default();
+        let hearsay = Hearsay::of_all_heard(&objections, &self.capacities);
         let simulation = simulate(&self.state, hearsay, asked, &[lose])?;
         Ok((begun.elapsed(), simulation.workloads.len()))
     }

@@ -43,7 +43,7 @@ impl PodDemand {
             .plus(&Resources::one_pod());
         let tolerations = items("tolerations").filter_map(toleration);
         Self {
-            resources,
+            resources: resources.bounded(),
             tolerations: tolerations.take(MAX_RESOURCES).collect(),
         }
     }
@@ -70,11 +70,9 @@ fn toleration(toleration: &Value) -> Option<Toleration> {
         let text = toleration[field].as_str();
         text.filter(|text| !text.is_empty()).map(str::to_owned)
     };
-    let effect = match toleration["effect"].as_str().unwrap_or_default() {
-        "" => None,
-        "NoSchedule" => Some(Effect::NoSchedule),
-        "NoExecute" => Some(Effect::NoExecute),
-        _ => return None,
+    let effect = match text("effect") {
+        Some(effect) => Some(Effect::read(&effect)?),
+        None => None,
     };
     let exists = toleration["operator"] == "Exists";
     Some(Toleration {
@@ -144,6 +142,18 @@ mod tests {
         for (name, spec, expected) in cases {
             assert_eq!(asked(&spec), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_pod_with_more_resources_than_are_counted_is_still_a_pod() {
+        let requests = |letter: char| {
+            let names = (0..40).map(|number| (format!("{letter}.example/{number}"), json!(1)));
+            let requests: serde_json::Map<_, _> = names.collect();
+            json!({"resources": {"requests": requests}})
+        };
+        let asked = PodDemand::of(&json!({"containers": [requests('a'), requests('z')]}));
+        assert_eq!(asked.resources.len(), MAX_RESOURCES);
+        assert_eq!(asked.resources.get("pods"), 1_000);
     }
 
     #[test]

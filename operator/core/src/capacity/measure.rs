@@ -35,7 +35,7 @@ impl Node {
         taints.sort();
         let takes_pods = is_ready && !cordoned && taints.len() <= MAX_RESOURCES;
         Self {
-            allocatable: Resources::of(&node["status"]["allocatable"]),
+            allocatable: Resources::of(&node["status"]["allocatable"]).bounded(),
             taints,
             takes_pods,
         }
@@ -45,11 +45,7 @@ impl Node {
 /// `None` for a taint that keeps nobody away.
 fn taint(taint: &Value) -> Option<Taint> {
     let text = |field: &str| taint[field].as_str().unwrap_or_default().to_owned();
-    let effect = match taint["effect"].as_str()? {
-        "NoSchedule" => Effect::NoSchedule,
-        "NoExecute" => Effect::NoExecute,
-        _ => return None,
-    };
+    let effect = Effect::read(taint["effect"].as_str()?)?;
     Some(Taint {
         key: text("key"),
         value: text("value"),

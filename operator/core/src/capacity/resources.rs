@@ -29,12 +29,20 @@ impl Resources {
             };
             Some((name.clone(), thousandths(&text)?))
         });
-        Self(amounts.take(MAX_RESOURCES).collect())
+        Self(amounts.collect())
     }
 
     /// One pod.
     pub(super) fn one_pod() -> Self {
         Self(BTreeMap::from([(PODS.to_owned(), 1_000)]))
+    }
+
+    /// The first [`MAX_RESOURCES`] by name, the number of pods among them: without that, nothing fits.
+    pub(super) fn bounded(self) -> Self {
+        let (pods, others): (BTreeMap<_, _>, _) =
+            self.0.into_iter().partition(|(name, _)| name == PODS);
+        let others = others.into_iter().take(MAX_RESOURCES - 1);
+        Self(pods.into_iter().chain(others).collect())
     }
 
     /// How many there are.

@@ -80,10 +80,7 @@ impl<'a> Case<'a> {
             workload.spec.pods()
         };
         let counts = workload.spec.counts();
-        let least = match workload.spec.placement.mode {
-            Mode::Divided => pods.least(&counts),
-            Mode::Duplicated | Mode::Single => pods.added(None, &counts),
-        };
+        let least = pods.least(workload.spec.placement.mode, &counts);
         let mut case = Self {
             state,
             key,

@@ -1,6 +1,6 @@
 //! Why a workload runs where it does and not elsewhere: every member's answer, computed when somebody asks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::{
     domain::FailureDomain,
     id::{Generation, MemberName, OwnerName, WorkloadKey},
     state::{Member, State, Workload},
-    workload::{Mode, Share},
+    workload::Share,
 };
 
 /// The members that an answer lists; the others are counted. Those that run the workload come first.
@@ -106,12 +106,7 @@ pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option
         members: members.collect(),
         more,
     };
-    let hearsay = Hearsay {
-        capacities: &capacities,
-        silent: &BTreeSet::new(),
-        unheard: &BTreeSet::new(),
-        ..hearsay
-    };
+    let hearsay = Hearsay::of_all_heard(objections, &capacities);
     explanation.find(state, hearsay, (key, workload));
     Some(explanation)
 }
@@ -138,11 +133,8 @@ impl Explanation {
 
 /// That a member which has nothing of it cannot run the least of it.
 fn no_room(room: &Room, workload: &Workload) -> Option<(String, String)> {
-    let (pods, counts) = (workload.spec.pods(), workload.spec.counts());
-    let least = match workload.spec.placement.mode {
-        Mode::Divided => pods.least(&counts),
-        Mode::Duplicated | Mode::Single => pods.added(None, &counts),
-    };
+    let spec = &workload.spec;
+    let least = spec.pods().least(spec.placement.mode, &spec.counts());
     let is_full = !rooms::holds(room, &least);
     is_full.then(|| (rooms::NO_ROOM.to_owned(), rooms::objection(room, &least)))
 }

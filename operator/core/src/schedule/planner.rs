@@ -111,19 +111,10 @@ impl Planner {
     }
 
     /// Takes over a state and what is heard. Returns the workloads that have to be planned because of it.
-    fn take_over(
-        &mut self,
-        state: &State,
-        Hearsay {
-            objections,
-            silent,
-            unheard,
-            capacities,
-        }: Hearsay<'_>,
-    ) -> BTreeSet<WorkloadKey> {
+    fn take_over(&mut self, state: &State, hearsay: Hearsay<'_>) -> BTreeSet<WorkloadKey> {
         let before = std::mem::replace(&mut self.state, state.clone());
         let mut due: BTreeSet<WorkloadKey> = BTreeSet::new();
-        self.rooms.report(state, capacities);
+        self.rooms.report(state, hearsay.capacities);
         // Before workloads with new needs are known: their candidates are found among the new members.
         let members: Vec<_> = changed_keys(&before.members, &state.members).collect();
         for name in &members {
@@ -150,12 +141,27 @@ impl Planner {
             self.know(key);
             due.insert(key.clone());
         }
+        self.hear(hearsay, &mut due);
+        if self.rooms.begin_plan() {
+            due.extend(self.crowded.iter().cloned());
+        }
+        due
+    }
+
+    /// Takes over who refused something, who is silent and who has not been heard.
+    fn hear(&mut self, hearsay: Hearsay<'_>, due: &mut BTreeSet<WorkloadKey>) {
+        let Hearsay {
+            objections,
+            silent,
+            unheard,
+            capacities: _,
+        } = hearsay;
         if self.objections != *objections {
             due.extend(self.objections.difference(objections).cloned());
             self.objections = objections.clone();
         }
         for name in self.silent.symmetric_difference(silent) {
-            due.extend(state.placements.at(name).cloned());
+            due.extend(self.state.placements.at(name).cloned());
         }
         if (&self.silent, &self.unheard) != (silent, unheard) {
             // Who was heard may be a host for the others' surge.
@@ -165,10 +171,6 @@ impl Planner {
             self.silent.clone_from(silent);
             self.unheard.clone_from(unheard);
         }
-        if self.rooms.begin_plan() {
-            due.extend(self.crowded.iter().cloned());
-        }
-        due
     }
 
     /// Finds the candidates of a workload that is new or changed, or forgets one that is removed.

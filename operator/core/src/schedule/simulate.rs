@@ -128,12 +128,7 @@ pub fn simulate(
     changes: &[Change],
 ) -> Result<Simulation, SimulateError> {
     // Who is silent now is heard or lost in the end.
-    let silent = BTreeSet::new();
-    let hearsay = Hearsay {
-        silent: &silent,
-        unheard: &silent,
-        ..hearsay
-    };
+    let hearsay = Hearsay::of_all_heard(hearsay.objections, hearsay.capacities);
     let mut before = World::of(state.clone());
     before.settle(hearsay);
     let mut after = World::of(before.state.clone());

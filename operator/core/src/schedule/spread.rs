@@ -33,11 +33,11 @@ impl Case<'_> {
         rules
             .map(|rule| {
                 let mut numbers = BTreeMap::new();
-                let number = |name: &MemberName| {
+                let domain = |name: &MemberName| {
                     let next = numbers.len();
                     *numbers.entry(self.domain(rule, name)).or_insert(next)
                 };
-                let of = hosts.iter().map(number).collect();
+                let of = hosts.iter().map(domain).collect();
                 let all = numbers.len();
                 let rule = rule.clone();
                 Zones { rule, of, all }

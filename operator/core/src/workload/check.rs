@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     MAX_MANIFESTS, MAX_OVERRIDES, MAX_SPEC_BYTES, MAX_SPREAD, Manifest, Mode, PlacementRules,
-    WorkloadSpec,
+    WorkloadSpec, check_overrides,
 };
 use crate::{
     id::Namespace,
@@ -98,10 +98,7 @@ pub enum SpecError {
     #[error("`placement.spread` must have at most {MAX_SPREAD} items, not {actual}")]
     TooManySpread { actual: usize },
     #[error("`placement.spread[{number}]` {message}")]
-    Spread {
-        number: usize,
-        message: &'static str,
-    },
+    Spread { number: usize, message: String },
     #[error("`overrides` must have at most {MAX_OVERRIDES} items, not {actual}")]
     TooManyOverrides { actual: usize },
     #[error("`overrides[{number}]` {message}")]
@@ -128,7 +125,7 @@ impl WorkloadSpec {
         self.check_counts()?;
         self.check_stops()?;
         self.check_requirements()?;
-        self.check_overrides()?;
+        check_overrides(&self.manifests, &self.overrides)?;
         let bytes = self.canonical().len();
         if bytes > MAX_SPEC_BYTES {
             Err(SpecError::TooLarge(bytes))
@@ -170,6 +167,7 @@ impl WorkloadSpec {
         let mut rules = spread.iter().enumerate();
         let wrong = rules.find_map(|(number, rule)| Some((number, rule.objection(*mode)?)));
         wrong.map_or(Ok(()), |(number, message)| {
+            let message = message.to_owned();
             Err(SpecError::Spread { number, message })
         })
     }

@@ -90,25 +90,31 @@ impl WorkloadSpec {
             ..self.clone()
         }))
     }
+}
 
-    /// Every override can be applied to the manifests as they are written, or after those before it: which of them come together
-    /// depends on the member.
-    pub(super) fn check_overrides(&self) -> Result<(), SpecError> {
-        if self.overrides.len() > MAX_OVERRIDES {
-            let actual = self.overrides.len();
-            return Err(SpecError::TooManyOverrides { actual });
+/// Checks that every override can be applied to the manifests as they are written, or after those before it: which of them come
+/// together depends on the member.
+pub fn check_overrides(manifests: &[Manifest], overrides: &[Override]) -> Result<(), SpecError> {
+    if overrides.len() > MAX_OVERRIDES {
+        let actual = overrides.len();
+        return Err(SpecError::TooManyOverrides { actual });
+    }
+    let any = |_: &str| Some("x");
+    let mut before = manifests.to_vec();
+    for (number, change) in overrides.iter().enumerate() {
+        let refused = |message| SpecError::Override { number, message };
+        change.check(manifests).map_err(refused)?;
+        match change.changed(&before, any) {
+            Ok(changed) => replace(&mut before, changed),
+            Err(_) => drop(change.changed(manifests, any).map_err(refused)?),
         }
-        let any = |_: &str| Some("x");
-        let mut before = self.manifests.clone();
-        for (number, change) in self.overrides.iter().enumerate() {
-            let refused = |message| SpecError::Override { number, message };
-            change.check(&self.manifests).map_err(refused)?;
-            match change.apply(&before, any) {
-                Ok(after) => before = after,
-                Err(_) => drop(change.apply(&self.manifests, any).map_err(refused)?),
-            }
-        }
-        Ok(())
+    }
+    Ok(())
+}
+
+fn replace(manifests: &mut [Manifest], changed: Vec<(usize, Manifest)>) {
+    for (position, manifest) in changed {
+        manifests[position] = manifest;
     }
 }
 
@@ -125,8 +131,9 @@ pub fn overridden<'l>(
     let mut manifests = manifests.to_vec();
     for (number, change) in overrides.iter().enumerate() {
         if change.is_for(&label) {
-            let changed = change.apply(&manifests, &label);
-            manifests = changed.map_err(|message| SpecError::Override { number, message })?;
+            let changed = change.changed(&manifests, &label);
+            let changed = changed.map_err(|message| SpecError::Override { number, message })?;
+            replace(&mut manifests, changed);
         }
     }
     Ok(manifests)
@@ -186,12 +193,12 @@ impl Override {
         ))
     }
 
-    /// The manifests with the changes.
-    fn apply<'l>(
+    /// The manifests that it is for, changed, each with its position.
+    fn changed<'l>(
         &self,
         manifests: &[Manifest],
         label: impl Fn(&str) -> Option<&'l str>,
-    ) -> Result<Vec<Manifest>, String> {
+    ) -> Result<Vec<(usize, Manifest)>, String> {
         let merge = self.merge.as_ref().map(|it| filled_in(it, &label));
         let merge = merge.transpose()?;
         let mut patch = self.patch.clone();
@@ -203,10 +210,7 @@ impl Override {
                 PatchOperation::Remove(_) | PatchOperation::Move(_) | PatchOperation::Copy(_) => {}
             }
         }
-        let changed = |manifest: &Manifest| {
-            if !self.targets(manifest) {
-                return Ok(manifest.clone());
-            }
+        let changed = |(position, manifest): (usize, &Manifest)| {
             let mut object = manifest.object().clone();
             if let Some(registry) = &self.image_registry {
                 use_registry(&mut object, registry);
@@ -216,9 +220,11 @@ impl Override {
             }
             json_patch::patch(&mut object, &patch)
                 .map_err(|error| format!("cannot be applied to {manifest}: {error}"))?;
-            kept(manifest, object)
+            kept(manifest, object).map(|changed| (position, changed))
         };
-        manifests.iter().map(changed).collect()
+        let targets = manifests.iter().enumerate();
+        let targets = targets.filter(|(_, manifest)| self.targets(manifest));
+        targets.map(changed).collect()
     }
 }
 

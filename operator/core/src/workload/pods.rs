@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Manifest, ScaleTarget, Share, WorkloadSpec};
+use super::{Manifest, Mode, ScaleTarget, Share, WorkloadSpec};
 use crate::capacity::PodDemand;
 
 /// Pods, by what they ask for.
@@ -68,13 +68,16 @@ impl Pods {
         fixed.chain(replicas).collect()
     }
 
-    /// The pods of the smallest part of `counts` that a host can have: one replica of each.
+    /// The pods of the smallest part of `counts` that a host can have: one replica of each where they are divided, or else all.
     #[must_use]
-    pub fn least(&self, counts: &Share) -> Demands {
-        let one = counts
-            .iter()
-            .map(|(target, count)| (target.clone(), count.min(1)));
-        self.added(None, &one.collect())
+    pub fn least(&self, mode: Mode, counts: &Share) -> Demands {
+        let most = match mode {
+            Mode::Divided => 1,
+            Mode::Duplicated | Mode::Single => u32::MAX,
+        };
+        let part = counts.iter();
+        let part = part.map(|(target, count)| (target.clone(), count.min(most)));
+        self.added(None, &part.collect())
     }
 }
 
@@ -101,7 +104,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::workload::{Mode, PlacementRules};
+    use crate::workload::PlacementRules;
 
     fn pods() -> (Pods, Share) {
         let pod = |cpu: &str| json!({"containers": [{"resources": {"requests": {"cpu": cpu}}}]});
@@ -144,7 +147,11 @@ mod tests {
             words(&pods.added(None, &all)),
             "2 × cpu 2; 1 × cpu 4; 4 × cpu 1"
         );
-        assert_eq!(words(&pods.least(&all)), "2 × cpu 2; 1 × cpu 4; 1 × cpu 1");
+        assert_eq!(
+            words(&pods.least(Mode::Divided, &all)),
+            "2 × cpu 2; 1 × cpu 4; 1 × cpu 1"
+        );
+        assert_eq!(pods.least(Mode::Single, &all), pods.added(None, &all));
         let target = ScaleTarget::Object("Deployment.apps/x".parse().unwrap());
         let three = Share::from_iter([(target.clone(), 3)]);
         assert_eq!(words(&pods.added(Some(&three), &all)), "1 × cpu 1");

@@ -179,3 +179,26 @@ fn the_same_epoch_and_a_newer_one_are_applied_again() {
     case.placement.generation = Generation(8);
     assert_eq!(refusal(&case), "verified");
 }
+
+#[test]
+fn an_override_changes_what_runs_here_and_a_label_that_is_missing_here_is_named() {
+    let changing = || {
+        case().with_spec(|spec| {
+            let labels = json!({"disk": "$(member:disk)", "host": "$(member:hanse.dev/member)"});
+            let overrides = json!([{"merge": {"metadata": {"labels": labels}}}]);
+            spec.overrides = serde_json::from_value(overrides).unwrap();
+        })
+    };
+    let mut case = changing();
+    case.attributes.labels = [("disk".to_owned(), "ssd".to_owned())].into();
+    let verified = verify(case.dereferenced()).unwrap();
+    let (here, written) = verified.manifests().next().unwrap();
+    let labels = &here.object()["metadata"]["labels"];
+    assert_eq!(*labels, json!({"disk": "ssd", "host": "host-1"}));
+    assert_eq!(written, &case.spec.manifests[0]);
+    let case = changing();
+    assert_eq!(
+        refusal(&case),
+        "its specification breaks a rule: `overrides[0]` takes label 'disk' of the member, and this member has none"
+    );
+}

@@ -65,11 +65,10 @@ impl Soft {
             }
             3 => standing.suspects = Suspects::default(),
             _ => {
+                let (objections, capacities) = (Objections::default(), Capacities::new());
                 let hearsay = Hearsay {
-                    objections: &Objections::default(),
-                    capacities: &Capacities::new(),
                     silent: &standing.suspects.silent,
-                    unheard: &BTreeSet::new(),
+                    ..Hearsay::of_all_heard(&objections, &capacities)
                 };
                 planner.plan(state, hearsay);
                 standing.diagnoses = planner.diagnoses().clone();
