@@ -29,7 +29,7 @@ pub struct Override {
     #[schemars(length(min = 1, max = 253), regex(pattern = IMAGE_REGISTRY))]
     pub image_registry: Option<String>,
     /// Fields with their values, laid over the manifest as a JSON merge patch does: objects are merged, anything else is
-    /// replaced, lists too. It has no `null`: `patch` removes fields.
+    /// replaced, lists too. Remove fields with `patch`: a `null` in here is dropped when the object is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::object")]
     pub merge: Option<serde_json::Value>,
@@ -78,7 +78,7 @@ pub struct PatchOperation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub from: Option<String>,
-    /// For `add`, `replace` and `test`: the value.
+    /// For `add`, `replace` and `test`: the value. Not `null`, which is dropped when the object is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::anything")]
     pub value: Option<serde_json::Value>,

@@ -299,7 +299,7 @@ impl<'a> Term<'a> {
 
     async fn plan(&mut self) -> Result<(), ProposeError> {
         let now = self.leader.state.now();
-        // What members run and can still run is on its way. A plan without it would fill those that are full.
+        // Members are about to report what they run and can still run. A plan without that would place more on those that are full.
         let (early, unheard) = self
             .leader
             .state

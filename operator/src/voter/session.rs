@@ -221,7 +221,7 @@ impl Session {
         Ok(())
     }
 
-    /// A report that this leader cannot use is no reason to end a member's stream, and with it its lease: that member is then never full.
+    /// Takes over a report. With one that this leader cannot use, the member counts as never full: ending its stream would cost its lease.
     fn capacity(&self, measured: &[u8]) {
         let capacity = match measured {
             [] => None,

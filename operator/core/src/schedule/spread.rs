@@ -95,7 +95,7 @@ impl Case<'_> {
         })
     }
 
-    /// The hosts of a workload that each host runs whole: of `hosts`, those in no more domains than allowed, who has it first.
+    /// For a workload that every host runs whole: the eligible hosts in no more domains than allowed. Those that run it come first.
     pub(super) fn in_few_domains(&self) -> BTreeSet<MemberName> {
         let zones = self.zones(&self.eligible);
         let mut used: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); zones.len()];

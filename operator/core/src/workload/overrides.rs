@@ -178,7 +178,7 @@ impl Override {
             return Err("must have an object in `merge`".to_owned());
         }
         if self.merge.as_ref().is_some_and(has_null) {
-            // kubectl and API servers drop it on some of their ways.
+            // An API server drops it, so one that arrives here would mean something else than the same one in an object.
             let message = "must not have `null` in `merge`: remove a field with `patch`";
             return Err(message.to_owned());
         }
@@ -323,7 +323,7 @@ fn filled_in_text<'l>(
     Ok(filled)
 }
 
-/// Lets the images of an object with pods come from `registry`.
+/// Replaces the registry of the images in an object's pods.
 fn use_registry(object: &mut Value, registry: &str) {
     let pods = match object["kind"].as_str() {
         Some("Pod") => "/spec",
@@ -343,7 +343,7 @@ fn use_registry(object: &mut Value, registry: &str) {
     }
 }
 
-/// As container runtimes do, the first part of an image is a registry if it can be a host.
+/// The first part of an image is its registry if it looks like a host: the rule of container runtimes.
 fn from_registry(image: &str, registry: &str) -> String {
     let is_host = |part: &str| part.contains(['.', ':']) || part == "localhost";
     let path = match image.split_once('/') {

@@ -20,7 +20,7 @@ pub(super) struct Used {
     /// How many domains.
     domains: usize,
     pub(super) least: i64,
-    /// The least but for one domain.
+    /// The least when one domain that has the least is left out.
     second: i64,
     pub(super) most: i64,
 }
