@@ -234,8 +234,8 @@ impl Fleet {
         self.print("measured", measured, json)?;
         forget_peak()?;
         let mut reports = Vec::new();
-        for number in 0..CHANGES {
-            self.report(number % self.members, 1_001)?;
+        for (number, nodes) in (0..CHANGES).zip(1_001..) {
+            self.report(number % self.members, nodes)?;
             reports.push(self.plan());
         }
         reports.sort_unstable();

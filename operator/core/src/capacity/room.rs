@@ -91,26 +91,34 @@ impl Shape {
     /// Adds to `shapes` what is left with `count` of these pods, at most as many as it holds.
     fn fill(self, pod: &PodDemand, count: u32, shapes: &mut Vec<Self>) {
         if count == 0 {
-            shapes.push(self);
+            self.join(shapes);
             return;
         }
         let each = self.free.holds(&pod.resources).max(1);
         let (full, rest) = (count / each, count % each);
-        let mut add = |nodes: u32, pods: u32| {
-            if nodes > 0 {
-                let free = self.free.clone().minus(&pod.resources, pods);
-                let taints = self.taints.clone();
-                shapes.push(Self {
-                    nodes,
-                    free,
-                    taints,
-                });
-            }
-        };
         let partial = u32::from(rest > 0);
-        add(full, each);
-        add(partial, rest);
-        add(self.nodes.saturating_sub(full + partial), 0);
+        let untouched = self.nodes.saturating_sub(full + partial);
+        for (nodes, pods) in [(full, each), (partial, rest), (untouched, 0)] {
+            let free = self.free.clone().minus(&pod.resources, pods);
+            let taints = self.taints.clone();
+            let part = Self {
+                nodes,
+                free,
+                taints,
+            };
+            part.join(shapes);
+        }
+    }
+
+    /// Adds it to `shapes`; to the last one if that is equal, so that nodes that fill up one by one stay one shape.
+    fn join(self, shapes: &mut Vec<Self>) {
+        match shapes.last_mut() {
+            _ if self.nodes == 0 => {}
+            Some(last) if last.free == self.free && last.taints == self.taints => {
+                last.nodes = last.nodes.saturating_add(self.nodes);
+            }
+            Some(_) | None => shapes.push(self),
+        }
     }
 }
 
@@ -167,6 +175,18 @@ mod tests {
         assert_eq!((room.holds(&large), room.holds(&small)), (1, 6));
         assert_eq!(room.take(&large, 2), 1);
         assert_eq!((room.holds(&large), room.holds(&small)), (0, 3));
+    }
+
+    #[test]
+    fn nodes_that_fill_up_one_by_one_stay_one_shape() {
+        let mut room = room(vec![shape(100, &json!({"cpu": "4", "pods": 10}), None)]);
+        let pod = pod(&json!({"cpu": "1"}));
+        for _ in 0..250 {
+            assert_eq!(room.take(&pod, 1), 0);
+        }
+        let nodes: Vec<_> = room.shapes.iter().map(|shape| shape.nodes).collect();
+        assert_eq!(nodes, [62, 1, 37]);
+        assert_eq!(room.holds(&pod), 150);
     }
 
     #[test]
