@@ -70,7 +70,8 @@ pub struct MemberSpec {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into(), "effect".into()]))]
     pub taints: Vec<Taint>,
-    /// `Enabled` (default): takes placements. `Cordoned`: keeps what it runs and takes nothing new.
+    /// `Enabled` (default): takes placements. `Cordoned`: keeps what it runs and takes nothing new. `Drained`: takes nothing
+    /// new, and what it runs goes to other members; what no other may host stays.
     #[serde(default)]
     pub scheduling: Scheduling,
 }
@@ -123,6 +124,8 @@ pub enum Scheduling {
     Enabled,
     /// It keeps what it runs and takes nothing new.
     Cordoned,
+    /// It takes nothing new, and what it runs goes to other members.
+    Drained,
 }
 
 /// What the ledger has of this member.

@@ -15,6 +15,8 @@ pub enum Question {
         /// Its name.
         name: String,
     },
+    /// How far the drain of this cluster's member has come.
+    Drain {},
     /// What would change.
     Simulate {
         /// If all of these were lost.

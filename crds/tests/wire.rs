@@ -52,13 +52,15 @@ fn what_is_not_said_is_not_written() {
 }
 
 #[test]
-fn a_member_is_enabled_unless_it_is_cordoned() {
+fn a_member_is_enabled_unless_it_is_cordoned_or_drained() {
     let cordoned: MemberSpec = from_value(json!({"scheduling": "Cordoned"})).unwrap();
     assert_eq!(
         from_value::<MemberSpec>(json!({})).unwrap().scheduling,
         Scheduling::Enabled
     );
     assert_eq!(cordoned.scheduling, Scheduling::Cordoned);
+    let drained: MemberSpec = from_value(json!({"scheduling": "Drained"})).unwrap();
+    assert_eq!(drained.scheduling, Scheduling::Drained);
 }
 
 #[test]

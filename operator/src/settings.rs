@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use hanse_core::{
-    command::Attributes,
+    command::{Attributes, Scheduling},
     id::{MemberName, OwnerName},
     timings::{Timings, TimingsError},
 };
@@ -241,7 +241,7 @@ impl RunArguments {
                 region: self.region.clone(),
                 jurisdiction: self.jurisdiction.clone(),
                 labels: self.labels.iter().cloned().collect(),
-                cordoned: false,
+                scheduling: Scheduling::Enabled,
                 taints: BTreeSet::new(),
             },
             capacity: self.capacity,

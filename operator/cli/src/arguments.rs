@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 use hanse_crds::names::DEFAULT_NAMESPACE;
 
 use crate::{
-    connect, diff, explain, failure::Failure, invite, members, output::Streams, revoke, simulate,
-    status,
+    connect, cordon, diff, drain, explain, failure::Failure, invite, members, output::Streams,
+    revoke, simulate, status,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or the status is FAILING, 2 wrong usage, 124 no answer in time, \
@@ -37,6 +37,9 @@ enum Command {
     Diff(diff::Diff),
     Invite(invite::Invite),
     Revoke(revoke::Revoke),
+    Cordon(cordon::Cordon),
+    Uncordon(cordon::Uncordon),
+    Drain(drain::Drain),
 }
 
 impl Arguments {
@@ -51,6 +54,9 @@ impl Arguments {
             Command::Simulate(simulate) => simulate::run(client, &simulate, streams).await,
             Command::Diff(diff) => diff::run(client, namespace, &diff, streams).await,
             Command::Invite(invite) => invite::run(client, of_operator, &invite, streams).await,
+            Command::Cordon(cordon) => cordon::cordon(client, &cordon, streams).await,
+            Command::Uncordon(uncordon) => cordon::uncordon(client, &uncordon, streams).await,
+            Command::Drain(drain) => drain::run(client, of_operator, &drain, streams).await,
             Command::Revoke(revoke) => revoke::run(client, of_operator, &revoke, streams).await,
         }
     }
@@ -83,6 +89,8 @@ mod tests {
         insta::assert_snapshot!("help_explain", help(&["explain"]));
         insta::assert_snapshot!("help_simulate", help(&["simulate"]));
         insta::assert_snapshot!("help_diff", help(&["diff"]));
+        insta::assert_snapshot!("help_uncordon", help(&["uncordon"]));
+        insta::assert_snapshot!("help_drain", help(&["drain"]));
     }
 
     #[test]

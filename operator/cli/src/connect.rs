@@ -24,7 +24,7 @@ pub(crate) struct Connection {
     #[arg(long, global = true)]
     context: Option<String>,
     /// `status`: show only workloads of this namespace. `explain`, `diff`: the namespace of the workload. `invite`,
-    /// `revoke`: the operator's namespace, hanse-system unless given. `members`, `simulate`: ignored.
+    /// `revoke`, `drain`: the operator's namespace, hanse-system unless given. Others: ignored.
     #[arg(short, long, global = true)]
     pub(crate) namespace: Option<String>,
     /// When to colour the answer; `auto` means on a terminal, unless `NO_COLOR` is set.

@@ -54,9 +54,11 @@ pub(crate) async fn run(
                 render(&title, explanation, paint)
             })
         }
-        Answer::Simulated { .. } | Answer::Refused { .. } => Err(Failure::Refused {
-            reason: "it answered another question".to_owned(),
-        }),
+        Answer::Simulated { .. } | Answer::Drained { .. } | Answer::Refused { .. } => {
+            Err(Failure::Refused {
+                reason: "it answered another question".to_owned(),
+            })
+        }
     }
 }
 

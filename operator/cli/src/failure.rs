@@ -69,6 +69,8 @@ pub(crate) enum Failure {
     NoMember { member: String },
     #[error("member '{member}' is this cluster itself")]
     OwnMember { member: String },
+    #[error("member '{member}' is another cluster")]
+    OtherMember { member: String },
     #[error("the operator refused: {reason}")]
     Refused { reason: String },
     #[error("failed to read the confirmation")]
@@ -191,6 +193,7 @@ impl Failure {
             | Self::ReadFile { .. }
             | Self::NoMember { .. }
             | Self::OwnMember { .. }
+            | Self::OtherMember { .. }
             | Self::Refused { .. }
             | Self::Confirm { .. }
             | Self::Declined
@@ -227,6 +230,11 @@ impl Failure {
             Self::NoMember { .. } => "kubectl hanse members lists them.".into(),
             Self::OwnMember { .. } => {
                 "A member cannot revoke itself: run this against another member's cluster, with --context.".into()
+            }
+            Self::OtherMember { .. } => {
+                "Its owner decides what it takes: run this against that cluster, with --context. `kubectl hanse members` marks this \
+                 cluster's own member with an asterisk."
+                    .into()
             }
             Self::TimedOut { hint, .. } => hint.clone(),
             Self::Failing

@@ -5,6 +5,8 @@
 //!               (client)    members  objects ──► rows   ──► text, JSON or YAML     (pure after the reading)
 //!                           invite   Secret  ──► operator ──► token
 //!                           revoke   annotation ──► operator ──► status
+//!                           cordon, uncordon   spec ──► operator ──► condition
+//!                           drain    the same, then ConfigMap ──► operator ──► leader ──► progress
 //!                           diff     objects ──► differences ──► text, JSON or YAML  (pure after the reading)
 //!                           explain, simulate   ConfigMap ──► operator ──► leader ──► text, JSON or YAML
 //! ```
@@ -22,7 +24,9 @@ use clap::Parser;
 
 mod arguments;
 mod connect;
+mod cordon;
 mod diff;
+mod drain;
 mod explain;
 mod failure;
 mod federation;

@@ -141,7 +141,7 @@ fn render(rows: &Vec<Row>, now: Timestamp, paint: Paint) -> String {
     table.render(paint)
 }
 
-/// A member that is cordoned is marked beside its lease, as `kubectl get nodes` marks nodes.
+/// A member that is cordoned or drained is marked beside its lease, as `kubectl get nodes` marks nodes.
 fn lease(row: &Row) -> Cell {
     let (word, mood) = match row.lease {
         Some(Lease::Held) => ("Held", Mood::Good),
@@ -151,6 +151,7 @@ fn lease(row: &Row) -> Cell {
     };
     match row.scheduling {
         Scheduling::Enabled => Cell::new(word).mood(mood),
+        Scheduling::Drained => Cell::new(format!("{word},Drained")).mood(mood),
         Scheduling::Cordoned => Cell::new(format!("{word},Cordoned")).mood(mood),
     }
 }
@@ -171,11 +172,14 @@ mod tests {
         held.status.as_mut().unwrap().workloads = 12;
         let mut cordoned = member("beta-us-1", "beta", Lease::Held);
         cordoned.spec.scheduling = Scheduling::Cordoned;
+        let mut drained = member("beta-us-2", "beta", Lease::Held);
+        drained.spec.scheduling = Scheduling::Drained;
         let mut unknown = member("delta-1", "delta", Lease::Held);
         unknown.status = None;
         vec![
             held,
             cordoned,
+            drained,
             unknown,
             member("gamma-ap-1", "gamma", Lease::Lost),
             member("old-1", "acme", Lease::Revoked),

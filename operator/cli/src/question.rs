@@ -41,6 +41,16 @@ pub(crate) struct Asking {
     timeout: Duration,
 }
 
+impl Asking {
+    /// The operator in `namespace`, which has to answer by `timeout`.
+    pub(crate) fn within(namespace: &str, timeout: Duration) -> Self {
+        Self {
+            operator_namespace: namespace.to_owned(),
+            timeout,
+        }
+    }
+}
+
 /// The answer of the leader. One that refuses is a failure.
 pub(crate) async fn ask(
     client: Client,

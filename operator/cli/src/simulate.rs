@@ -96,7 +96,7 @@ pub(crate) async fn run(
     };
     let simulation = match question::ask(client, &simulate.asking, &question).await? {
         Answer::Simulated { simulation } => simulation,
-        Answer::Explained { .. } | Answer::Refused { .. } => {
+        Answer::Explained { .. } | Answer::Drained { .. } | Answer::Refused { .. } => {
             return Err(Failure::Refused {
                 reason: "it answered another question".to_owned(),
             });

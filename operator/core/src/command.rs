@@ -46,11 +46,23 @@ pub struct Attributes {
     pub jurisdiction: String,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
-    /// Whether new placements stay away.
-    pub cordoned: bool,
+    /// Whether it takes placements and keeps them.
+    pub scheduling: Scheduling,
     /// What keeps away workloads that do not tolerate it.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub taints: BTreeSet<Taint>,
+}
+
+/// Whether a member takes placements and keeps those it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Scheduling {
+    /// It does both.
+    #[default]
+    Enabled,
+    /// It keeps what it runs and takes nothing new.
+    Cordoned,
+    /// It takes nothing new, and what it runs goes to other members.
+    Drained,
 }
 
 impl Attributes {

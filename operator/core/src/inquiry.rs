@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{MemberName, WorkloadKey},
-    schedule::{Change, Explanation, Hearsay, Simulation, explain, simulate},
+    schedule::{Change, Drain, Explanation, Hearsay, Simulation, drain, explain, simulate},
     state::State,
 };
 
@@ -21,6 +21,8 @@ pub enum Question {
         /// A workload of the member's owner.
         workload: WorkloadKey,
     },
+    /// How far the drain of the asking member has come.
+    Drain,
     /// What would change after all of these.
     Simulate {
         /// At most [`MAX_CHANGES`].
@@ -36,6 +38,11 @@ pub enum Answer {
     Explained {
         /// Every member's part.
         explanation: Box<Explanation>,
+    },
+    /// To [`Question::Drain`].
+    Drained {
+        /// What is left.
+        drain: Drain,
     },
     /// To [`Question::Simulate`].
     Simulated {
@@ -70,6 +77,10 @@ pub fn answer(
                 explanation: Box::new(explanation),
             },
             None => refused(format!("the federation has no workload '{workload}'")),
+        },
+        Question::Drain => match drain(state, hearsay, asker) {
+            Some(drain) => Answer::Drained { drain },
+            None => refused(format!("'{asker}' is not a member of this federation")),
         },
         Question::Simulate { changes } if changes.len() > MAX_CHANGES => refused(format!(
             "at most {MAX_CHANGES} changes at once, not {}",

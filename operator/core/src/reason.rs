@@ -37,6 +37,16 @@ pub enum Reason {
         /// The member.
         member: MemberName,
     },
+    /// The owner of this member drains it: as much is placed elsewhere first, then its share goes.
+    MemberDrained {
+        /// The member.
+        member: MemberName,
+    },
+    /// This member was being drained and no longer is: what was placed in addition goes.
+    MemberUncordoned {
+        /// The member.
+        member: MemberName,
+    },
     /// This member was revoked while it had a share.
     MemberRevoked {
         /// The revoked member.
@@ -96,6 +106,8 @@ impl Reason {
             | Self::EveryMember
             | Self::MemberSilent { .. }
             | Self::MemberHeardAgain { .. }
+            | Self::MemberDrained { .. }
+            | Self::MemberUncordoned { .. }
             | Self::MemberExcluded { .. }
             | Self::MemberRefused { .. } => false,
         }
@@ -122,6 +134,8 @@ impl fmt::Display for Reason {
             Self::MemberLost { member } => write!(f, "{member} was lost"),
             Self::MemberSilent { member } => write!(f, "{member} is silent"),
             Self::MemberHeardAgain { member } => write!(f, "{member} is heard again"),
+            Self::MemberDrained { member } => write!(f, "{member} is drained"),
+            Self::MemberUncordoned { member } => write!(f, "{member} is no longer drained"),
             Self::MemberRevoked { member } => write!(f, "{member} was revoked"),
             Self::MemberExcluded { member, message } if message.is_empty() => {
                 write!(f, "{member} may no longer host it")
@@ -154,6 +168,12 @@ mod tests {
                 member: member.clone(),
             },
             Reason::MemberHeardAgain {
+                member: member.clone(),
+            },
+            Reason::MemberDrained {
+                member: member.clone(),
+            },
+            Reason::MemberUncordoned {
                 member: member.clone(),
             },
             Reason::MemberRevoked {

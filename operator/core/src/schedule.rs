@@ -16,25 +16,22 @@
 //! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
 //! - `refusals`: a member that could not apply its share is set aside.
 //! - `rooms`, `spare`: how much more a member can run; what is planned counts at once. `spread`: in how many domains, and how evenly.
-//! - `surge`: while a member is silent, as much as it has of a divided workload is placed elsewhere in addition.
+//! - `surge`: while a member is silent or drained, as much as it has of a divided workload is placed elsewhere in addition.
+//! - `hearsay`: what a plan rests on besides the ledger. `drain`: what leaves a drained member when, and what is left there.
 //! - `explain`: every member's answer about one workload, when somebody asks.
 //! - `simulate`: what would happen if members were lost or added, or a workload changed.
 //! - `diagnosis`: why not elsewhere. `survival`: which failures are survived. `proposed`: when the same plan is proposed again.
 //!
 //! Absent: clocks, liveness beyond the ledger's leases.
 
-use std::collections::BTreeSet;
-
-use crate::{capacity::Capacities, id::MemberName};
-
-static NOBODY: BTreeSet<MemberName> = BTreeSet::new();
-
 mod candidates;
 mod case;
 mod diagnosis;
 mod divide;
+mod drain;
 mod explain;
 mod filter;
+mod hearsay;
 mod needs;
 mod planner;
 mod proposed;
@@ -51,35 +48,11 @@ mod survival;
 mod tests;
 
 pub use diagnosis::{Diagnosis, Excluded, Exclusion, Exclusions, Findings};
+pub use drain::{Drain, drain};
 pub use explain::{Explanation, Verdict, explain};
+pub use hearsay::Hearsay;
 pub use planner::Planner;
 pub use proposed::Proposed;
 pub use refusals::{AVOIDED_FOR, Objections, Refusals};
 pub use simulate::{Change, Difference, Move, SimulateError, Simulation, simulate};
 pub use survival::Gap;
-
-/// What the planner knows besides the ledger: soft state of the leader.
-#[derive(Debug, Clone, Copy)]
-pub struct Hearsay<'a> {
-    /// What hosts object to.
-    pub objections: &'a Objections,
-    /// The members that are silent though their leases run, and whose shares are to be placed elsewhere in addition.
-    pub silent: &'a BTreeSet<MemberName>,
-    /// The members that have not been heard in this term: none of these shares goes there.
-    pub unheard: &'a BTreeSet<MemberName>,
-    /// How much they can still run.
-    pub capacities: &'a Capacities,
-}
-
-impl<'a> Hearsay<'a> {
-    /// Where every member has been heard, and none is silent.
-    #[must_use]
-    pub fn of_all_heard(objections: &'a Objections, capacities: &'a Capacities) -> Self {
-        Self {
-            objections,
-            silent: &NOBODY,
-            unheard: &NOBODY,
-            capacities,
-        }
-    }
-}

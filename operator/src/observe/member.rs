@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use hanse_core::{
-    command::{Attributes, Command},
+    command::{Attributes, Command, Scheduling},
     id::MemberName,
     selector::{Effect, Taint},
     slice::Slice,
     state::Outcome,
 };
-use hanse_crds::{Member, MemberSpec, Scheduling, TaintEffect};
+use hanse_crds::{Member, MemberSpec, TaintEffect};
 use kube::Api;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -206,7 +206,7 @@ pub(crate) fn attributes_of(spec: &MemberSpec) -> Attributes {
         region: region.unwrap_or_default(),
         jurisdiction: jurisdiction.unwrap_or_default(),
         labels,
-        cordoned: scheduling == Scheduling::Cordoned,
+        scheduling: scheduling_of(scheduling),
         taints: taints.into_iter().map(taint).collect(),
     }
 }
@@ -218,7 +218,7 @@ pub(crate) fn spec_of(attributes: &Attributes) -> MemberSpec {
         region,
         jurisdiction,
         labels,
-        cordoned,
+        scheduling,
         taints,
     } = attributes.clone();
     let given = |value: String| Some(value).filter(|value| !value.is_empty());
@@ -228,11 +228,23 @@ pub(crate) fn spec_of(attributes: &Attributes) -> MemberSpec {
         jurisdiction: given(jurisdiction),
         labels,
         taints: taints.into_iter().map(written_taint).collect(),
-        scheduling: if cordoned {
-            Scheduling::Cordoned
-        } else {
-            Scheduling::Enabled
-        },
+        scheduling: written_scheduling(scheduling),
+    }
+}
+
+fn scheduling_of(scheduling: hanse_crds::Scheduling) -> Scheduling {
+    match scheduling {
+        hanse_crds::Scheduling::Enabled => Scheduling::Enabled,
+        hanse_crds::Scheduling::Cordoned => Scheduling::Cordoned,
+        hanse_crds::Scheduling::Drained => Scheduling::Drained,
+    }
+}
+
+fn written_scheduling(scheduling: Scheduling) -> hanse_crds::Scheduling {
+    match scheduling {
+        Scheduling::Enabled => hanse_crds::Scheduling::Enabled,
+        Scheduling::Cordoned => hanse_crds::Scheduling::Cordoned,
+        Scheduling::Drained => hanse_crds::Scheduling::Drained,
     }
 }
 
@@ -268,7 +280,7 @@ mod tests {
     fn attributes(region: &str) -> Attributes {
         Attributes {
             region: region.into(),
-            cordoned: true,
+            scheduling: Scheduling::Cordoned,
             ..Attributes::default()
         }
     }
@@ -348,7 +360,11 @@ mod tests {
             .into(),
             ..Attributes::default()
         };
-        for attributes in [attributes("fsn1"), Attributes::default(), tainted] {
+        let drained = Attributes {
+            scheduling: Scheduling::Drained,
+            ..Attributes::default()
+        };
+        for attributes in [attributes("fsn1"), Attributes::default(), tainted, drained] {
             assert_eq!(attributes_of(&spec_of(&attributes)), attributes);
         }
     }

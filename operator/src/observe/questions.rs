@@ -106,6 +106,7 @@ fn read(text: &str, member: &MemberName, slice: &Slice) -> Result<inquiry::Quest
             let workload = key(&owner, &namespace, &name)?;
             Ok(inquiry::Question::Explain { workload })
         }
+        Question::Drain {} => Ok(inquiry::Question::Drain),
         Question::Simulate { lose, objects } => {
             let mut changes: Vec<_> = lose.into_iter().map(loss).collect();
             changes.extend(applied(&owner, &objects)?);

@@ -210,6 +210,8 @@ async fn publish_failover(cluster: &Cluster, local: &Local, failover: &Failover)
         | Reason::EveryMember
         | Reason::MemberSilent { .. }
         | Reason::MemberHeardAgain { .. }
+        | Reason::MemberDrained { .. }
+        | Reason::MemberUncordoned { .. }
         | Reason::MemberExcluded { .. }
         | Reason::MemberRefused { .. } => None,
     };

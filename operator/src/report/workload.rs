@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use hanse_core::{
+    command::Scheduling,
     domain::FailureDomain,
     id::MemberName,
     schedule::Exclusions,
@@ -147,6 +148,9 @@ fn placed(placements: &[PlacementStatus]) -> impl Iterator<Item = &PlacementStat
     placements.iter().filter(placed)
 }
 
+/// What is said of a placement in a drained member as long as it is there.
+const DRAINED: &str = "its owner drains this member: it leaves once others are ready with it, and stays if none may host it";
+
 fn placement(
     slice: &Slice,
     owned: &OwnedWorkload,
@@ -171,6 +175,8 @@ fn placement(
             PlacementPhase::Removing => PlacementState::Pending,
         },
     };
+    let row = slice.members.get(member);
+    let drained = row.is_some_and(|row| row.attributes.scheduling == Scheduling::Drained);
     let message = match (state, current, &standing.reason) {
         (PlacementState::Lost, ..) => "its lease ended: no heartbeat arrived in time".to_owned(),
         (PlacementState::Silent, ..) => {
@@ -178,6 +184,7 @@ fn placement(
         }
         (PlacementState::Removing, ..) => removing(standing),
         (_, Some(report), _) if !report.message.is_empty() => report.message.clone(),
+        _ if drained => DRAINED.to_owned(),
         (_, _, Some(reason)) => reason.to_string(),
         (_, _, None) => String::new(),
     };
@@ -187,7 +194,7 @@ fn placement(
         .report
         .as_ref()
         .map_or(0, |report| report.ready.min(replicas));
-    let owner = slice.members.get(member).map(|row| row.owner.to_string());
+    let owner = row.map(|row| row.owner.to_string());
     PlacementStatus {
         member: member.to_string(),
         owner: owner.unwrap_or_default(),

@@ -316,6 +316,7 @@ impl<'a> Term<'a> {
             silent: &self.suspects.covered,
             unheard: &unheard,
             capacities: &capacities,
+            reports: Some(&standing.reports),
         };
         let plan = self.planner.plan(&state, hearsay);
         let (diagnoses, findings) = (self.planner.diagnoses(), self.planner.findings());

@@ -273,10 +273,13 @@ impl Session {
             };
             let leader = &self.leader;
             let (state, objections) = (leader.ledger.state(), leader.objections());
-            let capacities = leader.capacities();
+            let (capacities, standing) = (leader.capacities(), leader.standing());
             let asker = self.name.clone();
             let answered = tokio::task::spawn_blocking(move || {
-                let hearsay = Hearsay::of_all_heard(&objections, &capacities);
+                let hearsay = Hearsay {
+                    reports: Some(&standing.reports),
+                    ..Hearsay::of_all_heard(&objections, &capacities)
+                };
                 let answer = match serde_json::from_slice(&question) {
                     Ok(question) => inquiry::answer(&state, hearsay, &asker, &question),
                     Err(error) => inquiry::Answer::Refused {

@@ -174,9 +174,8 @@ impl Candidates {
             needs: &self.needs,
             name,
             member,
-            placed: false,
+            placed: None,
             owes: false,
-            refused: false,
         }
     }
 }

@@ -9,7 +9,8 @@ use super::{
     Objections,
     candidates::Candidates,
     diagnosis::{Exclusion, Exclusions, Findings},
-    filter::{self, Question},
+    filter::{self, Part, Question},
+    hearsay::Heard,
     refusals,
     rooms::{self, Rooms},
     score::Order,
@@ -50,10 +51,8 @@ pub(super) struct Case<'a> {
     pub(super) refusing: BTreeMap<MemberName, String>,
     /// Those that run it although they may not run another with the same needs.
     staying: BTreeSet<MemberName>,
-    /// The members whose shares are to be placed elsewhere in addition.
-    pub(super) silent: &'a BTreeSet<MemberName>,
-    /// Those that take none of these shares, because they have not been heard yet.
-    pub(super) unheard: &'a BTreeSet<MemberName>,
+    /// Who is away, and what hosts report.
+    pub(super) heard: &'a Heard,
     /// How much more each member can run.
     pub(super) rooms: &'a Rooms,
     /// What its pods ask for.
@@ -70,7 +69,7 @@ impl<'a> Case<'a> {
         (key, workload): (&'a WorkloadKey, &'a Workload),
         candidates: &'a Candidates,
         objections: &Objections,
-        (silent, unheard): (&'a BTreeSet<MemberName>, &'a BTreeSet<MemberName>),
+        heard: &'a Heard,
         (order, rooms): (&Order, &'a Rooms),
     ) -> Self {
         // Nobody is full where nobody says so.
@@ -92,8 +91,7 @@ impl<'a> Case<'a> {
             excluded: BTreeMap::new(),
             refusing: BTreeMap::new(),
             staying: BTreeSet::new(),
-            silent,
-            unheard,
+            heard,
             rooms,
             pods,
             least,
@@ -108,6 +106,7 @@ impl<'a> Case<'a> {
     /// others are among the candidates.
     fn ask(&mut self, objections: &Objections) {
         let mut refusing = BTreeMap::new();
+        let relieved = self.is_relieved();
         for name in self.concerned(objections) {
             let Some(member) = self.member(&name) else {
                 continue;
@@ -117,9 +116,11 @@ impl<'a> Case<'a> {
                 needs: self.candidates.needs(),
                 name: &name,
                 member,
-                placed: self.placed.contains_key(&name),
+                placed: self.placed.get(&name).map(|_| Part {
+                    refused: objections.leaves(self.key, &name),
+                    relieved,
+                }),
                 owes: self.state.owes_another(self.key, &name),
-                refused: objections.leaves(self.key, &name),
             };
             if let Some(exclusion) = filter::first_objection(&question) {
                 self.excluded.insert(name, exclusion);
@@ -164,10 +165,10 @@ impl<'a> Case<'a> {
             .unwrap_or(0);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let enough = match self.workload.spec.placement.mode {
-            // Each host that is new to it takes at least one; those that are silent take none.
+            // Each host that is new to it takes at least one; those that are away take none.
             Mode::Divided => most
                 .max(1)
-                .saturating_add(self.silent.len() + self.unheard.len()),
+                .saturating_add(self.heard.away.len() + self.heard.unheard.len()),
             Mode::Duplicated => usize::MAX,
             Mode::Single => 1,
         };
@@ -254,11 +255,11 @@ impl<'a> Case<'a> {
 
     /// Whether its plan may be another when any member becomes a candidate or ceases to be one.
     pub(super) fn is_watchful(&self) -> bool {
-        let silent = self
+        let surges = self
             .placed
             .iter()
-            .any(|(name, row)| row.surge.is_some() || self.silent.contains(name));
-        silent
+            .any(|(name, row)| row.surge.is_some() || self.heard.away.contains(name));
+        surges
             || self.is_special()
             || !self.workload.avoided.is_empty()
             || self.workload.spec.placement.mode == Mode::Duplicated

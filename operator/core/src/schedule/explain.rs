@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Gap, Hearsay, Objections, Planner,
-    filter::{self, Question},
+    filter::{self, Part, Question},
     needs::Needs,
     refusals,
     rooms::{self, Rooms},
@@ -77,15 +76,17 @@ pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option
             needs: &needs,
             name,
             member,
-            placed: state.placements.get(key, name).is_some(),
+            placed: state.placements.get(key, name).map(|_| Part {
+                refused: objections.leaves(key, name),
+                relieved: true,
+            }),
             owes: state.owes_another(key, name),
-            refused: objections.leaves(key, name),
         };
         let excluded = filter::first_objection(&question)
             .map(|it| (it.reason.to_owned(), it.message))
             .or_else(|| refusal(objections, (key, workload), name))
             .or_else(|| {
-                let capacity = capacities.get(name).filter(|_| !question.placed)?;
+                let capacity = capacities.get(name).filter(|_| question.placed.is_none())?;
                 no_room(&Room::of(capacity), workload)
             });
         let share = state.placements.get(key, name);
@@ -107,27 +108,30 @@ pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option
         more,
     };
     let hearsay = Hearsay::of_all_heard(objections, &capacities);
-    explanation.find(state, hearsay, (key, workload));
+    explanation.find(state, hearsay, key);
     Some(explanation)
 }
 
 impl Explanation {
     /// What a planner finds that knows this workload alone.
-    fn find(
-        &mut self,
-        state: &State,
-        hearsay: Hearsay<'_>,
-        (key, workload): (&WorkloadKey, &Workload),
-    ) {
-        let mut alone = state.clone();
-        alone.workloads = OrdMap::unit(key.clone(), workload.clone());
+    fn find(&mut self, state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) {
         let mut planner = Planner::default();
-        planner.plan(&alone, hearsay);
+        planner.plan(&alone(state, key), hearsay);
         if let Some((diagnosis, findings)) = planner.found(key) {
             self.unplaced.clone_from(&diagnosis.unplaced);
             self.survives = findings.survives;
             self.gap.clone_from(&findings.gap);
         }
+    }
+}
+
+/// The state with this workload alone.
+pub(super) fn alone(state: &State, key: &WorkloadKey) -> State {
+    let workload = state.workloads.get_key_value(key);
+    let workloads = workload.map(|(key, workload)| (key.clone(), workload.clone()));
+    State {
+        workloads: workloads.into_iter().collect(),
+        ..state.clone()
     }
 }
 

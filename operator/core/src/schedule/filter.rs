@@ -2,6 +2,7 @@
 
 use super::{Exclusion, needs::Needs};
 use crate::{
+    command::Scheduling,
     grant::{Refusal, consent},
     id::{MemberName, WorkloadKey},
     jurisdiction::allows,
@@ -15,12 +16,19 @@ pub(super) struct Question<'a> {
     pub(super) needs: &'a Needs,
     pub(super) name: &'a MemberName,
     pub(super) member: &'a Member,
-    /// Whether the member runs it already.
-    pub(super) placed: bool,
+    /// What is known of its part, if it runs it already.
+    pub(super) placed: Option<Part>,
     /// Whether the member still has to remove an earlier workload of this name.
     pub(super) owes: bool,
+}
+
+/// What a member already has of a workload.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
     /// Whether the member has refused it for so long that it should leave.
     pub(super) refused: bool,
+    /// Whether it may leave the member at once, should that be drained.
+    pub(super) relieved: bool,
 }
 
 impl Question<'_> {
@@ -28,6 +36,9 @@ impl Question<'_> {
         self.member.label(self.name, key)
     }
 }
+
+/// The reason against a member that is drained.
+pub(super) const DRAINED: &str = "Drained";
 
 type Filter = fn(&Question<'_>) -> Option<Exclusion>;
 
@@ -40,7 +51,7 @@ const CHAIN: &[Filter] = &[
     lease_held,
     // What it has of an earlier workload of this name goes first.
     name_is_free,
-    // Its owner wants nothing new there; what runs may stay.
+    // Its owner wants nothing new there; what runs may stay, unless the owner drains it.
     not_cordoned,
     // It has no taint that the workload does not tolerate; what runs stays, unless the taint says otherwise.
     taints_tolerated,
@@ -87,20 +98,26 @@ fn name_is_free(question: &Question<'_>) -> Option<Exclusion> {
 }
 
 fn not_cordoned(question: &Question<'_>) -> Option<Exclusion> {
-    if !question.member.attributes.cordoned || question.placed {
-        return None;
+    match question.member.attributes.scheduling {
+        Scheduling::Enabled => None,
+        Scheduling::Cordoned if question.placed.is_some() => None,
+        Scheduling::Drained if question.placed.is_some_and(|part| !part.relieved) => None,
+        Scheduling::Cordoned => Some(Exclusion::new(
+            "Cordoned",
+            "its owner cordoned it: set `spec.scheduling` of its Member to 'Enabled'",
+        )),
+        Scheduling::Drained => Some(Exclusion::new(
+            DRAINED,
+            "its owner drains it: what runs there goes to other members",
+        )),
     }
-    Some(Exclusion::new(
-        "Cordoned",
-        "its owner cordoned it: set `spec.scheduling` of its Member to 'Enabled'",
-    ))
 }
 
 fn taints_tolerated(question: &Question<'_>) -> Option<Exclusion> {
     let tolerations = &question.needs.tolerations;
     let mut taints = question.member.attributes.taints.iter();
     let Taint { key, value, effect } = taints.find(|taint| {
-        let stays = question.placed && taint.effect == Effect::NoSchedule;
+        let stays = question.placed.is_some() && taint.effect == Effect::NoSchedule;
         !stays && !tolerations.iter().any(|it| it.tolerates(taint))
     })?;
     let equals = if value.is_empty() { "" } else { "=" };
@@ -128,7 +145,7 @@ fn granted(question: &Question<'_>) -> Option<Exclusion> {
 /// What runs where a kind is no longer served stays until its host refuses it: other objects of it may be well.
 fn kinds_served(question: &Question<'_>) -> Option<Exclusion> {
     let served = question.member.kinds.as_ref()?;
-    let stays = question.placed && !question.refused;
+    let stays = question.placed.is_some_and(|part| !part.refused);
     let mut missing = question.needs.needed.difference(served);
     let missing = missing.next().filter(|_| !stays)?;
     Some(Exclusion::new(

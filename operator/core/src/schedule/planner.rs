@@ -19,9 +19,10 @@ use std::{
 use imbl::OrdMap;
 
 use super::{
-    Diagnosis, Findings, Hearsay, Objections,
+    Diagnosis, Findings, Objections,
     candidates::Candidates,
     case::Case,
+    hearsay::{Heard, Hearsay},
     needs::Needs,
     rooms::Rooms,
     score::Order,
@@ -43,8 +44,7 @@ pub struct Planner {
     /// The state of the last plan.
     state: State,
     objections: Objections,
-    silent: BTreeSet<MemberName>,
-    unheard: BTreeSet<MemberName>,
+    heard: Heard,
     order: Order,
     rooms: Rooms,
     surges: Surges,
@@ -71,12 +71,19 @@ impl Planner {
         let mut due = self.take_over(state, hearsay);
         due.extend(std::mem::take(&mut self.pending));
         let mut budget = self.surges.budget();
-        if !budget.is_spent() {
-            due.extend(std::mem::take(&mut self.over_budget));
+        let silent = !self.heard.silent.is_empty();
+        let mut waiting = BTreeSet::new();
+        if !budget.is_spent(silent) {
+            waiting = &self.over_budget - &due;
+            due.extend(waiting.iter().cloned());
         }
         let mut changes = Vec::new();
         let mut filled = false;
         while let Some(key) = due.pop_first() {
+            // Nothing changed about it, and what it waits for is used up by those before it.
+            if budget.is_spent(silent) && waiting.contains(&key) {
+                continue;
+            }
             changes.extend(self.plan_workload(&key, &mut budget).unwrap_or_default());
             // What this takes of a room is missing for those that come after it.
             if !filled && self.rooms.is_filled() {
@@ -122,6 +129,7 @@ impl Planner {
             let concerned = state.placements.at(name).chain(state.removals.at(name));
             due.extend(concerned.cloned());
         }
+        self.heard.update_drained(state, &members);
         self.update_quorum(&members, &before, &mut due);
         self.update_candidates(&members, &before, &mut due);
         for key in state.placements.changed_since(&before.placements) {
@@ -148,28 +156,18 @@ impl Planner {
         due
     }
 
-    /// Takes over who refused something, who is silent and who has not been heard.
+    /// Takes over who refused something, who is silent, who has not been heard and how far hosts have come.
     fn hear(&mut self, hearsay: Hearsay<'_>, due: &mut BTreeSet<WorkloadKey>) {
-        let Hearsay {
-            objections,
-            silent,
-            unheard,
-            capacities: _,
-        } = hearsay;
+        let objections = hearsay.objections;
         if self.objections != *objections {
             due.extend(self.objections.difference(objections).cloned());
             self.objections = objections.clone();
         }
-        for name in self.silent.symmetric_difference(silent) {
-            due.extend(self.state.placements.at(name).cloned());
-        }
-        if (&self.silent, &self.unheard) != (silent, unheard) {
+        if self.heard.update(&self.state, hearsay, due) {
             // Who was heard may be a host for the others' surge.
             for candidates in self.candidates.values() {
                 due.extend(candidates.watchful.iter().cloned());
             }
-            self.silent.clone_from(silent);
-            self.unheard.clone_from(unheard);
         }
     }
 
@@ -289,7 +287,7 @@ impl Planner {
             (key, workload),
             candidates,
             &self.objections,
-            (&self.silent, &self.unheard),
+            &self.heard,
             (&self.order, &self.rooms),
         );
         let (wishes, unplaced) = match workload.spec.placement.mode {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     case::{Case, Wish},
     divide::divide,
+    filter::DRAINED,
     spare::Spare,
     spread::{self, Zones},
     surge::{self, Budget},
@@ -52,6 +53,9 @@ impl Case<'_> {
                     return Reason::MemberRefused { member, message }.bounded();
                 }
                 let exclusion = self.excluded.get(name);
+                if exclusion.is_some_and(|it| it.reason == DRAINED) {
+                    return Reason::MemberDrained { member };
+                }
                 let message = exclusion.map_or_else(String::new, |it| it.message.clone());
                 Reason::MemberExcluded { member, message }.bounded()
             }
@@ -70,12 +74,19 @@ impl Case<'_> {
 
     /// Why a member that may host the workload runs less of it: it ran some in addition, or else the workload itself.
     fn why_less(&self, name: &MemberName) -> Reason {
-        let surge = self.placed.get(name).and_then(|row| row.surge.as_ref());
-        let covered = surge.and_then(|surge| surge.covers.first().cloned());
-        match covered {
-            Some(member) if !self.may_host(&member) => self.why_not(&member),
-            Some(member) => Reason::MemberHeardAgain { member },
-            None => Reason::WorkloadChanged,
+        let Some(row) = self.placed.get(name) else {
+            return Reason::WorkloadChanged;
+        };
+        let covered = row.surge.as_ref();
+        let covered = covered.and_then(|surge| surge.covers.first().cloned());
+        match (covered, &row.reason) {
+            (Some(member), _) if !self.may_host(&member) => self.why_not(&member),
+            (Some(_), _) if self.heard.silent.contains(name) => Reason::MemberSilent {
+                member: name.clone(),
+            },
+            (Some(member), Reason::MemberDrained { .. }) => Reason::MemberUncordoned { member },
+            (Some(member), _) => Reason::MemberHeardAgain { member },
+            (None, _) => Reason::WorkloadChanged,
         }
     }
 

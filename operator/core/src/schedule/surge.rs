@@ -1,8 +1,9 @@
-//! Replicas in addition while a member is silent.
+//! Replicas in addition while a member is away: silent, or drained by its owner.
 //!
-//! A silent member keeps its row: it may be fine. The others are planned as if it were lost, and what that gives them more than
-//! they have is their surge. When the lease of the silent member ends, the ordinary plan finds everything in place; when it is
-//! heard again, the surge goes.
+//! It keeps its row: a silent one may be fine, and a drained one serves until the others do. The others are planned as if it
+//! were lost, and what that gives them more than they have is their surge. When the lease of the silent member ends, or the
+//! surge for the drained one is ready, the ordinary plan finds everything in place; when it is heard again, or no longer
+//! drained, the surge goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,11 @@ use crate::{
 };
 
 /// The most replicas in addition in the whole federation. A workload whose surge would exceed it is placed elsewhere when the
-/// lease ends, as if there were no suspicion.
+/// lease ends, as if there were no suspicion; one that leaves a drained member waits.
 const MOST_REPLICAS: u32 = 2_000;
+
+/// How many of these are kept for silent members: a drain begins nothing when no more than these are left.
+const KEPT_FOR_SILENT: u32 = MOST_REPLICAS / 2;
 
 /// The replicas in addition that are placed, by workload.
 #[derive(Debug, Default)]
@@ -62,9 +66,9 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Whether nothing is left.
-    pub(super) fn is_spent(&self) -> bool {
-        self.left == 0
+    /// Whether nothing is left for those who stand in for silent members, or, if nobody is silent, for drained ones.
+    pub(super) fn is_spent(&self, silent: bool) -> bool {
+        self.left <= kept(silent)
     }
 
     /// Whether anything was refused since this was last asked.
@@ -83,12 +87,20 @@ impl Budget {
     }
 
     /// Takes `replicas`, if that many are left.
-    fn take(&mut self, replicas: u32) -> bool {
+    fn take(&mut self, replicas: u32, silent: bool) -> bool {
+        if replicas == 0 {
+            return true;
+        }
         let left = self.left.checked_sub(replicas);
+        let left = left.filter(|_| !self.is_spent(silent));
         self.left = left.unwrap_or(self.left);
         self.refused |= left.is_none();
         left.is_some()
     }
+}
+
+fn kept(silent: bool) -> u32 {
+    if silent { 0 } else { KEPT_FOR_SILENT }
 }
 
 /// What each member has of the workload, as the basis of its next division: without what it has in addition, unless replicas
@@ -106,7 +118,7 @@ pub(super) fn held(case: &Case<'_>) -> BTreeMap<MemberName, Share> {
     if is_short { all_held(case) } else { base }
 }
 
-/// Adds to the wishes what the others should run while members with a part of `shares` are silent.
+/// Adds to the wishes what the others should run while members with a part of `shares` are away.
 pub(super) fn add(
     case: &Case<'_>,
     shares: &BTreeMap<MemberName, Share>,
@@ -115,11 +127,18 @@ pub(super) fn add(
 ) {
     let covers: BTreeSet<MemberName> = shares
         .iter()
-        .filter(|(name, share)| case.silent.contains(*name) && share.total() > 0)
+        .filter(|(name, share)| case.heard.away.contains(*name) && share.total() > 0)
         .map(|(name, _)| name.clone())
         .collect();
-    let Some(silent) = covers.first().filter(|_| case.workload.spec.may_surge()) else {
+    let Some(first) = covers.first().filter(|_| case.workload.spec.may_surge()) else {
         return;
+    };
+    let silent = covers.iter().find(|name| case.heard.silent.contains(*name));
+    let why = match silent.cloned() {
+        Some(member) => Reason::MemberSilent { member },
+        None => Reason::MemberDrained {
+            member: first.clone(),
+        },
     };
     let (surges, is_short) = surges(case, shares);
     budget.note_crowded(is_short);
@@ -128,7 +147,7 @@ pub(super) fn add(
         let now = row.map_or(0, |row| row.share.total());
         surge.total().saturating_sub(now)
     });
-    if !budget.take(more.sum()) {
+    if !budget.take(more.sum(), silent.is_some()) {
         return;
     }
     for (name, (share, surge)) in surges {
@@ -136,9 +155,7 @@ pub(super) fn add(
         let reason = match wish.map(|wish| &wish.reason) {
             // Replicas are missing for certain, besides those that may be.
             Some(reason) if reason.is_failover() => reason.clone(),
-            Some(_) | None => Reason::MemberSilent {
-                member: silent.clone(),
-            },
+            Some(_) | None => why.clone(),
         };
         let surge = Surge {
             share: surge,
@@ -153,18 +170,18 @@ pub(super) fn add(
     }
 }
 
-/// What each member that is heard would run if the silent ones were lost, and what of it is more than its part of `shares`.
+/// What each member that is there would run if those away were lost, and what of it is more than its part of `shares`.
 /// Also whether some of it fits nowhere.
 fn surges(
     case: &Case<'_>,
     shares: &BTreeMap<MemberName, Share>,
 ) -> (BTreeMap<MemberName, (Share, Share)>, bool) {
-    let heard = case.eligible.iter();
-    let heard = heard.filter(|name| !case.silent.contains(*name));
-    let heard: Vec<MemberName> = heard.cloned().collect();
+    let there = case.eligible.iter();
+    let there = there.filter(|name| !case.heard.away.contains(*name));
+    let there: Vec<MemberName> = there.cloned().collect();
     // Who has not been heard keeps its part and gets no more.
-    let takes = |name: &MemberName| !case.unheard.contains(name);
-    let alone = select::shares(case, &heard, &all_held(case), takes, &case.zones(&heard));
+    let takes = |name: &MemberName| !case.heard.unheard.contains(name);
+    let alone = select::shares(case, &there, &all_held(case), takes, &case.zones(&there));
     let is_short = !select::missing(case, &alone).is_empty() || case.broken_rule(&alone).is_some();
     let surges = alone.into_iter().filter_map(|(name, share)| {
         let base = shares.get(&name).cloned().unwrap_or_default();

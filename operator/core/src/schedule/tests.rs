@@ -11,16 +11,18 @@ use serde_json::json;
 use super::*;
 use crate::{
     capacity::Capacities,
-    command::{Attributes, Command, PlacementChange, SignedCommand},
+    command::{Attributes, Command, PlacementChange, Scheduling, SignedCommand},
     domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
-    id::{Epoch, FederationId, Generation, PrivateKey, PublicKey, WorkloadKey},
+    id::{Epoch, FederationId, Generation, MemberName, PrivateKey, PublicKey, WorkloadKey},
     per_host::PerHost,
+    slice::{PlacementPhase, PlacementReport},
     state::{Lease, Member, Placement, State, Workload},
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
 
 mod capacity;
+mod drain;
 mod increments;
 mod refusals;
 mod requirements;
@@ -43,6 +45,8 @@ struct Federation {
     unheard: BTreeSet<MemberName>,
     /// What members report of their capacity.
     capacities: Capacities,
+    /// How far hosts have come.
+    reports: PerHost<Arc<PlacementReport>>,
     /// Has made all plans of this federation.
     planner: Planner,
 }
@@ -56,6 +60,7 @@ impl Federation {
             silent: BTreeSet::new(),
             unheard: BTreeSet::new(),
             capacities: Capacities::new(),
+            reports: PerHost::default(),
             planner: Planner::default(),
         };
         for (seed, name) in (1..).zip(members) {
@@ -149,12 +154,36 @@ impl Federation {
         })
     }
 
+    fn schedule(&mut self, name: &str, scheduling: Scheduling) -> &mut Self {
+        self.change(name, |row| row.attributes.scheduling = scheduling)
+    }
+
+    /// `name` reports how far it has come with what it has of a workload by now.
+    fn come(&mut self, key: &WorkloadKey, name: &str, phase: PlacementPhase) {
+        let member: MemberName = name.parse().unwrap();
+        let Some(row) = self.state.placements.get(key, &member) else {
+            return;
+        };
+        let report = PlacementReport {
+            epoch: row.epoch,
+            generation: self.state.workloads[key].generation,
+            phase,
+            ready: row.share.total(),
+            runs: true,
+            desired: None,
+            scaled_by: None,
+            message: String::new(),
+        };
+        self.reports.insert(key.clone(), member, report.into());
+    }
+
     fn hearsay(&self) -> Hearsay<'_> {
         Hearsay {
             objections: &self.objections,
             silent: &self.silent,
             unheard: &self.unheard,
             capacities: &self.capacities,
+            reports: Some(&self.reports),
         }
     }
 
@@ -406,12 +435,10 @@ fn a_revoked_grant_moves_the_workload_away() {
 fn a_cordoned_member_keeps_what_it_runs_and_gets_nothing_new() {
     let mut federation = Federation::of(&["acme-1", "beta-1"]).with(Mode::Divided, Some(2));
     federation.step();
-    federation.change("beta-1", |row| row.attributes.cordoned = true);
+    federation.schedule("beta-1", Scheduling::Cordoned);
     assert_eq!(federation.step(), "");
     let mut fresh = Federation::of(&["acme-1", "beta-1"]).with(Mode::Divided, Some(2));
-    fresh
-        .change("beta-1", |row| row.attributes.cordoned = true)
-        .step();
+    fresh.schedule("beta-1", Scheduling::Cordoned).step();
     assert_eq!(fresh.shares(), BTreeMap::from([("acme-1".into(), 2)]));
 }
 
@@ -441,10 +468,10 @@ fn a_single_prefers_its_owners_member_and_never_starts_again_before_the_stop_is_
 #[test]
 fn a_single_goes_back_at_once_to_a_member_that_returns_before_its_stop_is_certain() {
     let mut federation = Federation::of(&["acme-1", "acme-2"]).with(Mode::Single, None);
-    federation.change("acme-1", |row| row.attributes.cordoned = true);
+    federation.schedule("acme-1", Scheduling::Cordoned);
     assert_eq!(federation.step(), "acme-2 1 (placed for the first time)");
     // From now on acme-1 comes first, and would have to wait.
-    federation.change("acme-1", |row| row.attributes.cordoned = false);
+    federation.schedule("acme-1", Scheduling::Enabled);
     assert_eq!(
         federation.lose("acme-2").step(),
         "acme-2 - (acme-2 was lost)"

@@ -26,7 +26,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0_u8..20, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
+    (0_u8..22, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
         |(kind, member, workload, value, applied)| Event {
             kind,
             member,
@@ -97,7 +97,14 @@ impl Federation {
             7 => drop(self.silent.insert(member)),
             8 if even => drop(self.unheard.remove(&member)),
             8 => drop(self.silent.remove(&member)),
-            9 => drop(self.change(name, |row| row.attributes.cordoned = even)),
+            9 => drop(self.change(name, |row| {
+                let scheduling = [
+                    Scheduling::Enabled,
+                    Scheduling::Cordoned,
+                    Scheduling::Drained,
+                ];
+                row.attributes.scheduling = scheduling[usize::from(event.value % 3)];
+            })),
             10 => drop(self.change(name, |row| {
                 row.attributes.jurisdiction = if even { "EU" } else { "CH" }.into();
                 row.attributes.region = event.value.to_string();
@@ -144,6 +151,8 @@ impl Federation {
                 });
                 self.state.voters.insert(node);
             }
+            20 => self.come(&workload, name, PlacementPhase::Ready),
+            21 => self.come(&workload, name, PlacementPhase::Applied),
             17 | 18 => self.report(name, u32::from(event.value), even),
             _ => self.objections = Objections::of(&workload, &member, even),
         }
@@ -191,7 +200,12 @@ proptest! {
         federation.step();
         for (member, silent, workload, replicas, edits) in events {
             let name: MemberName = NAMES[member].parse().unwrap();
-            if edits {
+            if edits && replicas < 500 {
+                let drained = if silent { Scheduling::Drained } else { Scheduling::Enabled };
+                federation.schedule(NAMES[member], drained);
+            } else if edits && replicas < 1_500 {
+                federation.come(&key(workload), NAMES[member], PlacementPhase::Ready);
+            } else if edits {
                 put(&mut federation, workload, replicas);
             } else if silent {
                 federation.silent.insert(name);

@@ -189,7 +189,7 @@ fn a_domicile_includes_what_is_part_of_it_and_holds_when_all_inside_are_lost() {
 fn an_explanation_has_the_answer_of_every_member() {
     let mut federation = Federation::of(&["acme-1", "acme-2", "beta-1", "gamma-1"]);
     federation.change("beta-1", |row| row.grants.clear());
-    federation.change("acme-2", |row| row.attributes.cordoned = true);
+    federation.schedule("acme-2", Scheduling::Cordoned);
     federation.put(Mode::Single, None, |_| {});
     federation.step();
     let key = WEB.parse().unwrap();

@@ -1,5 +1,6 @@
 //! What holds after every entry, whatever the members ask for and in whatever order.
 
+use crate::command::Scheduling;
 use proptest::prelude::*;
 
 use super::*;
@@ -72,7 +73,11 @@ impl Step {
 
     fn describe(self) -> Command {
         let attributes = Attributes {
-            cordoned: self.variant,
+            scheduling: if self.variant {
+                Scheduling::Drained
+            } else {
+                Scheduling::Enabled
+            },
             ..Attributes::default()
         };
         Command::Describe {

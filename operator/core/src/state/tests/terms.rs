@@ -1,6 +1,7 @@
 //! What members say about themselves, and the timings they share.
 
 use super::*;
+use crate::command::Scheduling;
 use crate::{
     grant::{GrantedNamespaces, Grantee, MAX_GRANTS, PodSecurity},
     workload::GroupKind,
@@ -21,7 +22,7 @@ fn a_member_is_described_by_itself_and_the_same_again_changes_nothing() {
     let mut ledger = Ledger::of(2);
     let attributes = Attributes {
         region: "fsn1".into(),
-        cordoned: true,
+        scheduling: Scheduling::Cordoned,
         ..Attributes::default()
     };
     let describe = Command::Describe {

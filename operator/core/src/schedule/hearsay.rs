@@ -1,0 +1,102 @@
+//! What a plan rests on besides the ledger.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::Objections;
+use crate::{
+    capacity::Capacities,
+    command::Scheduling,
+    id::{MemberName, WorkloadKey},
+    per_host::PerHost,
+    slice::PlacementReport,
+    state::State,
+};
+
+static NOBODY: BTreeSet<MemberName> = BTreeSet::new();
+
+/// What the planner knows besides the ledger: soft state of the leader.
+#[derive(Debug, Clone, Copy)]
+pub struct Hearsay<'a> {
+    /// What hosts object to.
+    pub objections: &'a Objections,
+    /// The members that are silent though their leases run, and whose shares are to be placed elsewhere in addition.
+    pub silent: &'a BTreeSet<MemberName>,
+    /// The members that have not been heard in this term: none of these shares goes there.
+    pub unheard: &'a BTreeSet<MemberName>,
+    /// How much they can still run.
+    pub capacities: &'a Capacities,
+    /// How far hosts have come. `None`: all that is placed is taken to be ready.
+    pub reports: Option<&'a PerHost<Arc<PlacementReport>>>,
+}
+
+impl<'a> Hearsay<'a> {
+    /// Where every member has been heard, none is silent, and all that is placed is ready.
+    #[must_use]
+    pub fn of_all_heard(objections: &'a Objections, capacities: &'a Capacities) -> Self {
+        Self {
+            objections,
+            silent: &NOBODY,
+            unheard: &NOBODY,
+            capacities,
+            reports: None,
+        }
+    }
+}
+
+/// Who is away, and what hosts report, by the last plan.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) silent: BTreeSet<MemberName>,
+    pub(super) unheard: BTreeSet<MemberName>,
+    /// The members that their owners drain.
+    pub(super) drained: BTreeSet<MemberName>,
+    /// The members whose shares are to be placed elsewhere in addition: those that are silent or drained.
+    pub(super) away: BTreeSet<MemberName>,
+    pub(super) reports: Option<PerHost<Arc<PlacementReport>>>,
+}
+
+impl Heard {
+    /// Takes over which of the members that changed are drained.
+    pub(super) fn update_drained(&mut self, state: &State, members: &[&MemberName]) {
+        for name in members {
+            let member = state.members.get(*name);
+            if member.is_some_and(|it| it.attributes.scheduling == Scheduling::Drained) {
+                self.drained.insert((*name).clone());
+            } else {
+                self.drained.remove(*name);
+            }
+        }
+    }
+
+    /// Takes over what is heard. Adds the workloads to `due` that have to be planned because of it; returns whether others are
+    /// away or unheard than before.
+    pub(super) fn update(
+        &mut self,
+        state: &State,
+        hearsay: Hearsay<'_>,
+        due: &mut BTreeSet<WorkloadKey>,
+    ) -> bool {
+        for name in self.silent.symmetric_difference(hearsay.silent) {
+            due.extend(state.placements.at(name).cloned());
+        }
+        if let (Some(before), Some(now)) = (&self.reports, hearsay.reports)
+            && !self.drained.is_empty()
+        {
+            let is_drained = |key: &&WorkloadKey| {
+                let mut drained = self.drained.iter();
+                drained.any(|name| state.placements.get(key, name).is_some())
+            };
+            due.extend(now.changed_since(before).filter(is_drained).cloned());
+        }
+        self.reports = hearsay.reports.cloned();
+        let away = &self.drained | hearsay.silent;
+        let others =
+            self.away != away || self.silent != *hearsay.silent || self.unheard != *hearsay.unheard;
+        if others {
+            self.away = away;
+            self.silent.clone_from(hearsay.silent);
+            self.unheard.clone_from(hearsay.unheard);
+        }
+        others
+    }
+}
