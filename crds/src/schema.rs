@@ -17,6 +17,8 @@ pub(crate) const JURISDICTION: &str = "^[A-Z][A-Z0-9-]{0,31}$";
 pub(crate) const HEX_32_BYTES: &str = "^[0-9a-f]{64}$";
 /// A duration in whole seconds, minutes or hours, such as `90s`.
 pub(crate) const DURATION: &str = "^[0-9]{1,5}[smh]$";
+/// The same, or no time at all.
+pub(crate) const DURATION_OR_NEVER: &str = "^([0-9]{1,5}[smh]|Never)$";
 /// A CamelCase word for programs.
 pub(crate) const REASON: &str = "^[A-Z][A-Za-z0-9]*$";
 

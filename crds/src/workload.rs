@@ -17,7 +17,7 @@ pub use status::{
     Exclusion, FederatedWorkloadStatus, Fencing, PlacementState, PlacementStatus, Survives,
 };
 
-use crate::schema::{self, DURATION};
+use crate::schema::{self, DURATION, DURATION_OR_NEVER};
 
 /// `placement.replicas` is a number for one manifest with replicas, unless `placement.scales` names it. Zero is for all.
 const ONE_SCALES: &str = "!has(self.placement) || !has(self.placement.replicas) || self.placement.replicas == 0 \
@@ -149,12 +149,19 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// What stands for no time at all where a duration may stand.
+pub const NEVER: &str = "Never";
+
 /// When a part of a workload leaves a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("!has(self.unplaceableAfter) || (duration(self.unplaceableAfter) >= duration('1s') \
     && duration(self.unplaceableAfter) <= duration('24h'))")
     .message("`unplaceableAfter` must be from 1s to 24h")
     .field_path(".unplaceableAfter"))]
+#[x_kube(validation = Rule::new("!has(self.unhealthyAfter) || self.unhealthyAfter == 'Never' \
+    || (duration(self.unhealthyAfter) >= duration('1s') && duration(self.unhealthyAfter) <= duration('24h'))")
+    .message("`unhealthyAfter` must be `Never`, or from 1s to 24h")
+    .field_path(".unhealthyAfter"))]
 #[serde(rename_all = "camelCase")]
 pub struct FailoverRules {
     /// How long a member may refuse its part (a port is taken, a quota is used up, its admission says no) before that part
@@ -163,6 +170,13 @@ pub struct FailoverRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6), regex(pattern = DURATION))]
     pub unplaceable_after: Option<String>,
+    /// How long replicas that were ready and no longer are, or whose pods find no node, stay with their member before they run
+    /// elsewhere: `1s` to `24h`, or `Never`. Default: `60s`, and `Never` for mode `Single` and where a pod has a claim. They stay if
+    /// no other member is ready with this version, so that what fails everywhere is not moved around. Mode `Duplicated` moves
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 6), regex(pattern = DURATION_OR_NEVER))]
+    pub unhealthy_after: Option<String>,
     /// Whether replicas run elsewhere in addition while a member that has some is silent and not yet lost: `MemberSilent`
     /// (default) or `Never`. They go again when it is heard. Only mode `Divided`, and only if the workload consists of built-in
     /// kinds other than `Pod`, `Job`, `CronJob`, `StatefulSet`, `DaemonSet` and `PersistentVolumeClaim`.

@@ -180,6 +180,10 @@ pub fn report(
         phase: worst.0,
         ready,
         runs: objects.iter().filter_map(|it| it.object).any(kinds::runs),
+        rolls_out: objects
+            .iter()
+            .filter_map(|it| it.object)
+            .any(kinds::rolls_out),
         desired: scaled_by.is_some().then_some(desired),
         scaled_by,
         message: bounded(&worst.1),

@@ -66,6 +66,13 @@ pub enum Reason {
         /// What it said, at most 200 characters.
         message: String,
     },
+    /// This member does not keep its share ready, and others do.
+    MemberUnready {
+        /// The member.
+        member: MemberName,
+        /// How much is ready there and what it said, at most 200 characters.
+        message: String,
+    },
 }
 
 impl Reason {
@@ -79,6 +86,10 @@ impl Reason {
                 message: cut(message),
             },
             Self::MemberRefused { member, message } => Self::MemberRefused {
+                member,
+                message: cut(message),
+            },
+            Self::MemberUnready { member, message } => Self::MemberUnready {
                 member,
                 message: cut(message),
             },
@@ -109,7 +120,8 @@ impl Reason {
             | Self::MemberDrained { .. }
             | Self::MemberUncordoned { .. }
             | Self::MemberExcluded { .. }
-            | Self::MemberRefused { .. } => false,
+            | Self::MemberRefused { .. }
+            | Self::MemberUnready { .. } => false,
         }
     }
 }
@@ -145,6 +157,9 @@ impl fmt::Display for Reason {
             }
             Self::MemberRefused { member, message } => {
                 write!(f, "{member} refused it: {message}")
+            }
+            Self::MemberUnready { member, message } => {
+                write!(f, "{member} does not keep it ready: {message}")
             }
         }
     }
@@ -186,6 +201,10 @@ mod tests {
             Reason::MemberExcluded {
                 member: member.clone(),
                 message: String::new(),
+            },
+            Reason::MemberUnready {
+                member: member.clone(),
+                message: "only 1 of 3 are ready there after 60 s: Deployment 'web'".into(),
             },
             Reason::MemberRefused {
                 member,

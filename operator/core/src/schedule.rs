@@ -14,7 +14,8 @@
 //! - `planner`: what is kept from one plan to the next, and which workloads a change concerns.
 //! - `needs`, `filter`, `candidates`: workloads with the same needs are filtered once, together.
 //! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
-//! - `refusals`: a member that could not apply its share is set aside.
+//! - `refusals`, `unready`: a member that could not apply its share, or does not keep it ready, is set aside; `objections` is what a
+//!   plan knows of both.
 //! - `rooms`, `spare`: how much more a member can run; what is planned counts at once. `spread`: in how many domains, and how evenly.
 //! - `surge`: while a member is silent or drained, as much as it has of a divided workload is placed elsewhere in addition.
 //! - `hearsay`: what a plan rests on besides the ledger. `drain`: what leaves a drained member when, and what is left there.
@@ -33,6 +34,7 @@ mod explain;
 mod filter;
 mod hearsay;
 mod needs;
+mod objections;
 mod planner;
 mod proposed;
 mod refusals;
@@ -46,13 +48,15 @@ mod surge;
 mod survival;
 #[cfg(test)]
 mod tests;
+mod unready;
 
 pub use diagnosis::{Diagnosis, Excluded, Exclusion, Exclusions, Findings};
 pub use drain::{Drain, drain};
 pub use explain::{Explanation, Verdict, explain};
 pub use hearsay::Hearsay;
+pub use objections::Objections;
 pub use planner::Planner;
 pub use proposed::Proposed;
-pub use refusals::{AVOIDED_FOR, Objections, Refusals};
+pub use refusals::{AVOIDED_FOR, Refusals};
 pub use simulate::{Change, Difference, Move, SimulateError, Simulation, simulate};
 pub use survival::Gap;

@@ -198,6 +198,9 @@ pub struct PlacementReport {
     /// Whether anything of it runs there, of whatever version. A host that does not say may.
     #[serde(default = "may_run")]
     pub runs: bool,
+    /// Whether some of its replicas are still to be replaced by newer ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rolls_out: bool,
     /// The replicas that should run, if another controller decides that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<u32>,

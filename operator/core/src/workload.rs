@@ -21,6 +21,7 @@ use crate::{
 
 mod autoscale;
 mod check;
+mod claims;
 mod grace;
 mod manifest;
 mod overrides;

@@ -206,12 +206,19 @@ fn written_toleration(toleration: &Toleration) -> hanse_crds::Toleration {
 
 /// The schema excludes whatever does not parse.
 fn failover(rules: &FailoverRules) -> Failover {
-    let after = rules.unplaceable_after.as_deref();
-    let after = after.and_then(|text| humantime::parse_duration(text).ok());
-    let seconds = after.and_then(|after| u32::try_from(after.as_secs()).ok());
+    let seconds = |text: &Option<String>| {
+        let duration = humantime::parse_duration(text.as_deref()?).ok()?;
+        u32::try_from(duration.as_secs()).ok()
+    };
+    let unhealthy = match rules.unhealthy_after.as_deref() {
+        Some(hanse_crds::NEVER) => Some(0),
+        _ => seconds(&rules.unhealthy_after),
+    };
     let usual = Failover::default();
     Failover {
-        unplaceable_after_seconds: seconds.unwrap_or(usual.unplaceable_after_seconds),
+        unplaceable_after_seconds: seconds(&rules.unplaceable_after)
+            .unwrap_or(usual.unplaceable_after_seconds),
+        unhealthy_after_seconds: unhealthy,
         surge: match rules.surge {
             hanse_crds::SurgeWhen::MemberSilent => SurgeWhen::MemberSilent,
             hanse_crds::SurgeWhen::Never => SurgeWhen::Never,
@@ -224,6 +231,12 @@ fn written_failover(failover: Failover) -> FailoverRules {
     let is_usual = seconds == Failover::default().unplaceable_after_seconds;
     FailoverRules {
         unplaceable_after: (!is_usual).then(|| format!("{seconds}s")),
+        unhealthy_after: failover
+            .unhealthy_after_seconds
+            .map(|seconds| match seconds {
+                0 => hanse_crds::NEVER.to_owned(),
+                seconds => format!("{seconds}s"),
+            }),
         surge: match failover.surge {
             SurgeWhen::MemberSilent => hanse_crds::SurgeWhen::MemberSilent,
             SurgeWhen::Never => hanse_crds::SurgeWhen::Never,
@@ -267,6 +280,7 @@ mod tests {
             suspend: true,
             failover: Failover {
                 unplaceable_after_seconds: 90,
+                unhealthy_after_seconds: Some(0),
                 surge: SurgeWhen::Never,
             },
             volumes: Volumes {
@@ -359,6 +373,19 @@ mod tests {
         assert_eq!(
             [Some("1h"), Some("2m"), Some("3s"), None].map(seconds),
             [3_600, 120, 3, 60]
+        );
+        let unhealthy = |text: Option<&str>| {
+            let unhealthy_after = text.map(ToOwned::to_owned);
+            let rules = FailoverRules {
+                unhealthy_after,
+                ..FailoverRules::default()
+            };
+            assert_eq!(written_failover(failover(&rules)), rules);
+            failover(&rules).unhealthy_after_seconds
+        };
+        assert_eq!(
+            [Some("90s"), Some("Never"), None].map(unhealthy),
+            [Some(90), Some(0), None]
         );
     }
 }

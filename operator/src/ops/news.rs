@@ -102,8 +102,8 @@ fn placing(key: &WorkloadKey, old: Option<&OwnedWorkload>, new: &OwnedWorkload) 
     let (had, has): (u32, u32) = (old.map_or(0, surge), surge(new));
     let kind = match (left, has > had, had > 0 && has == 0) {
         (_, true, _) => "Surged",
-        (_, _, true) => "SurgeEnded",
-        _ if left => "Moved",
+        (false, _, true) => "SurgeEnded",
+        _ if left || matches!(reason, Some(Reason::MemberUnready { .. })) => "Moved",
         _ if came => "Placed",
         _ => return None,
     };

@@ -213,7 +213,8 @@ async fn publish_failover(cluster: &Cluster, local: &Local, failover: &Failover)
         | Reason::MemberDrained { .. }
         | Reason::MemberUncordoned { .. }
         | Reason::MemberExcluded { .. }
-        | Reason::MemberRefused { .. } => None,
+        | Reason::MemberRefused { .. }
+        | Reason::MemberUnready { .. } => None,
     };
     let event = Event {
         type_: EventType::Warning,

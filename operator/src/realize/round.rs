@@ -314,6 +314,7 @@ impl Host {
             phase: PlacementPhase::Removing,
             ready: 0,
             runs: true,
+            rolls_out: false,
             desired: None,
             scaled_by: None,
             message: bounded(message),

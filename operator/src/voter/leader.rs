@@ -309,14 +309,15 @@ impl<'a> Term<'a> {
         }
         let (state, standing) = (self.leader.ledger().state(), self.leader.state.standing());
         let capacities = self.leader.state.capacities();
-        let objections = self.refusals.observe(now, &state, &standing.reports);
+        let reports = &standing.reports;
+        let objections = self.refusals.observe(now, &state, reports, &capacities);
         self.leader.state.set_objections(&objections);
         let hearsay = Hearsay {
             objections: &objections,
             silent: &self.suspects.covered,
             unheard: &unheard,
             capacities: &capacities,
-            reports: Some(&standing.reports),
+            reports: Some(reports),
         };
         let plan = self.planner.plan(&state, hearsay);
         let (diagnoses, findings) = (self.planner.diagnoses(), self.planner.findings());

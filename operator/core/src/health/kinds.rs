@@ -50,6 +50,22 @@ pub(super) fn runs(object: &Value) -> bool {
     }
 }
 
+/// Whether some of its replicas are still to be replaced by newer ones. A pod that is made anew is no newer one.
+pub(super) fn rolls_out(object: &Value) -> bool {
+    let of = GroupKind::of(object);
+    let counts = Counts::of(object);
+    let is_behind = number(object, "/status/observedGeneration")
+        .zip(number(object, "/metadata/generation"))
+        .is_some_and(|(observed, generation)| observed < generation);
+    match (of.group.as_str(), of.kind.as_str()) {
+        ("apps", "Deployment") => {
+            is_behind || counts.get("replicas") > counts.get("updatedReplicas")
+        }
+        ("apps", "StatefulSet") => is_behind || stateful_rollout(object).is_err(),
+        _ => false,
+    }
+}
+
 /// The counts of a status, and the count asked for.
 struct Counts<'a> {
     object: &'a Value,
@@ -139,21 +155,23 @@ fn replicas(object: &Value, rolled_out: impl FnOnce() -> Result<(), Health>) -> 
     steps().err().unwrap_or(Health::Ready)
 }
 
+fn stateful_set(object: &Value) -> Health {
+    replicas(object, || stateful_rollout(object))
+}
+
 /// A rollout is over when its strategy has nothing left to replace: with a partition only ordinals from it on, with
 /// `OnDelete` nothing.
-fn stateful_set(object: &Value) -> Health {
+fn stateful_rollout(object: &Value) -> Result<(), Health> {
     let counts = Counts::of(object);
     let partition = number(object, "/spec/updateStrategy/rollingUpdate/partition").unwrap_or(0);
     let by_hand = text(object, "/spec/updateStrategy/type") == "OnDelete";
     // Afterwards the counter of updated replicas is no longer kept.
     let is_over = text(object, "/status/currentRevision") == text(object, "/status/updateRevision");
-    replicas(object, || {
-        if by_hand || is_over {
-            return Ok(());
-        }
-        let updated = counts.wanted.saturating_sub(partition);
-        counts.at_least("updatedReplicas", updated, "updated")
-    })
+    if by_hand || is_over {
+        return Ok(());
+    }
+    let updated = counts.wanted.saturating_sub(partition);
+    counts.at_least("updatedReplicas", updated, "updated")
 }
 
 fn daemon_set(object: &Value) -> Health {

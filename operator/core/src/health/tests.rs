@@ -401,6 +401,7 @@ fn a_placement_is_as_good_as_its_worst_object() {
         phase,
         ready,
         runs,
+        rolls_out: false,
         desired: None,
         scaled_by: None,
         message: message.into(),
@@ -494,4 +495,23 @@ fn what_has_pods_or_may_have_them_runs_and_what_only_exists_does_not() {
     for (kind, status, expected) in cases {
         assert_eq!(runs(kind, status.clone()), expected, "{kind} {status}");
     }
+}
+
+#[test]
+fn a_rollout_goes_on_while_replicas_are_of_an_older_version() {
+    let rolls_out = |kind: &str, spec: Value, status: Value| {
+        kinds::rolls_out(
+            &json!({"apiVersion": "apps/v1", "kind": kind, "spec": spec, "status": status}),
+        )
+    };
+    let three = || json!({"replicas": 3});
+    let updated = |count: u32| json!({"replicas": 3, "updatedReplicas": count, "readyReplicas": 3});
+    assert!(rolls_out("Deployment", three(), updated(2)));
+    assert!(!rolls_out("Deployment", three(), updated(3)));
+    let anew = json!({"replicas": 2, "updatedReplicas": 2, "readyReplicas": 2});
+    assert!(!rolls_out("Deployment", three(), anew));
+    let revisions = |update: &str| json!({"currentRevision": "a", "updateRevision": update, "updatedReplicas": 1});
+    assert!(rolls_out("StatefulSet", three(), revisions("b")));
+    assert!(!rolls_out("StatefulSet", three(), revisions("a")));
+    assert!(!rolls_out("ReplicaSet", three(), updated(0)));
 }

@@ -6,12 +6,11 @@ use std::{
 };
 
 use super::{
-    Objections,
     candidates::Candidates,
     diagnosis::{Exclusion, Exclusions, Findings},
     filter::{self, Part, Question},
     hearsay::Heard,
-    refusals,
+    objections::{self, About, Objections},
     rooms::{self, Rooms},
     score::Order,
 };
@@ -49,6 +48,8 @@ pub(super) struct Case<'a> {
     pub(super) excluded: BTreeMap<MemberName, Exclusion>,
     /// Those that refused it, with their words.
     pub(super) refusing: BTreeMap<MemberName, String>,
+    /// What hosts object to.
+    pub(super) objections: Option<&'a About>,
     /// Those that run it although they may not run another with the same needs.
     staying: BTreeSet<MemberName>,
     /// Who is away, and what hosts report.
@@ -68,7 +69,7 @@ impl<'a> Case<'a> {
         state: &'a State,
         (key, workload): (&'a WorkloadKey, &'a Workload),
         candidates: &'a Candidates,
-        objections: &Objections,
+        objections: &'a Objections,
         heard: &'a Heard,
         (order, rooms): (&Order, &'a Rooms),
     ) -> Self {
@@ -90,6 +91,7 @@ impl<'a> Case<'a> {
             eligible: Vec::new(),
             excluded: BTreeMap::new(),
             refusing: BTreeMap::new(),
+            objections: objections.get(key),
             staying: BTreeSet::new(),
             heard,
             rooms,
@@ -148,7 +150,7 @@ impl<'a> Case<'a> {
     fn concerned(&self, objections: &Objections) -> BTreeSet<MemberName> {
         let owing = self.state.removals.of(self.key).map(|(name, _)| name);
         let concerned = self.placed.keys().chain(owing);
-        let concerned = concerned.chain(objections.about(self.key));
+        let concerned = concerned.chain(objections.leaving(self.key));
         concerned
             .chain(self.workload.avoided.keys())
             .cloned()
@@ -221,9 +223,9 @@ impl<'a> Case<'a> {
         self.full = full.cloned().collect();
     }
 
-    /// Whether any member was noted to have no room.
+    /// Whether any member was noted to have no room, or keeps what is not ready there only for want of room elsewhere.
     pub(super) fn is_crowded(&self) -> bool {
-        !self.full.is_empty()
+        !self.full.is_empty() || self.objections.is_some_and(About::has_limits)
     }
 
     pub(super) fn may_host(&self, name: &MemberName) -> bool {
@@ -281,7 +283,7 @@ impl<'a> Case<'a> {
             names.entry(exclusion.reason).or_default().insert(name);
         }
         names
-            .entry(refusals::REFUSED)
+            .entry(objections::REFUSED)
             .or_default()
             .extend(self.refusing.keys());
         names.entry(rooms::NO_ROOM).or_default().extend(&self.full);
@@ -299,7 +301,7 @@ impl<'a> Case<'a> {
 
     fn objection(&self, name: &MemberName) -> String {
         if let Some(words) = self.refusing.get(name) {
-            return refusals::exclusion(words);
+            return objections::exclusion(words);
         }
         if self.full.contains(name) {
             let room = self.rooms.of(name);

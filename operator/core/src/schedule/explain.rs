@@ -8,7 +8,7 @@ use super::{
     Gap, Hearsay, Objections, Planner,
     filter::{self, Part, Question},
     needs::Needs,
-    refusals,
+    objections,
     rooms::{self, Rooms},
 };
 use crate::{
@@ -149,7 +149,7 @@ fn refusal(
     name: &MemberName,
 ) -> Option<(String, String)> {
     let words = objections.against(workload, name)?;
-    Some((refusals::REFUSED.to_owned(), refusals::exclusion(words)))
+    Some((objections::REFUSED.to_owned(), objections::exclusion(words)))
 }
 
 fn listed<'a>(state: &'a State, key: &WorkloadKey) -> Vec<(&'a MemberName, &'a Member)> {

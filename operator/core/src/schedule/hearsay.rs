@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::Objections;
+use super::objections::Objections;
 use crate::{
     capacity::Capacities,
     command::Scheduling,

@@ -11,7 +11,7 @@
 //! - That member is avoided until the workload is edited or [`AVOIDED_FOR`] is over.
 //! - A share that no member takes stays where it is.
 //!
-//! The times are soft state of the leader, counted afresh in each term: a share never moves too early by that.
+//! What a host does not keep ready is in `unready`. The times are soft state of the leader, counted afresh in each term: a share never moves too early by that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,12 +21,16 @@ use std::{
 
 use imbl::OrdMap;
 
+use super::{
+    objections::{Objections, Why},
+    unready::Unready,
+};
 use crate::{
+    capacity::Capacities,
     id::{Generation, MemberName, WorkloadKey},
     per_host::{PerHost, changed_keys},
     slice::{PlacementPhase, PlacementReport},
     state::{Placement, State, Workload},
-    workload::Mode,
 };
 
 /// How long a member that refused a share of a workload gets no other of it: long enough that a port or a quota is
@@ -40,33 +44,30 @@ type PerRow<T> = BTreeMap<WorkloadKey, BTreeMap<MemberName, T>>;
 pub struct Refusals {
     refused: PerRow<(Generation, Duration)>,
     avoided: PerRow<Duration>,
+    unready: Unready,
     /// What was seen last, to look only at what changed since.
     workloads: OrdMap<WorkloadKey, Workload>,
     placements: PerHost<Arc<Placement>>,
     reports: PerHost<Arc<PlacementReport>>,
 }
 
-/// What the planner must know of refusals.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Objections {
-    /// The members that a share has to leave, each with what it said.
-    leaving: BTreeMap<WorkloadKey, BTreeMap<MemberName, String>>,
-    /// The members avoided for long enough.
-    forgiven: BTreeMap<WorkloadKey, BTreeSet<MemberName>>,
-}
-
 impl Refusals {
-    /// Takes note of the newest reports. Returns what follows from all of them by `now`.
+    /// Takes note of the newest reports, and of pods that find no node. Returns what follows from all of them by `now`.
     pub fn observe(
         &mut self,
         now: Duration,
         state: &State,
         reports: &PerHost<Arc<PlacementReport>>,
+        capacities: &Capacities,
     ) -> Objections {
+        let before = self.reports.clone();
         for key in self.take_over(state, reports) {
             self.note(now, state, &key);
+            self.unready.note(state, (&before, reports), &key);
         }
         let mut objections = Objections::default();
+        self.unready
+            .judge(now, state, reports, capacities, &mut objections);
         for (key, member, (_, since)) in rows(&self.refused) {
             let (workload, report) = (state.workloads.get(key), reports.get(key, member));
             let (Some(workload), Some(report)) = (workload, report) else {
@@ -75,14 +76,13 @@ impl Refusals {
             let patience = workload.spec.failover.unplaceable_after();
             let ends = now.saturating_sub(*since) >= patience;
             if ends && loses_nothing(state, reports, (key, workload), report) {
-                let leaving = objections.leaving.entry(key.clone()).or_default();
-                leaving.insert(member.clone(), report.message.clone());
+                let about = objections.of_mut(key);
+                about.leave(member, &report.message, Why::Refused);
             }
         }
         for (key, member, since) in rows(&self.avoided) {
             if now.saturating_sub(*since) >= AVOIDED_FOR {
-                let forgiven = objections.forgiven.entry(key.clone()).or_default();
-                forgiven.insert(member.clone());
+                objections.of_mut(key).forgive(member);
             }
         }
         objections
@@ -143,77 +143,6 @@ fn rows<T>(table: &PerRow<T>) -> impl Iterator<Item = (&WorkloadKey, &MemberName
     })
 }
 
-impl Objections {
-    /// A share that has to leave `member`, or that member forgiven, for the planner's own tests.
-    #[cfg(test)]
-    pub(super) fn of(key: &WorkloadKey, member: &MemberName, leaves: bool) -> Self {
-        let mut objections = Self::default();
-        if leaves {
-            let words = BTreeMap::from([(member.clone(), "no room".to_owned())]);
-            objections.leaving.insert(key.clone(), words);
-        } else {
-            let forgiven = BTreeSet::from([member.clone()]);
-            objections.forgiven.insert(key.clone(), forgiven);
-        }
-        objections
-    }
-
-    /// Whether the share of `member` should leave it.
-    pub(super) fn leaves(&self, key: &WorkloadKey, member: &MemberName) -> bool {
-        self.words(key, member).is_some()
-    }
-
-    fn words(&self, key: &WorkloadKey, member: &MemberName) -> Option<&String> {
-        self.leaving.get(key)?.get(member)
-    }
-
-    /// The members that a share of this workload has to leave.
-    pub(super) fn about(&self, key: &WorkloadKey) -> impl Iterator<Item = &MemberName> {
-        self.leaving.get(key).into_iter().flat_map(BTreeMap::keys)
-    }
-
-    /// Whether there is any about this workload.
-    pub(super) fn has(&self, key: &WorkloadKey) -> bool {
-        self.leaving.contains_key(key) || self.forgiven.contains_key(key)
-    }
-
-    /// The workloads about which `other` says something else.
-    pub(super) fn difference<'a>(
-        &'a self,
-        other: &'a Self,
-    ) -> impl Iterator<Item = &'a WorkloadKey> {
-        let all = [&self.leaving, &other.leaving]
-            .into_iter()
-            .flat_map(BTreeMap::keys);
-        let all = all.chain(
-            [&self.forgiven, &other.forgiven]
-                .into_iter()
-                .flat_map(BTreeMap::keys),
-        );
-        all.filter(move |key| {
-            let of = |it: &'a Self| (it.leaving.get(*key), it.forgiven.get(*key));
-            of(self) != of(other)
-        })
-    }
-
-    /// What speaks against `member`, if it refuses the workload or did so not long ago.
-    pub(super) fn against<'a>(
-        &'a self,
-        (key, workload): (&WorkloadKey, &'a Workload),
-        member: &MemberName,
-    ) -> Option<&'a str> {
-        if workload.spec.placement.mode == Mode::Duplicated {
-            return None;
-        }
-        if let Some(message) = self.words(key, member) {
-            return Some(message);
-        }
-        let avoided = workload.avoided.get(member)?;
-        let forgiven = self.forgiven.get(key);
-        (!forgiven.is_some_and(|it| it.contains(member))).then_some(avoided)
-    }
-}
-
 /// Whether the report is about what is placed now.
 fn is_current(
     state: &State,
@@ -238,15 +167,4 @@ fn loses_nothing(
         report.phase == PlacementPhase::Ready && is_current(state, (key, workload), member, report)
     };
     !refused.runs || reports.of(key).any(is_ready)
-}
-
-/// The reason against a member that refused a workload.
-pub(super) const REFUSED: &str = "Refused";
-
-/// Why such a member does not host the workload.
-pub(super) fn exclusion(message: &str) -> String {
-    let again = AVOIDED_FOR.as_secs() / 60;
-    format!(
-        "it could not take its part, and gets none before an edit or for {again} min: {message}"
-    )
 }

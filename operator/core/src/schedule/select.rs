@@ -48,9 +48,10 @@ impl Case<'_> {
             Some(Lease::Lost { .. }) => Reason::MemberLost { member },
             Some(Lease::Revoked { .. }) => Reason::MemberRevoked { member },
             Some(Lease::Held { .. }) | None => {
-                if let Some(message) = self.refusing.get(name) {
-                    let message = message.clone();
-                    return Reason::MemberRefused { member, message }.bounded();
+                if let Some(message) = self.refusing.get(name).cloned() {
+                    let reason = self.objections.and_then(|about| about.reason(name));
+                    return reason
+                        .unwrap_or_else(|| Reason::MemberRefused { member, message }.bounded());
                 }
                 let exclusion = self.excluded.get(name);
                 if exclusion.is_some_and(|it| it.reason == DRAINED) {
@@ -68,8 +69,19 @@ impl Case<'_> {
         match lost {
             Some(name) => self.why_not(name),
             None if self.placed.is_empty() => Reason::FirstPlacement,
-            None => Reason::WorkloadChanged,
+            None => self.why_limited().unwrap_or(Reason::WorkloadChanged),
         }
+    }
+
+    /// Why replicas leave a member that keeps others.
+    fn why_limited(&self) -> Option<Reason> {
+        let about = self.objections?;
+        self.placed.iter().find_map(|(name, row)| {
+            let (most, words) = about.limit_of(name)?;
+            let (member, message) = (name.clone(), words.to_owned());
+            let reason = Reason::MemberUnready { member, message };
+            (row.base().total() > most).then(|| reason.bounded())
+        })
     }
 
     /// Why a member that may host the workload runs less of it: it ran some in addition, or else the workload itself.
@@ -212,25 +224,43 @@ pub(super) fn shares(
 ) -> BTreeMap<MemberName, Share> {
     let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
     let rooms = Spare::default();
+    let limit = |name: &MemberName| {
+        let about = case.objections.and_then(|about| about.limit_of(name));
+        about.map_or(u32::MAX, |(most, _)| most)
+    };
     let objects = case
         .counts
         .iter()
         .filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
     for (target, total) in objects {
         let had = |name: &MemberName| held.get(name).map_or(0, |share| share.of(target));
-        let current = hosts.iter().map(|name| (name.clone(), had(name))).collect();
+        let keeps = |name: &MemberName| had(name).min(limit(name));
+        let current = hosts
+            .iter()
+            .map(|name| (name.clone(), keeps(name)))
+            .collect();
         let most = |name: &MemberName| {
             let more = if takes(name) {
                 rooms.holds(case, name, target)
             } else {
                 0
             };
-            had(name).saturating_add(more)
+            let most = had(name).saturating_add(more);
+            most.min(limit(name))
         };
-        let divided = match zones {
+        let mut divided = match zones {
             [] => divide(total, hosts, &current, most),
             zones => spread::divide(total, hosts, &current, most, zones),
         };
+        // What fits nowhere else stays where it is, ready or not.
+        let mut missing = divided
+            .values()
+            .fold(total, |left, part| left.saturating_sub(*part));
+        for (name, replicas) in &mut divided {
+            let more = had(name).saturating_sub(*replicas).min(missing);
+            *replicas += more;
+            missing -= more;
+        }
         for (name, replicas) in divided {
             rooms.take(case, &name, target, replicas.saturating_sub(had(&name)));
             let share = shares.entry(name).or_default();

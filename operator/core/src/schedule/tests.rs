@@ -30,6 +30,7 @@ mod simulate;
 mod spread;
 mod surge;
 mod survival;
+mod unready;
 
 const WEB: &str = "acme/shop/web";
 
@@ -170,6 +171,7 @@ impl Federation {
             phase,
             ready: row.share.total(),
             runs: true,
+            rolls_out: false,
             desired: None,
             scaled_by: None,
             message: String::new(),

@@ -80,6 +80,7 @@ mod tests {
                 phase,
                 ready,
                 runs: true,
+                rolls_out: false,
                 desired: None,
                 scaled_by: None,
                 message: String::new(),

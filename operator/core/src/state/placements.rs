@@ -166,11 +166,13 @@ impl State {
         self.placements.insert(workload, member, Arc::new(row));
     }
 
-    /// Remembers the member of a row that takes a share away because it was refused there.
+    /// Remembers the member of a row that takes a share away because it was refused there or not kept ready.
     fn avoid(&mut self, row: &PlacementChange) {
         let workload = self.workloads.get_mut(&row.workload);
-        if let (Some(workload), Reason::MemberRefused { message, .. }) =
-            (workload, row.reason.clone().bounded())
+        if let (
+            Some(workload),
+            Reason::MemberRefused { message, .. } | Reason::MemberUnready { message, .. },
+        ) = (workload, row.reason.clone().bounded())
         {
             workload.avoided.insert(row.member.clone(), message);
         }

@@ -53,6 +53,9 @@ pub struct Failover {
     /// Whether a share of a silent member is placed elsewhere in addition, before its lease ends.
     #[serde(skip_serializing_if = "is_default")]
     pub surge: SurgeWhen,
+    /// How long replicas stay with a member that does not keep them ready, in seconds; 0 is for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unhealthy_after_seconds: Option<u32>,
 }
 
 /// When replicas are placed in addition to what was asked for.
@@ -74,6 +77,7 @@ impl Default for Failover {
         Self {
             unplaceable_after_seconds: 60,
             surge: SurgeWhen::default(),
+            unhealthy_after_seconds: None,
         }
     }
 }

@@ -37,6 +37,7 @@ fn reported(host: HostStanding, phase: PlacementPhase, message: &str) -> HostSta
         phase,
         ready: 0,
         runs: true,
+        rolls_out: false,
         desired: None,
         scaled_by: None,
         message: message.to_owned(),

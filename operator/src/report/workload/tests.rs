@@ -25,6 +25,7 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
             phase,
             ready,
             runs: true,
+            rolls_out: false,
             desired: None,
             scaled_by: None,
             message: String::new(),

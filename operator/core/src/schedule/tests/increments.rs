@@ -7,6 +7,7 @@ use super::{capacity::web, *};
 use crate::{
     domain::FailureDomain,
     id::NodeId,
+    schedule::objections::Why,
     selector::{Effect, Taint},
     state::Seat,
     workload::Spread,
@@ -154,7 +155,13 @@ impl Federation {
             20 => self.come(&workload, name, PlacementPhase::Ready),
             21 => self.come(&workload, name, PlacementPhase::Applied),
             17 | 18 => self.report(name, u32::from(event.value), even),
-            _ => self.objections = Objections::of(&workload, &member, even),
+            _ => {
+                self.objections = Objections::of(&workload, |about| match event.value % 3 {
+                    0 => about.leave(&member, "no room", Why::Refused),
+                    1 => about.limit(&member, event.value.into(), "no node"),
+                    _ => about.forgive(&member),
+                });
+            }
         }
     }
 }

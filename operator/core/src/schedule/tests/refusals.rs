@@ -45,6 +45,7 @@ impl Hosts {
                 },
                 ready: u32::from(!refuses),
                 runs: !refuses || self.still_runs,
+                rolls_out: false,
                 desired: None,
                 scaled_by: None,
                 message: "port 30080 is taken".into(),
@@ -58,7 +59,8 @@ impl Hosts {
     fn at(&mut self, second: u64) -> String {
         let now = Duration::from_secs(second);
         let reports = self.reports();
-        let objections = self.refusals.observe(now, &self.federation.state, &reports);
+        let (state, capacities) = (&self.federation.state, &self.federation.capacities);
+        let objections = self.refusals.observe(now, state, &reports, capacities);
         self.federation.objections = objections;
         let words = self.federation.step();
         self.federation.state.removals = PerHost::default();

@@ -50,6 +50,7 @@ impl Soft {
                     phase: PlacementPhase::Applied,
                     ready: self.ready,
                     runs: true,
+                    rolls_out: false,
                     desired: None,
                     scaled_by: None,
                     message: String::new(),
