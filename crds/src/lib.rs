@@ -47,7 +47,7 @@ pub use policy::{
 };
 pub use question::{Loss, Question};
 pub use workload::{
-    Adopt, Conflicts, Exclusion, FailoverRules, FailureDomain, FederatedWorkload,
+    Adopt, Conflicts, Exclusion, FailbackRules, FailoverRules, FailureDomain, FederatedWorkload,
     FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing, LabelExpression, LabelOperator, NEVER,
     OnImmutable, OverriddenManifests, Override, PatchOperation, PatchOperator, Placement,
     PlacementMode, PlacementState, PlacementStatus, Requirements, ScaledObject, Spread, SurgeWhen,

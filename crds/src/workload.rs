@@ -177,11 +177,29 @@ pub struct FailoverRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6), regex(pattern = DURATION_OR_NEVER))]
     pub unhealthy_after: Option<String>,
+    /// When what others took over from a member that was lost or drained goes home.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failback: FailbackRules,
     /// Whether replicas run elsewhere in addition while a member that has some is silent and not yet lost: `MemberSilent`
     /// (default) or `Never`. They go again when it is heard. Only mode `Divided`, and only if the workload consists of built-in
     /// kinds other than `Pod`, `Job`, `CronJob`, `StatefulSet`, `DaemonSet` and `PersistentVolumeClaim`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub surge: SurgeWhen,
+}
+
+/// When what others took over from a member that was lost or drained goes home.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(self.after) || self.after == 'Never' \
+    || (duration(self.after) >= duration('1s') && duration(self.after) <= duration('24h'))")
+    .message("`after` must be `Never`, or from 1s to 24h")
+    .field_path(".after"))]
+#[serde(rename_all = "camelCase")]
+pub struct FailbackRules {
+    /// How long that member must be back without a break: `1s` to `24h`, or `Never`; default `10m`. Its part is made ready there
+    /// first. Only where replicas may run in addition, as for `surge`; of everything else nothing goes home by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 6), regex(pattern = DURATION_OR_NEVER))]
+    pub after: Option<String>,
 }
 
 /// When replicas run in addition to what was asked for.

@@ -2,9 +2,12 @@
 
 use std::{process::Stdio, time::Duration};
 
-use anyhow::{Result, ensure};
-use hanse_e2e::{Fleet, MemberPlan, Workload, yaml};
+use anyhow::{Result, anyhow, ensure};
+use hanse_e2e::{Fleet, MemberPlan, Workload, await_condition, yaml};
 use tokio::time::{MissedTickBehavior, interval};
+
+/// Several times what any step takes on a loaded machine. Only a failure takes that long.
+const SOON: Duration = Duration::from_mins(2);
 
 const MEMBERS: [&str; 3] = ["bergen", "lubeck", "riga"];
 
@@ -51,6 +54,7 @@ async fn what_runs_in_a_drained_member_is_ready_elsewhere_before_it_leaves() -> 
     another_members_owner_decides_about_it(&fleet).await?;
     what_nobody_else_may_host_stays_and_is_named(&fleet).await?;
     an_uncordoned_member_takes_placements_again(&fleet).await?;
+    what_left_goes_home_after_a_while(&fleet).await?;
     fleet.end().await
 }
 
@@ -155,6 +159,41 @@ async fn an_uncordoned_member_takes_placements_again(fleet: &Fleet) -> Result<()
     // What runs well elsewhere does not come back by itself.
     let web = fleet.shares(&WEB).await?;
     ensure!(!web.contains_key("bergen"), "it came back: {web:?}");
+    Ok(())
+}
+
+async fn what_left_goes_home_after_a_while(fleet: &Fleet) -> Result<()> {
+    let soon = serde_json::json!({"spec": {"failover": {"failback": {"after": "2s"}}}});
+    fleet.patch_workload("lubeck", &WEB, &soon).await?;
+    await_condition("bergen has its part again", SOON, async || {
+        // What leaves another member is ready in bergen before, so bergen is read last.
+        let mut ready = fleet.ready_shares(&WEB).await?;
+        let last = fleet.ready_shares(&WEB).await?;
+        ready.extend(last.into_iter().filter(|(member, _)| member == "bergen"));
+        if ready.values().sum::<i32>() < 6 {
+            return Ok(Err(anyhow!("on the way home {ready:?} are ready")));
+        }
+        let shares = fleet.shares(&WEB).await?;
+        ensure!(
+            shares.len() == 3 && shares.values().all(|share| *share == 2),
+            "the replicas are {shares:?}"
+        );
+        Ok(Ok(()))
+    })
+    .await??;
+    fleet.await_ready("lubeck", "web", "shop").await?;
+    await_condition("an Event says so", SOON, async || {
+        let events = fleet.events("lubeck", &WEB, "Moved").await?;
+        let mut messages = events.iter().filter_map(|it| it.message.as_deref());
+        ensure!(
+            messages
+                .any(|message| message
+                    .contains("bergen is back: runs on bergen 2, lubeck 2, riga 2")),
+            "the Events are {events:?}"
+        );
+        Ok(())
+    })
+    .await?;
     Ok(())
 }
 

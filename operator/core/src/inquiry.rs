@@ -102,7 +102,7 @@ mod tests {
         capacity::Capacities,
         command::Attributes,
         id::{Epoch, Generation, PublicKey},
-        schedule::Objections,
+        schedule::Observations,
         state::{Lease, Member},
     };
 
@@ -122,8 +122,8 @@ mod tests {
         };
         state.members.insert("acme-1".parse().unwrap(), member);
         let asker = asker.parse().unwrap();
-        let (objections, capacities) = (Objections::default(), Capacities::new());
-        let hearsay = Hearsay::of_all_heard(&objections, &capacities);
+        let (observations, capacities) = (Observations::default(), Capacities::new());
+        let hearsay = Hearsay::of_all_heard(&observations, &capacities);
         match answer(&state, hearsay, &asker, question) {
             Answer::Refused { reason } => reason,
             other => panic!("{other:?}"),

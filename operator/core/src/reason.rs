@@ -47,6 +47,11 @@ pub enum Reason {
         /// The member.
         member: MemberName,
     },
+    /// This member is back after others took over its part: that goes home.
+    MemberReturned {
+        /// The member.
+        member: MemberName,
+    },
     /// This member was revoked while it had a share.
     MemberRevoked {
         /// The revoked member.
@@ -107,6 +112,15 @@ impl Reason {
         }
     }
 
+    /// The member whose part others took over, if it may come back.
+    #[must_use]
+    pub fn gone(&self) -> Option<&MemberName> {
+        match self {
+            Self::MemberLost { member } | Self::MemberDrained { member } => Some(member),
+            _ => None,
+        }
+    }
+
     /// Whether the placement is a failover: made because another member was lost or revoked.
     #[must_use]
     pub fn is_failover(&self) -> bool {
@@ -119,6 +133,7 @@ impl Reason {
             | Self::MemberHeardAgain { .. }
             | Self::MemberDrained { .. }
             | Self::MemberUncordoned { .. }
+            | Self::MemberReturned { .. }
             | Self::MemberExcluded { .. }
             | Self::MemberRefused { .. }
             | Self::MemberUnready { .. } => false,
@@ -148,6 +163,7 @@ impl fmt::Display for Reason {
             Self::MemberHeardAgain { member } => write!(f, "{member} is heard again"),
             Self::MemberDrained { member } => write!(f, "{member} is drained"),
             Self::MemberUncordoned { member } => write!(f, "{member} is no longer drained"),
+            Self::MemberReturned { member } => write!(f, "{member} is back"),
             Self::MemberRevoked { member } => write!(f, "{member} was revoked"),
             Self::MemberExcluded { member, message } if message.is_empty() => {
                 write!(f, "{member} may no longer host it")
@@ -189,6 +205,9 @@ mod tests {
                 member: member.clone(),
             },
             Reason::MemberUncordoned {
+                member: member.clone(),
+            },
+            Reason::MemberReturned {
                 member: member.clone(),
             },
             Reason::MemberRevoked {

@@ -14,10 +14,11 @@
 //! - `planner`: what is kept from one plan to the next, and which workloads a change concerns.
 //! - `needs`, `filter`, `candidates`: workloads with the same needs are filtered once, together.
 //! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
-//! - `refusals`, `unready`: a member that could not apply its share, or does not keep it ready, is set aside; `objections` is what a
-//!   plan knows of both.
+//! - `observer`: what the leader sees of hosts over time. `refusals`: a member that could not apply its share is set aside;
+//!   `unready`: so is one that does not keep it ready; `returns`: one that is back. `observations`: what a plan knows of them.
 //! - `rooms`, `spare`: how much more a member can run; what is planned counts at once. `spread`: in how many domains, and how evenly.
 //! - `surge`: while a member is silent or drained, as much as it has of a divided workload is placed elsewhere in addition.
+//! - `failback`: what others took over goes home.
 //! - `hearsay`: what a plan rests on besides the ledger. `drain`: what leaves a drained member when, and what is left there.
 //! - `explain`: every member's answer about one workload, when somebody asks.
 //! - `simulate`: what would happen if members were lost or added, or a workload changed.
@@ -31,13 +32,16 @@ mod diagnosis;
 mod divide;
 mod drain;
 mod explain;
+mod failback;
 mod filter;
 mod hearsay;
 mod needs;
-mod objections;
+mod observations;
+mod observer;
 mod planner;
 mod proposed;
 mod refusals;
+mod returns;
 mod rooms;
 mod score;
 mod select;
@@ -54,9 +58,10 @@ pub use diagnosis::{Diagnosis, Excluded, Exclusion, Exclusions, Findings};
 pub use drain::{Drain, drain};
 pub use explain::{Explanation, Verdict, explain};
 pub use hearsay::Hearsay;
-pub use objections::Objections;
+pub use observations::Observations;
+pub use observer::{Observer, Seen};
 pub use planner::Planner;
 pub use proposed::Proposed;
-pub use refusals::{AVOIDED_FOR, Refusals};
+pub use refusals::AVOIDED_FOR;
 pub use simulate::{Change, Difference, Move, SimulateError, Simulation, simulate};
 pub use survival::Gap;

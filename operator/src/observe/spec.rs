@@ -10,8 +10,8 @@ use hanse_core::{
     },
 };
 use hanse_crds::{
-    FailoverRules, FederatedWorkloadSpec, Placement, PlacementMode, Requirements, ScaledObject,
-    UpdateRules,
+    FailbackRules, FailoverRules, FederatedWorkloadSpec, Placement, PlacementMode, Requirements,
+    ScaledObject, UpdateRules,
 };
 
 use super::{
@@ -210,15 +210,16 @@ fn failover(rules: &FailoverRules) -> Failover {
         let duration = humantime::parse_duration(text.as_deref()?).ok()?;
         u32::try_from(duration.as_secs()).ok()
     };
-    let unhealthy = match rules.unhealthy_after.as_deref() {
+    let unless_never = |text: &Option<String>| match text.as_deref() {
         Some(hanse_crds::NEVER) => Some(0),
-        _ => seconds(&rules.unhealthy_after),
+        _ => seconds(text),
     };
     let usual = Failover::default();
     Failover {
         unplaceable_after_seconds: seconds(&rules.unplaceable_after)
             .unwrap_or(usual.unplaceable_after_seconds),
-        unhealthy_after_seconds: unhealthy,
+        unhealthy_after_seconds: unless_never(&rules.unhealthy_after),
+        failback_after_seconds: unless_never(&rules.failback.after),
         surge: match rules.surge {
             hanse_crds::SurgeWhen::MemberSilent => SurgeWhen::MemberSilent,
             hanse_crds::SurgeWhen::Never => SurgeWhen::Never,
@@ -227,16 +228,18 @@ fn failover(rules: &FailoverRules) -> Failover {
 }
 
 fn written_failover(failover: Failover) -> FailoverRules {
+    let or_never = |seconds| match seconds {
+        0 => hanse_crds::NEVER.to_owned(),
+        seconds => format!("{seconds}s"),
+    };
     let seconds = failover.unplaceable_after_seconds;
     let is_usual = seconds == Failover::default().unplaceable_after_seconds;
     FailoverRules {
         unplaceable_after: (!is_usual).then(|| format!("{seconds}s")),
-        unhealthy_after: failover
-            .unhealthy_after_seconds
-            .map(|seconds| match seconds {
-                0 => hanse_crds::NEVER.to_owned(),
-                seconds => format!("{seconds}s"),
-            }),
+        unhealthy_after: failover.unhealthy_after_seconds.map(or_never),
+        failback: FailbackRules {
+            after: failover.failback_after_seconds.map(or_never),
+        },
         surge: match failover.surge {
             SurgeWhen::MemberSilent => hanse_crds::SurgeWhen::MemberSilent,
             SurgeWhen::Never => hanse_crds::SurgeWhen::Never,
@@ -281,6 +284,7 @@ mod tests {
             failover: Failover {
                 unplaceable_after_seconds: 90,
                 unhealthy_after_seconds: Some(0),
+                failback_after_seconds: Some(300),
                 surge: SurgeWhen::Never,
             },
             volumes: Volumes {

@@ -100,10 +100,14 @@ fn placing(key: &WorkloadKey, old: Option<&OwnedWorkload>, new: &OwnedWorkload) 
     let is_failover = reason.is_some_and(Reason::is_failover);
     let surge = |workload: &OwnedWorkload| placed(workload).map(|(_, host)| host.surge).sum();
     let (had, has): (u32, u32) = (old.map_or(0, surge), surge(new));
+    let is_move = matches!(
+        reason,
+        Some(Reason::MemberUnready { .. } | Reason::MemberReturned { .. })
+    );
     let kind = match (left, has > had, had > 0 && has == 0) {
         (_, true, _) => "Surged",
-        (false, _, true) => "SurgeEnded",
-        _ if left || matches!(reason, Some(Reason::MemberUnready { .. })) => "Moved",
+        _ if left || is_move => "Moved",
+        (_, _, true) => "SurgeEnded",
         _ if came => "Placed",
         _ => return None,
     };

@@ -212,6 +212,7 @@ async fn publish_failover(cluster: &Cluster, local: &Local, failover: &Failover)
         | Reason::MemberHeardAgain { .. }
         | Reason::MemberDrained { .. }
         | Reason::MemberUncordoned { .. }
+        | Reason::MemberReturned { .. }
         | Reason::MemberExcluded { .. }
         | Reason::MemberRefused { .. }
         | Reason::MemberUnready { .. } => None,

@@ -17,7 +17,7 @@ use hanse_core::{
     id::{Epoch, FederationId, MemberName, NodeId, PrivateKey, PublicKey},
     lease::Lessor,
     reason::Urgency,
-    schedule::{Hearsay, Planner, Proposed, Refusals},
+    schedule::{Hearsay, Observer, Planner, Proposed, Seen},
     state::{Lease, MAX_PLAN_ROWS, Outcome, State},
     suspicion::Suspects,
 };
@@ -144,8 +144,8 @@ struct Term<'a> {
     proposed: Proposed,
     /// Plans, and remembers what it planned on.
     planner: Planner,
-    /// What hosts refuse.
-    refusals: Refusals,
+    /// What hosts do over time.
+    observer: Observer,
     /// Who is silent.
     suspects: Suspects,
 }
@@ -162,7 +162,7 @@ impl<'a> Term<'a> {
             confirmed: true,
             proposed: Proposed::default(),
             planner: Planner::default(),
-            refusals: Refusals::default(),
+            observer: Observer::default(),
             suspects: Suspects::default(),
         }
     }
@@ -310,10 +310,16 @@ impl<'a> Term<'a> {
         let (state, standing) = (self.leader.ledger().state(), self.leader.state.standing());
         let capacities = self.leader.state.capacities();
         let reports = &standing.reports;
-        let objections = self.refusals.observe(now, &state, reports, &capacities);
-        self.leader.state.set_objections(&objections);
+        let observations = self.observer.observe(Seen {
+            now,
+            state: &state,
+            reports,
+            capacities: &capacities,
+            silent: &self.suspects.silent,
+        });
+        self.leader.state.set_observations(&observations);
         let hearsay = Hearsay {
-            objections: &objections,
+            observations: &observations,
             silent: &self.suspects.covered,
             unheard: &unheard,
             capacities: &capacities,

@@ -6,7 +6,7 @@ use hanse_core::{
     capacity::{Capacities, Capacity},
     id::MemberName,
     lease::Lessor,
-    schedule::Objections,
+    schedule::Observations,
     slice::Standing,
 };
 use parking_lot::{Mutex, RwLock};
@@ -30,8 +30,8 @@ pub(super) struct LeaderState {
     /// Members' deadlines. Neither this lock nor the next is held across an await.
     lessor: Mutex<Lessor>,
     standing: RwLock<Arc<Standing>>,
-    /// What hosts objected to at the last plan.
-    objections: RwLock<Arc<Objections>>,
+    /// What was seen of hosts at the last plan.
+    observations: RwLock<Arc<Observations>>,
     /// What members last reported of what they can still run. It outlives a member's stream, and ends with the term.
     capacities: RwLock<Capacities>,
     /// Answers one question at a time: an answer may take as long as a plan of everything.
@@ -49,7 +49,7 @@ impl LeaderState {
             started: Instant::now(),
             lessor: Mutex::default(),
             standing: RwLock::default(),
-            objections: RwLock::default(),
+            observations: RwLock::default(),
             capacities: RwLock::default(),
             answering: Semaphore::new(1),
             standing_changed: watch::Sender::new(0),
@@ -77,14 +77,14 @@ impl LeaderState {
         self.standing_changed.send_modify(|count| *count += 1);
     }
 
-    /// What hosts objected to at the last plan.
-    pub(super) fn objections(&self) -> Arc<Objections> {
-        self.objections.read().clone()
+    /// What was seen of hosts at the last plan.
+    pub(super) fn observations(&self) -> Arc<Observations> {
+        self.observations.read().clone()
     }
 
-    pub(super) fn set_objections(&self, objections: &Objections) {
-        if **self.objections.read() != *objections {
-            *self.objections.write() = Arc::new(objections.clone());
+    pub(super) fn set_observations(&self, observations: &Observations) {
+        if **self.observations.read() != *observations {
+            *self.observations.write() = Arc::new(observations.clone());
         }
     }
 

@@ -272,13 +272,13 @@ impl Session {
                 break;
             };
             let leader = &self.leader;
-            let (state, objections) = (leader.ledger.state(), leader.objections());
+            let (state, observations) = (leader.ledger.state(), leader.observations());
             let (capacities, standing) = (leader.capacities(), leader.standing());
             let asker = self.name.clone();
             let answered = tokio::task::spawn_blocking(move || {
                 let hearsay = Hearsay {
                     reports: Some(&standing.reports),
-                    ..Hearsay::of_all_heard(&objections, &capacities)
+                    ..Hearsay::of_all_heard(&observations, &capacities)
                 };
                 let answer = match serde_json::from_slice(&question) {
                     Ok(question) => inquiry::answer(&state, hearsay, &asker, &question),

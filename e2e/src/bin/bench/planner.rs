@@ -34,7 +34,7 @@ use hanse_core::{
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Epoch, FederationId, Generation, MemberName, PrivateKey, PublicKey, WorkloadKey},
     per_host::PerHost,
-    schedule::{Change, Hearsay, Objections, Planner, simulate},
+    schedule::{Change, Hearsay, Observations, Planner, simulate},
     state::{Lease, Member, Placement, State, Workload},
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
@@ -166,8 +166,8 @@ impl Fleet {
 
     /// Plans and takes the plan over. Returns how long the plan took, and how many rows it has.
     fn plan(&mut self) -> (Duration, usize) {
-        let objections = Objections::default();
-        let hearsay = Hearsay::of_all_heard(&objections, &self.capacities);
+        let observations = Observations::default();
+        let hearsay = Hearsay::of_all_heard(&observations, &self.capacities);
         let begun = Instant::now();
         let changes = self.planner.plan(&self.state, hearsay);
         let took = begun.elapsed();
@@ -270,8 +270,8 @@ impl Fleet {
         let (asker, owner) = ("member-3".parse()?, "owner-3".parse()?);
         let begun = Instant::now();
         let asked = (&asker, &owner);
-        let objections = Objections::default();
-        let hearsay = Hearsay::of_all_heard(&objections, &self.capacities);
+        let observations = Observations::default();
+        let hearsay = Hearsay::of_all_heard(&observations, &self.capacities);
         let simulation = simulate(&self.state, hearsay, asked, &[lose])?;
         Ok((begun.elapsed(), simulation.workloads.len()))
     }

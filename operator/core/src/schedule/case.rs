@@ -10,7 +10,7 @@ use super::{
     diagnosis::{Exclusion, Exclusions, Findings},
     filter::{self, Part, Question},
     hearsay::Heard,
-    objections::{self, About, Objections},
+    observations::{self, About, Observations},
     rooms::{self, Rooms},
     score::Order,
 };
@@ -48,8 +48,8 @@ pub(super) struct Case<'a> {
     pub(super) excluded: BTreeMap<MemberName, Exclusion>,
     /// Those that refused it, with their words.
     pub(super) refusing: BTreeMap<MemberName, String>,
-    /// What hosts object to.
-    pub(super) objections: Option<&'a About>,
+    /// What was seen of hosts over time.
+    pub(super) observations: Option<&'a About>,
     /// Those that run it although they may not run another with the same needs.
     staying: BTreeSet<MemberName>,
     /// Who is away, and what hosts report.
@@ -69,7 +69,7 @@ impl<'a> Case<'a> {
         state: &'a State,
         (key, workload): (&'a WorkloadKey, &'a Workload),
         candidates: &'a Candidates,
-        objections: &'a Objections,
+        observations: &'a Observations,
         heard: &'a Heard,
         (order, rooms): (&Order, &'a Rooms),
     ) -> Self {
@@ -91,7 +91,7 @@ impl<'a> Case<'a> {
             eligible: Vec::new(),
             excluded: BTreeMap::new(),
             refusing: BTreeMap::new(),
-            objections: objections.get(key),
+            observations: observations.get(key),
             staying: BTreeSet::new(),
             heard,
             rooms,
@@ -99,17 +99,17 @@ impl<'a> Case<'a> {
             least,
             full: BTreeSet::new(),
         };
-        case.ask(objections);
+        case.ask(observations);
         case.choose(order);
         case
     }
 
     /// Asks the filters about each member that has, owes or refused something of it: those that only share its needs with
     /// others are among the candidates.
-    fn ask(&mut self, objections: &Objections) {
+    fn ask(&mut self, observations: &Observations) {
         let mut refusing = BTreeMap::new();
         let relieved = self.is_relieved();
-        for name in self.concerned(objections) {
+        for name in self.concerned(observations) {
             let Some(member) = self.member(&name) else {
                 continue;
             };
@@ -119,7 +119,7 @@ impl<'a> Case<'a> {
                 name: &name,
                 member,
                 placed: self.placed.get(&name).map(|_| Part {
-                    refused: objections.leaves(self.key, &name),
+                    refused: observations.leaves(self.key, &name),
                     relieved,
                 }),
                 owes: self.state.owes_another(self.key, &name),
@@ -128,7 +128,7 @@ impl<'a> Case<'a> {
                 self.excluded.insert(name, exclusion);
                 continue;
             }
-            if let Some(words) = objections.against((self.key, self.workload), &name) {
+            if let Some(words) = observations.against((self.key, self.workload), &name) {
                 refusing.insert(name.clone(), words.to_owned());
             }
             if !self.candidates.has(&name) {
@@ -147,10 +147,10 @@ impl<'a> Case<'a> {
         self.refusing = refusing;
     }
 
-    fn concerned(&self, objections: &Objections) -> BTreeSet<MemberName> {
+    fn concerned(&self, observations: &Observations) -> BTreeSet<MemberName> {
         let owing = self.state.removals.of(self.key).map(|(name, _)| name);
         let concerned = self.placed.keys().chain(owing);
-        let concerned = concerned.chain(objections.leaving(self.key));
+        let concerned = concerned.chain(observations.leaving(self.key));
         concerned
             .chain(self.workload.avoided.keys())
             .cloned()
@@ -225,7 +225,7 @@ impl<'a> Case<'a> {
 
     /// Whether any member was noted to have no room, or keeps what is not ready there only for want of room elsewhere.
     pub(super) fn is_crowded(&self) -> bool {
-        !self.full.is_empty() || self.objections.is_some_and(About::has_limits)
+        !self.full.is_empty() || self.observations.is_some_and(About::has_limits)
     }
 
     pub(super) fn may_host(&self, name: &MemberName) -> bool {
@@ -283,7 +283,7 @@ impl<'a> Case<'a> {
             names.entry(exclusion.reason).or_default().insert(name);
         }
         names
-            .entry(objections::REFUSED)
+            .entry(observations::REFUSED)
             .or_default()
             .extend(self.refusing.keys());
         names.entry(rooms::NO_ROOM).or_default().extend(&self.full);
@@ -301,7 +301,7 @@ impl<'a> Case<'a> {
 
     fn objection(&self, name: &MemberName) -> String {
         if let Some(words) = self.refusing.get(name) {
-            return objections::exclusion(words);
+            return observations::exclusion(words);
         }
         if self.full.contains(name) {
             let room = self.rooms.of(name);

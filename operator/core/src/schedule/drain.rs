@@ -13,7 +13,7 @@ use crate::{
     command::{PlacementChange, Scheduling},
     id::{MemberName, WorkloadKey},
     slice::{PlacementPhase, PlacementReport},
-    state::State,
+    state::{Placement, State},
 };
 
 /// The workloads that an answer lists; the others are counted.
@@ -35,27 +35,34 @@ impl Case<'_> {
     /// Whether it may leave the drained members at once that have a part of it.
     pub(super) fn is_relieved(&self) -> bool {
         let is_drained = |name: &MemberName| self.heard.drained.contains(name);
-        if !self.placed.keys().any(is_drained) || !self.workload.spec.may_surge() {
+        if !self.placed.keys().any(is_drained)
+            || self.heard.reports.is_none()
+            || !self.workload.spec.may_surge()
+        {
             return true;
         }
-        let Some(reports) = &self.heard.reports else {
-            return true;
-        };
         let others = self.placed.iter().filter(|(name, row)| {
-            let report = reports.get(self.key, name);
-            let is_ready = report.is_some_and(|report| {
-                report.phase == PlacementPhase::Ready
-                    && report.epoch == row.epoch
-                    && report.generation == self.workload.generation
-            });
             let is_held = self.member(name).is_some_and(|it| it.lease.is_held());
-            is_ready && is_held && !self.heard.away.contains(*name)
+            is_held && !self.heard.away.contains(*name) && self.is_reported_ready(name, row)
         });
         let others: Vec<_> = others.map(|(_, row)| &row.share).collect();
         let mut counts = self.counts.iter();
         counts.all(|(target, total)| {
             let run = others.iter().map(|share| share.of(target));
             run.fold(0_u32, u32::saturating_add) >= total
+        })
+    }
+
+    /// Whether a member reports that all of what it has by this row is ready.
+    pub(super) fn is_reported_ready(&self, name: &MemberName, row: &Placement) -> bool {
+        let Some(reports) = &self.heard.reports else {
+            return true;
+        };
+        let report = reports.get(self.key, name);
+        report.is_some_and(|report| {
+            report.phase == PlacementPhase::Ready
+                && report.epoch == row.epoch
+                && report.generation == self.workload.generation
         })
     }
 }
@@ -65,7 +72,7 @@ impl Case<'_> {
 pub fn drain(state: &State, hearsay: Hearsay<'_>, member: &MemberName) -> Option<Drain> {
     let scheduling = state.members.get(member)?.attributes.scheduling;
     let capacities = Rooms::settled(state, hearsay.capacities);
-    let settled = Hearsay::of_all_heard(hearsay.objections, &capacities);
+    let settled = Hearsay::of_all_heard(hearsay.observations, &capacities);
     let (runs, stops) = (state.placements.at(member), state.removals.at(member));
     let all: BTreeSet<_> = runs.chain(stops).collect();
     let report = |key: &WorkloadKey, host: &MemberName| Some(&**hearsay.reports?.get(key, host)?);

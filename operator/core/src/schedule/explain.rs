@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Gap, Hearsay, Objections, Planner,
+    Gap, Hearsay, Observations, Planner,
     filter::{self, Part, Question},
     needs::Needs,
-    objections,
+    observations,
     rooms::{self, Rooms},
 };
 use crate::{
@@ -64,7 +64,7 @@ pub struct Verdict {
 /// The explanation; `None` if there is no such workload.
 #[must_use]
 pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option<Explanation> {
-    let objections = hearsay.objections;
+    let observations = hearsay.observations;
     let capacities = Rooms::settled(state, hearsay.capacities);
     let workload = state.workloads.get(key).filter(|row| !row.removed)?;
     let needs = Needs::of(key, workload);
@@ -77,14 +77,14 @@ pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option
             name,
             member,
             placed: state.placements.get(key, name).map(|_| Part {
-                refused: objections.leaves(key, name),
+                refused: observations.leaves(key, name),
                 relieved: true,
             }),
             owes: state.owes_another(key, name),
         };
         let excluded = filter::first_objection(&question)
             .map(|it| (it.reason.to_owned(), it.message))
-            .or_else(|| refusal(objections, (key, workload), name))
+            .or_else(|| refusal(observations, (key, workload), name))
             .or_else(|| {
                 let capacity = capacities.get(name).filter(|_| question.placed.is_none())?;
                 no_room(&Room::of(capacity), workload)
@@ -107,7 +107,7 @@ pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option
         members: members.collect(),
         more,
     };
-    let hearsay = Hearsay::of_all_heard(objections, &capacities);
+    let hearsay = Hearsay::of_all_heard(observations, &capacities);
     explanation.find(state, hearsay, key);
     Some(explanation)
 }
@@ -144,12 +144,15 @@ fn no_room(room: &Room, workload: &Workload) -> Option<(String, String)> {
 }
 
 fn refusal(
-    objections: &Objections,
+    observations: &Observations,
     workload: (&WorkloadKey, &Workload),
     name: &MemberName,
 ) -> Option<(String, String)> {
-    let words = objections.against(workload, name)?;
-    Some((objections::REFUSED.to_owned(), objections::exclusion(words)))
+    let words = observations.against(workload, name)?;
+    Some((
+        observations::REFUSED.to_owned(),
+        observations::exclusion(words),
+    ))
 }
 
 fn listed<'a>(state: &'a State, key: &WorkloadKey) -> Vec<(&'a MemberName, &'a Member)> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::objections::Objections;
+use super::{observations::Observations, surge::Surges};
 use crate::{
     capacity::Capacities,
     command::Scheduling,
@@ -17,8 +17,8 @@ static NOBODY: BTreeSet<MemberName> = BTreeSet::new();
 /// What the planner knows besides the ledger: soft state of the leader.
 #[derive(Debug, Clone, Copy)]
 pub struct Hearsay<'a> {
-    /// What hosts object to.
-    pub objections: &'a Objections,
+    /// What was seen of hosts over time.
+    pub observations: &'a Observations,
     /// The members that are silent though their leases run, and whose shares are to be placed elsewhere in addition.
     pub silent: &'a BTreeSet<MemberName>,
     /// The members that have not been heard in this term: none of these shares goes there.
@@ -32,9 +32,9 @@ pub struct Hearsay<'a> {
 impl<'a> Hearsay<'a> {
     /// Where every member has been heard, none is silent, and all that is placed is ready.
     #[must_use]
-    pub fn of_all_heard(objections: &'a Objections, capacities: &'a Capacities) -> Self {
+    pub fn of_all_heard(observations: &'a Observations, capacities: &'a Capacities) -> Self {
         Self {
-            objections,
+            observations,
             silent: &NOBODY,
             unheard: &NOBODY,
             capacities,
@@ -74,19 +74,21 @@ impl Heard {
         &mut self,
         state: &State,
         hearsay: Hearsay<'_>,
+        surges: &Surges,
         due: &mut BTreeSet<WorkloadKey>,
     ) -> bool {
         for name in self.silent.symmetric_difference(hearsay.silent) {
             due.extend(state.placements.at(name).cloned());
         }
         if let (Some(before), Some(now)) = (&self.reports, hearsay.reports)
-            && !self.drained.is_empty()
+            && !(self.drained.is_empty() && surges.is_empty())
         {
-            let is_drained = |key: &&WorkloadKey| {
+            // Nothing else follows readiness.
+            let waits = |key: &&WorkloadKey| {
                 let mut drained = self.drained.iter();
-                drained.any(|name| state.placements.get(key, name).is_some())
+                surges.has(key) || drained.any(|name| state.placements.get(key, name).is_some())
             };
-            due.extend(now.changed_since(before).filter(is_drained).cloned());
+            due.extend(now.changed_since(before).filter(waits).cloned());
         }
         self.reports = hearsay.reports.cloned();
         let away = &self.drained | hearsay.silent;

@@ -19,7 +19,7 @@ use std::{
 use imbl::OrdMap;
 
 use super::{
-    Diagnosis, Findings, Objections,
+    Diagnosis, Findings, Observations,
     candidates::Candidates,
     case::Case,
     hearsay::{Heard, Hearsay},
@@ -43,7 +43,7 @@ use crate::{
 pub struct Planner {
     /// The state of the last plan.
     state: State,
-    objections: Objections,
+    observations: Observations,
     heard: Heard,
     order: Order,
     rooms: Rooms,
@@ -158,12 +158,12 @@ impl Planner {
 
     /// Takes over who refused something, who is silent, who has not been heard and how far hosts have come.
     fn hear(&mut self, hearsay: Hearsay<'_>, due: &mut BTreeSet<WorkloadKey>) {
-        let objections = hearsay.objections;
-        if self.objections != *objections {
-            due.extend(self.objections.difference(objections).cloned());
-            self.objections = objections.clone();
+        let observations = hearsay.observations;
+        if self.observations != *observations {
+            due.extend(self.observations.difference(observations).cloned());
+            self.observations = observations.clone();
         }
-        if self.heard.update(&self.state, hearsay, due) {
+        if self.heard.update(&self.state, hearsay, &self.surges, due) {
             // Who was heard may be a host for the others' surge.
             for candidates in self.candidates.values() {
                 due.extend(candidates.watchful.iter().cloned());
@@ -286,7 +286,7 @@ impl Planner {
             &self.state,
             (key, workload),
             candidates,
-            &self.objections,
+            &self.observations,
             &self.heard,
             (&self.order, &self.rooms),
         );
@@ -314,7 +314,7 @@ impl Planner {
                 self.order.plan(&row.member, row.share.is_some());
             }
         }
-        let is_watchful = unplaced.is_some() || case.is_watchful() || self.objections.has(key);
+        let is_watchful = unplaced.is_some() || case.is_watchful() || self.observations.has(key);
         let diagnosis = Diagnosis {
             findings: number,
             own: case.findings(),

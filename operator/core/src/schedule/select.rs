@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     case::{Case, Wish},
     divide::divide,
+    failback,
     filter::DRAINED,
     spare::Spare,
     spread::{self, Zones},
@@ -49,7 +50,7 @@ impl Case<'_> {
             Some(Lease::Revoked { .. }) => Reason::MemberRevoked { member },
             Some(Lease::Held { .. }) | None => {
                 if let Some(message) = self.refusing.get(name).cloned() {
-                    let reason = self.objections.and_then(|about| about.reason(name));
+                    let reason = self.observations.and_then(|about| about.reason(name));
                     return reason
                         .unwrap_or_else(|| Reason::MemberRefused { member, message }.bounded());
                 }
@@ -75,7 +76,7 @@ impl Case<'_> {
 
     /// Why replicas leave a member that keeps others.
     fn why_limited(&self) -> Option<Reason> {
-        let about = self.objections?;
+        let about = self.observations?;
         self.placed.iter().find_map(|(name, row)| {
             let (most, words) = about.limit_of(name)?;
             let (member, message) = (name.clone(), words.to_owned());
@@ -96,9 +97,9 @@ impl Case<'_> {
             (Some(_), _) if self.heard.silent.contains(name) => Reason::MemberSilent {
                 member: name.clone(),
             },
+            (None, _) | (Some(_), Reason::MemberReturned { .. }) => Reason::WorkloadChanged,
             (Some(member), Reason::MemberDrained { .. }) => Reason::MemberUncordoned { member },
             (Some(member), _) => Reason::MemberHeardAgain { member },
-            (None, _) => Reason::WorkloadChanged,
         }
     }
 
@@ -159,6 +160,9 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
         }
     }
     surge::add(case, &shares, budget, &mut wishes);
+    if missing.is_empty() {
+        failback::add(case, &shares, budget, &mut wishes);
+    }
     let fits = || self::missing(case, &parts(&[])).total() < missing.total();
     let why = if !zones.is_empty() && !missing.is_empty() && fits() {
         "would break `placement.spread`"
@@ -225,7 +229,7 @@ pub(super) fn shares(
     let mut shares: BTreeMap<MemberName, Share> = BTreeMap::new();
     let rooms = Spare::default();
     let limit = |name: &MemberName| {
-        let about = case.objections.and_then(|about| about.limit_of(name));
+        let about = case.observations.and_then(|about| about.limit_of(name));
         about.map_or(u32::MAX, |(most, _)| most)
     };
     let objects = case
@@ -267,10 +271,20 @@ pub(super) fn shares(
             share.set(target.clone(), replicas);
         }
     }
-    for autoscaler in case.workload.spec.autoscalers() {
-        divide_limit(hosts, &autoscaler, held, &mut shares);
-    }
+    divide_limits(case, hosts, held, &mut shares);
     shares
+}
+
+/// Divides what autoscalers may scale to.
+pub(super) fn divide_limits(
+    case: &Case<'_>,
+    hosts: &[MemberName],
+    held: &BTreeMap<MemberName, Share>,
+    shares: &mut BTreeMap<MemberName, Share>,
+) {
+    for autoscaler in case.workload.spec.autoscalers() {
+        divide_limit(hosts, &autoscaler, held, shares);
+    }
 }
 
 /// Divides what an autoscaler may scale to over the members that have a part of its minimum: each at least that part.

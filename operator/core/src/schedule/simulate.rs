@@ -128,7 +128,7 @@ pub fn simulate(
     changes: &[Change],
 ) -> Result<Simulation, SimulateError> {
     // Who is silent now is heard or lost in the end.
-    let hearsay = Hearsay::of_all_heard(hearsay.objections, hearsay.capacities);
+    let hearsay = Hearsay::of_all_heard(hearsay.observations, hearsay.capacities);
     let mut before = World::of(state.clone());
     before.settle(hearsay);
     let mut after = World::of(before.state.clone());

@@ -47,6 +47,15 @@ impl Surges {
         self.total = others.saturating_add(placed);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.placed.is_empty()
+    }
+
+    /// Whether this workload has any.
+    pub(super) fn has(&self, key: &WorkloadKey) -> bool {
+        self.placed.contains_key(key)
+    }
+
     /// What they leave for a plan.
     pub(super) fn budget(&self) -> Budget {
         Budget {
@@ -77,7 +86,7 @@ impl Budget {
     }
 
     /// Notes whether something has no room that should be placed in addition.
-    fn note_crowded(&mut self, crowded: bool) {
+    pub(super) fn note_crowded(&mut self, crowded: bool) {
         self.crowded |= crowded;
     }
 
@@ -87,7 +96,7 @@ impl Budget {
     }
 
     /// Takes `replicas`, if that many are left.
-    fn take(&mut self, replicas: u32, silent: bool) -> bool {
+    pub(super) fn take(&mut self, replicas: u32, silent: bool) -> bool {
         if replicas == 0 {
             return true;
         }

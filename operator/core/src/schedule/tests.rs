@@ -23,6 +23,7 @@ use crate::{
 
 mod capacity;
 mod drain;
+mod failback;
 mod increments;
 mod refusals;
 mod requirements;
@@ -39,7 +40,7 @@ struct Federation {
     state: State,
     index: u64,
     /// What hosts object to by now.
-    objections: Objections,
+    observations: Observations,
     /// Who is silent by now.
     silent: BTreeSet<MemberName>,
     /// Who is not heard yet.
@@ -57,7 +58,7 @@ impl Federation {
         let mut federation = Self {
             state: State::default(),
             index: 10,
-            objections: Objections::default(),
+            observations: Observations::default(),
             silent: BTreeSet::new(),
             unheard: BTreeSet::new(),
             capacities: Capacities::new(),
@@ -181,7 +182,7 @@ impl Federation {
 
     fn hearsay(&self) -> Hearsay<'_> {
         Hearsay {
-            objections: &self.objections,
+            observations: &self.observations,
             silent: &self.silent,
             unheard: &self.unheard,
             capacities: &self.capacities,

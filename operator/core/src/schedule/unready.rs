@@ -1,7 +1,7 @@
 //! Replicas that a member does not keep ready although others do: its nodes died, or others filled them first.
 //!
 //! ```text
-//!  reports ─► Unready::note (what was ready, and is not) ─► judge ─► Objections ─► the rest runs elsewhere
+//!  reports ─► Unready::note (what was ready, and is not) ─► judge ─► Observations ─► the rest runs elsewhere
 //! capacities ─► (pods that wait for a node) ──────────────────┘
 //! ```
 //!
@@ -14,23 +14,24 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    objections::{Objections, Why},
+    observations::{Observations, Why},
+    observer::{PerRow, Seen},
     refusals::AVOIDED_FOR,
 };
 use crate::{
-    capacity::{Capacities, Capacity},
+    capacity::Capacity,
     id::{Generation, MemberName, WorkloadKey},
     per_host::PerHost,
     slice::{PlacementPhase, PlacementReport},
-    state::{Placement, State, Workload},
+    state::Workload,
     workload::{Mode, ScaleTarget},
 };
 
 /// Since when what lacks, on the monotonic clock of the leader.
 #[derive(Debug, Default)]
 pub(super) struct Unready {
-    short: BTreeMap<WorkloadKey, BTreeMap<MemberName, Short>>,
-    limits: BTreeMap<WorkloadKey, BTreeMap<MemberName, Limit>>,
+    short: PerRow<Short>,
+    limits: PerRow<Limit>,
 }
 
 /// A host that has fewer replicas ready than it should run.
@@ -64,34 +65,31 @@ impl Unready {
     /// Takes over what hosts report of one workload, and reported before.
     pub(super) fn note(
         &mut self,
-        state: &State,
-        (before, now): (
-            &PerHost<Arc<PlacementReport>>,
-            &PerHost<Arc<PlacementReport>>,
-        ),
+        seen: &Seen<'_>,
+        before: &PerHost<Arc<PlacementReport>>,
         key: &WorkloadKey,
     ) {
         let known = self.short.remove(key).unwrap_or_default();
-        let Some(workload) = state.workloads.get(key) else {
-            self.limits.remove(key);
+        let workload = seen.state.workloads.get(key);
+        let Some(workload) = workload.filter(|it| it.spec.placement.mode != Mode::Duplicated)
+        else {
             return;
         };
         let generation = workload.generation;
-        if workload.spec.placement.mode == Mode::Duplicated {
-            return;
-        }
-        let rows = state.placements.of(key).filter_map(|(name, row)| {
+        let rows = seen.state.placements.of(key).filter_map(|(name, row)| {
             let known = known.get(name).filter(|it| it.generation == generation);
-            let Some(report) = now.get(key, name).filter(|it| it.generation == generation) else {
+            let report = seen.reports.get(key, name);
+            let Some(report) = report.filter(|it| it.generation == generation) else {
                 return Some((name.clone(), *known?));
             };
             let before = before.get(key, name);
-            let before = before.filter(|it| it.generation == generation);
+            let before = before.filter(|it| it.generation == generation && !it.rolls_out);
+            let mut most = report.ready;
             // What is being replaced was ready, and what replaces it still starts.
-            let known = known.filter(|_| !report.rolls_out);
-            let before = before.filter(|before| !report.rolls_out && !before.rolls_out);
-            let most = known.map_or(0, |it| it.most).max(report.ready);
-            let most = most.max(before.map_or(0, |it| it.ready));
+            if !report.rolls_out {
+                most = most.max(known.map_or(0, |it| it.most));
+                most = most.max(before.map_or(0, |it| it.ready));
+            }
             let short = Short {
                 generation,
                 most: most.min(row.share.total()),
@@ -105,72 +103,51 @@ impl Unready {
         }
     }
 
-    /// Adds what follows by `now`.
-    pub(super) fn judge(
-        &mut self,
-        now: Duration,
-        state: &State,
-        reports: &PerHost<Arc<PlacementReport>>,
-        capacities: &Capacities,
-        objections: &mut Objections,
-    ) {
+    /// Adds what follows by now.
+    pub(super) fn judge(&mut self, seen: &Seen<'_>, observations: &mut Observations) {
         for (key, hosts) in &mut self.short {
-            let Some(workload) = state.workloads.get(key) else {
+            let Some(workload) = seen.state.workloads.get(key) else {
                 continue;
             };
             for (name, short) in hosts {
-                let Some(row) = state.placements.get(key, name) else {
+                let Some(row) = Row::of(seen, (key, workload), name) else {
                     continue;
                 };
-                let report = reports.get(key, name);
-                let report = report.filter(|report| is_current(workload, row, report));
-                let held = state.members.get(name).is_some_and(|it| it.lease.is_held());
-                let Some(report) = report.filter(|_| held) else {
+                let Some((lacking, words)) = row.overdue(seen.now, short) else {
                     continue;
                 };
-                let row = Row {
-                    workload,
-                    share: row.share.total(),
-                    report,
-                    capacity: capacities.get(name).map(|it| &**it),
-                };
-                let lacking = row.lacking(short.most);
-                short.since = short.since.or(Some(now)).filter(|_| lacking > 0);
-                let Some(waited) = short.since.map(|since| now.saturating_sub(since)) else {
+                if !others_are_well(seen, (key, workload), name) {
                     continue;
-                };
-                let patience = workload.spec.unhealthy_after();
-                let patience = patience.filter(|patience| waited >= *patience);
-                if let Some(patience) = patience
-                    && others_are_well(state, reports, (key, workload), name)
-                {
-                    let words = row.words(patience);
-                    if lacking >= row.share {
-                        objections.of_mut(key).leave(name, &words, Why::Unready);
-                    } else if row.is_divisible() {
-                        let limit = Limit {
-                            generation: workload.generation,
-                            since: now,
-                            replicas: row.share - lacking,
-                            words,
-                        };
-                        let limits = self.limits.entry(key.clone()).or_default();
-                        limits.insert(name.clone(), limit);
-                    }
+                }
+                if lacking >= row.share {
+                    observations.of_mut(key).leave(name, &words, Why::Unready);
+                } else if row.is_divisible() {
+                    let limit = Limit {
+                        generation: workload.generation,
+                        since: seen.now,
+                        replicas: row.share - lacking,
+                        words,
+                    };
+                    let limits = self.limits.entry(key.clone()).or_default();
+                    limits.insert(name.clone(), limit);
                 }
             }
         }
+        self.judge_limits(seen, observations);
+    }
+
+    fn judge_limits(&mut self, seen: &Seen<'_>, observations: &mut Observations) {
         self.limits.retain(|key, limits| {
-            let generation = state.workloads.get(key).map(|it| it.generation);
+            let generation = seen.state.workloads.get(key).map(|it| it.generation);
             limits.retain(|_, limit| {
                 Some(limit.generation) == generation
-                    && now.saturating_sub(limit.since) < AVOIDED_FOR
+                    && seen.now.saturating_sub(limit.since) < AVOIDED_FOR
             });
             for (name, limit) in limits.iter_mut() {
                 // What has become ready since, because it found no other place, stays.
-                let ready = reports.get(key, name).map_or(0, |report| report.ready);
-                limit.replicas = limit.replicas.max(ready);
-                let about = objections.of_mut(key);
+                let ready = seen.reports.get(key, name);
+                limit.replicas = limit.replicas.max(ready.map_or(0, |report| report.ready));
+                let about = observations.of_mut(key);
                 about.limit(name, limit.replicas, &limit.words);
             }
             !limits.is_empty()
@@ -178,7 +155,31 @@ impl Unready {
     }
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// What its host says about what is placed there now; `None` while it says nothing.
+    fn of(
+        seen: &Seen<'a>,
+        (key, workload): (&WorkloadKey, &'a Workload),
+        name: &MemberName,
+    ) -> Option<Self> {
+        let is_held = seen.state.members.get(name)?.lease.is_held();
+        Some(Self {
+            workload,
+            share: seen.state.placements.get(key, name)?.share.total(),
+            report: seen.report((key, workload), name).filter(|_| is_held)?,
+            capacity: seen.capacities.get(name).map(|it| &**it),
+        })
+    }
+
+    /// How many replicas lack for longer than the workload bears, and the words about it.
+    fn overdue(&self, now: Duration, short: &mut Short) -> Option<(u32, String)> {
+        let lacking = self.lacking(short.most);
+        short.since = short.since.or(Some(now)).filter(|_| lacking > 0);
+        let waited = now.saturating_sub(short.since?);
+        let patience = self.workload.spec.unhealthy_after()?;
+        (waited >= patience).then(|| (lacking, self.words(patience)))
+    }
+
     /// How many replicas lack of which `most` were ready once.
     fn lacking(&self, most: u32) -> u32 {
         let missing = self.share.saturating_sub(self.report.ready);
@@ -218,26 +219,13 @@ impl Row<'_> {
     }
 }
 
-/// Whether the report is about what is placed now.
-fn is_current(workload: &Workload, row: &Placement, report: &PlacementReport) -> bool {
-    row.epoch == report.epoch && report.generation == workload.generation
-}
-
 /// Whether another host is ready with the same generation, or there is none.
 fn others_are_well(
-    state: &State,
-    reports: &PerHost<Arc<PlacementReport>>,
-    (key, workload): (&WorkloadKey, &Workload),
+    seen: &Seen<'_>,
+    workload: (&WorkloadKey, &Workload),
     name: &MemberName,
 ) -> bool {
-    let others = state.placements.of(key).filter(|(other, _)| *other != name);
-    let mut others = others.peekable();
-    let alone = others.peek().is_none();
-    alone
-        || others.any(|(other, row)| {
-            let report = reports.get(key, other);
-            report.is_some_and(|report| {
-                report.phase == PlacementPhase::Ready && is_current(workload, row, report)
-            })
-        })
+    let hosts = seen.state.placements.of(workload.0).map(|(host, _)| host);
+    let mut others = hosts.filter(|host| *host != name).peekable();
+    others.peek().is_none() || others.any(|host| seen.is_ready(workload, host))
 }

@@ -56,6 +56,9 @@ pub struct Failover {
     /// How long replicas stay with a member that does not keep them ready, in seconds; 0 is for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unhealthy_after_seconds: Option<u32>,
+    /// How long a member that is back must be well before it gets its part again, in seconds; 0 is never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failback_after_seconds: Option<u32>,
 }
 
 /// When replicas are placed in addition to what was asked for.
@@ -78,6 +81,7 @@ impl Default for Failover {
             unplaceable_after_seconds: 60,
             surge: SurgeWhen::default(),
             unhealthy_after_seconds: None,
+            failback_after_seconds: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{capacity::web, *};
 use crate::{
     domain::FailureDomain,
     id::NodeId,
-    schedule::objections::Why,
+    schedule::observations::Why,
     selector::{Effect, Taint},
     state::Seat,
     workload::Spread,
@@ -156,9 +156,10 @@ impl Federation {
             21 => self.come(&workload, name, PlacementPhase::Applied),
             17 | 18 => self.report(name, u32::from(event.value), even),
             _ => {
-                self.objections = Objections::of(&workload, |about| match event.value % 3 {
+                self.observations = Observations::of(&workload, |about| match event.value % 4 {
                     0 => about.leave(&member, "no room", Why::Refused),
                     1 => about.limit(&member, event.value.into(), "no node"),
+                    2 => about.give_back(&member),
                     _ => about.forgive(&member),
                 });
             }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    schedule::{AVOIDED_FOR, Refusals},
+    schedule::{AVOIDED_FOR, Observer, Seen},
     slice::{PlacementPhase, PlacementReport},
 };
 
 /// A federation whose hosts answer: those in `refusing` refuse everything, the others take it.
 struct Hosts {
     federation: Federation,
-    refusals: Refusals,
+    observer: Observer,
     refusing: BTreeSet<&'static str>,
     /// Whether an earlier version runs on whoever refuses the newest.
     still_runs: bool,
@@ -24,7 +24,7 @@ impl Hosts {
         federation.step();
         Self {
             federation,
-            refusals: Refusals::default(),
+            observer: Observer::default(),
             refusing: refusing.iter().copied().collect(),
             still_runs: false,
         }
@@ -59,9 +59,20 @@ impl Hosts {
     fn at(&mut self, second: u64) -> String {
         let now = Duration::from_secs(second);
         let reports = self.reports();
-        let (state, capacities) = (&self.federation.state, &self.federation.capacities);
-        let objections = self.refusals.observe(now, state, &reports, capacities);
-        self.federation.objections = objections;
+        let Federation {
+            state,
+            capacities,
+            silent,
+            ..
+        } = &self.federation;
+        let observations = self.observer.observe(Seen {
+            now,
+            state,
+            reports: &reports,
+            capacities,
+            silent,
+        });
+        self.federation.observations = observations;
         let words = self.federation.step();
         self.federation.state.removals = PerHost::default();
         words

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::{capacity::web, *};
-use crate::{capacity::PodDemand, schedule::Refusals};
+use crate::{
+    capacity::PodDemand,
+    schedule::{Observer, Seen},
+};
 
 /// A federation whose hosts report this many ready replicas, or all that they should run.
 struct Hosts {
     federation: Federation,
-    refusals: Refusals,
+    observer: Observer,
     ready: BTreeMap<&'static str, u32>,
     /// It replaces its pods.
     rolls_out: BTreeSet<&'static str>,
@@ -21,7 +24,7 @@ impl Hosts {
         let replicas = (mode != Mode::Single).then_some(6);
         let mut hosts = Self {
             federation: Federation::of(members).with(mode, replicas),
-            refusals: Refusals::default(),
+            observer: Observer::default(),
             ready: BTreeMap::new(),
             rolls_out: BTreeSet::new(),
             failed: BTreeSet::new(),
@@ -66,11 +69,18 @@ impl Hosts {
             state,
             reports,
             capacities,
+            silent,
             ..
         } = &self.federation;
         let now = Duration::from_secs(second);
-        let objections = self.refusals.observe(now, state, reports, capacities);
-        self.federation.objections = objections;
+        let observations = self.observer.observe(Seen {
+            now,
+            state,
+            reports,
+            capacities,
+            silent,
+        });
+        self.federation.observations = observations;
         let words = self.federation.step();
         self.federation.state.removals = PerHost::default();
         words
@@ -139,7 +149,7 @@ fn what_starts_slowly_stays_and_what_cannot_become_ready_goes_to_those_where_it_
     federation.step();
     let mut hosts = Hosts {
         federation,
-        refusals: Refusals::default(),
+        observer: Observer::default(),
         ready: [("beta-1", 0)].into(),
         rolls_out: BTreeSet::new(),
         failed: BTreeSet::new(),
@@ -201,7 +211,7 @@ fn one_copy_and_copies_everywhere_stay_unless_the_author_says() {
 fn pods_that_find_no_node_go_where_there_is_room() {
     let mut hosts = Hosts {
         federation: Federation::of(&THREE[..2]),
-        refusals: Refusals::default(),
+        observer: Observer::default(),
         ready: BTreeMap::new(),
         rolls_out: BTreeSet::new(),
         failed: BTreeSet::new(),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     capacity::Capacities,
-    schedule::{Hearsay, Objections, Planner},
+    schedule::{Hearsay, Observations, Planner},
     slice::{PlacementPhase, PlacementReport, Slice, SliceUpdate, Standing, View},
     suspicion::Suspects,
 };
@@ -66,10 +66,10 @@ impl Soft {
             }
             3 => standing.suspects = Suspects::default(),
             _ => {
-                let (objections, capacities) = (Objections::default(), Capacities::new());
+                let (observations, capacities) = (Observations::default(), Capacities::new());
                 let hearsay = Hearsay {
                     silent: &standing.suspects.silent,
-                    ..Hearsay::of_all_heard(&objections, &capacities)
+                    ..Hearsay::of_all_heard(&observations, &capacities)
                 };
                 planner.plan(state, hearsay);
                 standing.diagnoses = planner.diagnoses().clone();

@@ -1,4 +1,4 @@
-//! What the planner must know of what hosts cannot do.
+//! What the planner must know of what hosts did over time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,11 @@ use crate::{
     workload::Mode,
 };
 
-/// What hosts object to, by workload.
+/// What was seen of hosts, by workload.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Objections(BTreeMap<WorkloadKey, About>);
+pub struct Observations(BTreeMap<WorkloadKey, About>);
 
-/// What they object to about one.
+/// What was seen about one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct About {
     /// The members that a share has to leave, each with why and the words about it.
@@ -23,6 +23,8 @@ pub(super) struct About {
     limits: BTreeMap<MemberName, (u32, String)>,
     /// The members avoided for long enough.
     forgiven: BTreeSet<MemberName>,
+    /// The members that are back and due to get their part again.
+    back: BTreeSet<MemberName>,
 }
 
 /// Why a share leaves.
@@ -34,13 +36,13 @@ pub(super) enum Why {
     Unready,
 }
 
-impl Objections {
-    /// Objections about one workload, for the planner's own tests.
+impl Observations {
+    /// What was seen about one workload, for the planner's own tests.
     #[cfg(test)]
     pub(super) fn of(key: &WorkloadKey, object: impl FnOnce(&mut About)) -> Self {
-        let mut objections = Self::default();
-        object(objections.of_mut(key));
-        objections
+        let mut observations = Self::default();
+        object(observations.of_mut(key));
+        observations
     }
 
     pub(super) fn of_mut(&mut self, key: &WorkloadKey) -> &mut About {
@@ -114,6 +116,15 @@ impl About {
     pub(super) fn limit_of(&self, member: &MemberName) -> Option<(u32, &str)> {
         let (replicas, words) = self.limits.get(member)?;
         Some((*replicas, words))
+    }
+
+    pub(super) fn give_back(&mut self, member: &MemberName) {
+        self.back.insert(member.clone());
+    }
+
+    /// The members that are back and due to get their part again.
+    pub(super) fn back(&self) -> impl Iterator<Item = &MemberName> {
+        self.back.iter()
     }
 
     pub(super) fn has_limits(&self) -> bool {
