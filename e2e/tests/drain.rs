@@ -3,6 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Result, anyhow, ensure};
+use hanse_crds::PlacementState;
 use hanse_e2e::{Fleet, MemberPlan, Workload, await_condition, yaml};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -73,6 +74,13 @@ async fn a_drain_takes_nothing_that_is_not_ready_elsewhere(fleet: &Fleet) -> Res
         ensure!(
             shares.values().sum::<i32>() >= 6,
             "in the course of the drain the ready replicas are {shares:?}"
+        );
+        let status = fleet.workload_status("lubeck", &WEB).await?;
+        let mut placements = status.placements.iter();
+        ensure!(
+            placements.all(|it| it.state != PlacementState::Silent),
+            "nobody is silent, and the placements are {:?}",
+            status.placements
         );
         let copies = fleet.ready_shares(&ONE).await?;
         ensure!(

@@ -128,7 +128,7 @@ fn hosts(
         let row = HostStanding {
             replicas: row.share.total(),
             surge: row.surge.as_ref().map_or(0, |surge| surge.share.total()),
-            covered: covered.contains(member),
+            covered: covered.contains(member) && standing.suspects.silent.contains(member),
             epoch: row.epoch,
             reason: Some(row.reason.clone()),
             removing: false,

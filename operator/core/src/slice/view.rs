@@ -114,7 +114,18 @@ impl View {
             let of_host = now.placements.at(name).chain(now.removals.at(name));
             concerned.extend(of_host.filter(|key| key.owner == self.owner).cloned());
         }
+        // So is whether a silent host is covered by others.
+        for name in self.other_silent(standing) {
+            let of_host = now.placements.at(name);
+            concerned.extend(of_host.filter(|key| key.owner == self.owner).cloned());
+        }
         concerned
+    }
+
+    /// The members that are silent and were not, or the other way round.
+    fn other_silent<'a>(&'a self, before: &'a Standing) -> impl Iterator<Item = &'a MemberName> {
+        let (before, now) = (&before.suspects.silent, &self.standing.suspects.silent);
+        before.symmetric_difference(now)
     }
 
     /// The members of which anything in the list may be another than before.
@@ -126,8 +137,7 @@ impl View {
             let hosts = state.placements.of(key).chain(now.placements.of(key));
             members.extend(hosts.map(|(host, _)| host.clone()));
         }
-        let (before, silent) = (&standing.suspects.silent, &self.standing.suspects.silent);
-        members.extend(before.symmetric_difference(silent).cloned());
+        members.extend(self.other_silent(standing).cloned());
         members
     }
 
