@@ -89,6 +89,7 @@ impl Operator {
         let membership = enter(&settings, &credentials, &peers, &readiness, federation).await?;
         peers.follow(membership.timings);
         let (local, local_rx) = watch::channel(None);
+        let kept = environment.kubernetes.as_ref().map(|_| cluster::answers());
         let uplink_settings = UplinkSettings {
             federation: membership.federation,
             key: credentials.key.clone(),
@@ -97,6 +98,7 @@ impl Operator {
             local: local_rx,
             lease_ends: identity::KeptLease::end(&settings.data_dir),
             voters: membership.voters.iter().cloned().collect(),
+            answers: kept.as_ref().map(|(_, answers)| answers.clone()),
             metrics: metrics.uplink,
         };
         let uplink = attach(uplink_settings, &stop, &mut tasks);
@@ -107,13 +109,16 @@ impl Operator {
             uplink: uplink.clone(),
             stop: stop.clone(),
         };
-        let answers = environment.kubernetes.clone().map(|client| {
-            let (kept, answers) = cluster::answers();
-            let cluster = local_cluster(&settings, &environment, client);
-            let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
-            tasks.spawn(living);
-            answers
-        });
+        let answers = environment
+            .kubernetes
+            .clone()
+            .zip(kept)
+            .map(|(client, (kept, answers))| {
+                let cluster = local_cluster(&settings, &environment, client);
+                let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
+                tasks.spawn(living);
+                answers
+            });
         tasks.spawn(publish_readiness(attachment.clone(), answers, readiness));
         tasks.spawn(remember(attachment, credentials.public()));
         let (ledger_tx, ledger) = watch::channel(None);

@@ -166,6 +166,8 @@ pub enum PlacementState {
     Stopped,
     /// The member is silent, and others run its replicas in addition.
     Silent,
+    /// The member is heard, and its API server answers nothing: what was reported is old.
+    Unknown,
     /// The member's lease has ended.
     Lost,
     /// The objects are being deleted.

@@ -99,6 +99,9 @@ pub struct MemberView {
     /// Whether it is silent for longer than usual, though its lease runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub silent: bool,
+    /// Whether its API server answers nothing, though its operator is heard.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control_plane_down: bool,
 }
 
 /// One placement as its host receives it, with everything needed to verify it.
@@ -150,9 +153,9 @@ pub struct HostStanding {
     /// How many of them are in addition to what was asked for.
     #[serde(default)]
     pub surge: u32,
-    /// Whether the member is silent and others run its replicas in addition: what it last reported is no news.
-    #[serde(default)]
-    pub covered: bool,
+    /// How its member is.
+    #[serde(default, skip_serializing_if = "HostState::is_well")]
+    pub host: HostState,
     /// The placement's, or the removal's.
     pub epoch: Epoch,
     /// Why the placement was made; `None` while it is being removed.
@@ -163,6 +166,29 @@ pub struct HostStanding {
     pub lease_held: bool,
     /// What the member last reported of it; `None` until it has.
     pub report: Option<PlacementReport>,
+}
+
+/// How the member of a placement is, as far as that matters for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HostState {
+    /// It takes part.
+    #[default]
+    Well,
+    /// It is silent, and others run its replicas in addition: what it last reported is no news.
+    Covered,
+    /// Its API server answers nothing: what it last reported is no news, and what runs there goes on.
+    ControlPlaneDown,
+    /// Its owner drains it.
+    Drained,
+}
+
+impl HostState {
+    /// Whether it is [`Self::Well`].
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        *self == Self::Well
+    }
 }
 
 /// How far a host has come with a placement.
@@ -235,6 +261,8 @@ pub struct Standing {
     pub findings: OrdMap<u64, Arc<Findings>>,
     /// Who is silent.
     pub suspects: Suspects,
+    /// The members that are heard and say that their API server answers nothing.
+    pub control_planes_down: BTreeSet<MemberName>,
 }
 
 impl Slice {

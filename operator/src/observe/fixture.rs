@@ -21,6 +21,7 @@ use serde_json::json;
 pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
     let view = MemberView {
         silent: false,
+        control_plane_down: false,
         owner: owner.parse().unwrap(),
         key: PrivateKey::from_seed(&[1; 32]).public(),
         attributes: Attributes::default(),

@@ -276,7 +276,10 @@ async fn send(http: &reqwest::Client, url: &str, failover: &Failover) {
 #[cfg(test)]
 mod tests {
 
-    use hanse_core::{slice::HostStanding, state::Lease};
+    use hanse_core::{
+        slice::{HostStanding, HostState},
+        state::Lease,
+    };
 
     use super::*;
     use crate::observe::fixture::{owned, slice};
@@ -310,7 +313,7 @@ mod tests {
         let host = HostStanding {
             replicas: 2,
             surge: 0,
-            covered: false,
+            host: HostState::Well,
             epoch: Epoch(epoch),
             reason: Some(reason),
             removing: false,

@@ -179,7 +179,9 @@ fn failure(placed: &[&PlacementStatus]) -> Option<(&'static str, String)> {
         (!said.is_empty()).then_some(said)
     };
     let refused = of(PlacementState::Refused).map(|said| ("PlacementRefused", said));
-    refused.or_else(|| of(PlacementState::Failed).map(|said| ("PlacementFailed", said)))
+    let failed = || of(PlacementState::Failed).map(|said| ("PlacementFailed", said));
+    let unknown = || of(PlacementState::Unknown).map(|said| ("ControlPlaneDown", said));
+    refused.or_else(failed).or_else(unknown)
 }
 
 /// The counts, and what the first host says that is not done: it need not be a replica.

@@ -43,6 +43,11 @@ pub(super) fn status(before: &MemberStatus, question: &Question<'_>, now: &Time)
             "Silent",
             "no heartbeat arrived for longer than usual; divided workloads run its replicas elsewhere in addition",
         ),
+        state::Lease::Held { .. } if row.control_plane_down => (
+            Lease::Held,
+            "ControlPlaneDown",
+            "its heartbeats arrive, and its API server answers nothing: what runs there goes on, and nothing new is applied",
+        ),
         state::Lease::Held { .. } => (Lease::Held, "LeaseHeld", "its heartbeats arrive"),
         state::Lease::Lost { .. } => (
             Lease::Lost,
@@ -63,7 +68,7 @@ pub(super) fn status(before: &MemberStatus, question: &Question<'_>, now: &Time)
     status.version = given(&row.version);
     status.address = row.seat.as_ref().and_then(|seat| given(&seat.address));
     status.workloads = length(row.placements);
-    let held = lease == Lease::Held && !row.silent;
+    let held = lease == Lease::Held && !row.silent && !row.control_plane_down;
     let ready = Condition::new(READY, held, reason, message, now.clone());
     for condition in [ready, synced(question, now)] {
         let condition = condition.observed_at(*generation);

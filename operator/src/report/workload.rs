@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 
 use hanse_core::{
-    command::Scheduling,
     domain::FailureDomain,
     id::MemberName,
     schedule::Exclusions,
-    slice::{HostStanding, OwnedWorkload, PlacementPhase, PlacementReport, Slice},
+    slice::{HostStanding, HostState, OwnedWorkload, PlacementPhase, PlacementReport, Slice},
     workload::Mode,
 };
 use hanse_crds::{
@@ -113,7 +112,7 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
         status.desired = placed().map(|placement| placement.replicas).sum();
     }
     status.ready = placed()
-        .filter(|it| !matches!(it.state, PlacementState::Lost | PlacementState::Silent))
+        .filter(|it| !is_old_news(it.state))
         .map(|placement| placement.ready)
         .sum();
     status.hosts = hosts_column(placed().map(|placement| placement.member.as_str()));
@@ -142,11 +141,23 @@ fn fill(status: &mut FederatedWorkloadStatus, slice: &Slice, owned: &OwnedWorklo
         .collect();
 }
 
+/// Whether what a host last reported no longer counts.
+fn is_old_news(state: PlacementState) -> bool {
+    matches!(
+        state,
+        PlacementState::Lost | PlacementState::Silent | PlacementState::Unknown
+    )
+}
+
 /// The placements that are not being removed.
 fn placed(placements: &[PlacementStatus]) -> impl Iterator<Item = &PlacementStatus> {
     let placed = |it: &&PlacementStatus| it.state != PlacementState::Removing;
     placements.iter().filter(placed)
 }
+
+/// What is said of a placement whose member's API server answers nothing.
+const UNKNOWN: &str =
+    "the API server there answers nothing: what runs goes on, and how it is, is not known";
 
 /// What is said of a placement in a drained member as long as it is there.
 const DRAINED: &str = "its owner drains this member: it leaves once others are ready with it, and stays if none may host it";
@@ -164,7 +175,8 @@ fn placement(
     let state = match current {
         _ if standing.removing => PlacementState::Removing,
         _ if !standing.lease_held => PlacementState::Lost,
-        _ if standing.covered => PlacementState::Silent,
+        _ if standing.host == HostState::Covered => PlacementState::Silent,
+        _ if standing.host == HostState::ControlPlaneDown => PlacementState::Unknown,
         None => PlacementState::Pending,
         Some(report) => match report.phase {
             PlacementPhase::Applied => PlacementState::Applied,
@@ -176,15 +188,15 @@ fn placement(
         },
     };
     let row = slice.members.get(member);
-    let drained = row.is_some_and(|row| row.attributes.scheduling == Scheduling::Drained);
     let message = match (state, current, &standing.reason) {
         (PlacementState::Lost, ..) => "its lease ended: no heartbeat arrived in time".to_owned(),
         (PlacementState::Silent, ..) => {
             "it is silent for longer than usual, and others run its replicas in addition".to_owned()
         }
+        (PlacementState::Unknown, ..) => UNKNOWN.to_owned(),
         (PlacementState::Removing, ..) => removing(standing),
         (_, Some(report), _) if !report.message.is_empty() => report.message.clone(),
-        _ if drained => DRAINED.to_owned(),
+        _ if standing.host == HostState::Drained => DRAINED.to_owned(),
         (_, _, Some(reason)) => reason.to_string(),
         (_, _, None) => String::new(),
     };

@@ -20,9 +20,14 @@ use super::{
     feed::{FeedError, voters_of},
     metrics::UplinkMetrics,
 };
-use crate::peer::{
-    MAX_MESSAGE_BYTES, Peer, Peers,
-    proto::federation::{Down, Hello, Up, Welcome, down, federation_client::FederationClient, up},
+use crate::{
+    cluster::Answers,
+    peer::{
+        MAX_MESSAGE_BYTES, Peer, Peers,
+        proto::federation::{
+            Down, Hello, Up, Welcome, down, federation_client::FederationClient, up,
+        },
+    },
 };
 
 /// Messages buffered for a voter. A full buffer shows that the voter does not read its stream.
@@ -53,6 +58,8 @@ pub struct UplinkSettings {
     pub lease_ends: Option<Instant>,
     /// Voters to try until the first slice names the current ones.
     pub voters: Vec<Peer>,
+    /// When this cluster's API server last answered; `None` without one.
+    pub answers: Option<Answers>,
     /// The metrics of the uplink.
     pub metrics: UplinkMetrics,
 }

@@ -24,7 +24,10 @@ use super::{
     handle::{Ends, OwnCapacity, Uplink, UplinkStanding},
     questions::Questions,
 };
-use crate::peer::proto::federation::{Acknowledgement, Capacity, Down, Heartbeat, down, up};
+use crate::{
+    cluster::Answers,
+    peer::proto::federation::{Acknowledgement, Capacity, Down, Heartbeat, down, up},
+};
 
 /// Starts the task that keeps a stream open until `stop`, and returns its handle.
 #[must_use]
@@ -186,7 +189,12 @@ impl Task {
         self.next_beat += 1;
         let number = self.next_beat;
         self.lease.sent(number, self.now());
-        open.up.send(up::Message::Heartbeat(Heartbeat { number }))
+        let unanswered = self.settings.answers.as_ref().map(Answers::elapsed);
+        let unanswered_seconds = unanswered.map_or(0, |it| it.as_secs());
+        open.up.send(up::Message::Heartbeat(Heartbeat {
+            number,
+            unanswered_seconds: u32::try_from(unanswered_seconds).unwrap_or(u32::MAX),
+        }))
     }
 
     fn send_reports(&mut self, open: &mut Conversation) -> Result<(), StreamEnd> {

@@ -14,8 +14,12 @@ use tokio::{
     sync::{Notify, Semaphore, watch},
     time::Instant,
 };
+use tracing::warn;
 
 use crate::replicate::ledger::Ledger;
+
+/// For how long an API server must have answered nothing to count as down: it is asked once per second, and may restart.
+const CONTROL_PLANE_DOWN_AFTER: Duration = Duration::from_secs(10);
 
 /// The deadlines, the members' reports and the planner's findings, while this node leads.
 pub(super) struct LeaderState {
@@ -75,6 +79,24 @@ impl LeaderState {
     pub(super) fn change_standing(&self, change: impl FnOnce(&mut Standing)) {
         change(Arc::make_mut(&mut self.standing.write()));
         self.standing_changed.send_modify(|count| *count += 1);
+    }
+
+    /// Takes over for how long the API server of `member` has answered nothing.
+    pub(super) fn note_control_plane(&self, member: &MemberName, unanswered_seconds: u32) {
+        let is_down = u64::from(unanswered_seconds) >= CONTROL_PLANE_DOWN_AFTER.as_secs();
+        let down = &self.standing().control_planes_down;
+        if down.contains(member) == is_down {
+            return;
+        }
+        warn!(%member, unanswered_seconds, "its API server answers {}", if is_down { "nothing" } else { "again" });
+        self.change_standing(|standing| {
+            let down = &mut standing.control_planes_down;
+            if is_down {
+                down.insert(member.clone());
+            } else {
+                down.remove(member);
+            }
+        });
     }
 
     /// What was seen of hosts at the last plan.

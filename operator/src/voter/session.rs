@@ -178,6 +178,8 @@ impl Session {
         let Some(lease) = lease else {
             return Ok(());
         };
+        self.leader
+            .note_control_plane(&self.name, beat.unanswered_seconds);
         let now = self.leader.now();
         let (granted, was_last) = self.leader.lessor(|lessor| {
             let was_early = lessor.is_early(now);

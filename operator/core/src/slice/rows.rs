@@ -5,8 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{AssignedPlacement, FederationView, HostStanding, MemberView, OwnedWorkload, Standing};
+use super::{
+    AssignedPlacement, FederationView, HostStanding, HostState, MemberView, OwnedWorkload, Standing,
+};
 use crate::{
+    command::Scheduling,
     id::{Digest, MemberName, WorkloadKey},
     state::{State, Workload},
     workload::{ManifestId, Mode},
@@ -45,6 +48,7 @@ pub(super) fn member(state: &State, standing: &Standing, name: &MemberName) -> O
         seat: row.seat.clone(),
         placements: state.placements.count_at(name),
         silent: standing.suspects.silent.contains(name),
+        control_plane_down: standing.control_planes_down.contains(name),
     })
 }
 
@@ -92,6 +96,25 @@ pub(super) fn workload(
     }))
 }
 
+fn host(
+    state: &State,
+    standing: &Standing,
+    covered: &BTreeSet<&MemberName>,
+    member: &MemberName,
+) -> HostState {
+    let row = state.members.get(member);
+    let scheduling = row.map(|row| row.attributes.scheduling);
+    if covered.contains(member) && standing.suspects.silent.contains(member) {
+        HostState::Covered
+    } else if standing.control_planes_down.contains(member) {
+        HostState::ControlPlaneDown
+    } else if scheduling == Some(Scheduling::Drained) {
+        HostState::Drained
+    } else {
+        HostState::Well
+    }
+}
+
 fn hosts(
     state: &State,
     standing: &Standing,
@@ -112,7 +135,7 @@ fn hosts(
         let row = HostStanding {
             replicas: 0,
             surge: 0,
-            covered: false,
+            host: HostState::Well,
             epoch: removal.epoch,
             reason: None,
             removing: true,
@@ -128,7 +151,7 @@ fn hosts(
         let row = HostStanding {
             replicas: row.share.total(),
             surge: row.surge.as_ref().map_or(0, |surge| surge.share.total()),
-            covered: covered.contains(member) && standing.suspects.silent.contains(member),
+            host: host(state, standing, &covered, member),
             epoch: row.epoch,
             reason: Some(row.reason.clone()),
             removing: false,

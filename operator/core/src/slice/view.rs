@@ -114,18 +114,21 @@ impl View {
             let of_host = now.placements.at(name).chain(now.removals.at(name));
             concerned.extend(of_host.filter(|key| key.owner == self.owner).cloned());
         }
-        // So is whether a silent host is covered by others.
-        for name in self.other_silent(standing) {
+        // So is how it is.
+        for name in self.other_hosts(standing) {
             let of_host = now.placements.at(name);
             concerned.extend(of_host.filter(|key| key.owner == self.owner).cloned());
         }
         concerned
     }
 
-    /// The members that are silent and were not, or the other way round.
-    fn other_silent<'a>(&'a self, before: &'a Standing) -> impl Iterator<Item = &'a MemberName> {
-        let (before, now) = (&before.suspects.silent, &self.standing.suspects.silent);
-        before.symmetric_difference(now)
+    /// The members that are silent or whose API servers answer nothing, and were not so before, or the other way round.
+    fn other_hosts<'a>(&'a self, before: &'a Standing) -> impl Iterator<Item = &'a MemberName> {
+        let now = &self.standing;
+        let silent = &before.suspects.silent;
+        let other = silent.symmetric_difference(&now.suspects.silent);
+        let (before, now) = (&before.control_planes_down, &now.control_planes_down);
+        other.chain(before.symmetric_difference(now))
     }
 
     /// The members of which anything in the list may be another than before.
@@ -137,7 +140,7 @@ impl View {
             let hosts = state.placements.of(key).chain(now.placements.of(key));
             members.extend(hosts.map(|(host, _)| host.clone()));
         }
-        members.extend(self.other_silent(standing).cloned());
+        members.extend(self.other_hosts(standing).cloned());
         members
     }
 

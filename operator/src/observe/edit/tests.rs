@@ -6,7 +6,7 @@ use std::{
 use hanse_core::{
     id::Epoch,
     schedule::Diagnosis,
-    slice::HostStanding,
+    slice::{HostStanding, HostState},
     workload::{Adopt, Mode, OnImmutable, PlacementRules, Scales, VolumePolicy, Volumes},
 };
 use serde_json::json;
@@ -75,7 +75,7 @@ fn removing(lease_held: bool) -> OwnedWorkload {
     let host = HostStanding {
         replicas: 0,
         surge: 0,
-        covered: false,
+        host: HostState::Well,
         epoch: Epoch(9),
         reason: None,
         removing: true,

@@ -1,6 +1,6 @@
 use hanse_core::{
     id::{Epoch, Generation},
-    slice::PlacementReport,
+    slice::{HostState, PlacementReport},
 };
 
 use super::*;
@@ -10,7 +10,7 @@ fn host(epoch: u64, replicas: u32) -> HostStanding {
     HostStanding {
         replicas,
         surge: 0,
-        covered: false,
+        host: HostState::Well,
         epoch: Epoch(epoch),
         reason: Some(Reason::FirstPlacement),
         removing: false,
@@ -23,7 +23,7 @@ fn removing(epoch: u64) -> HostStanding {
     HostStanding {
         replicas: 0,
         surge: 0,
-        covered: false,
+        host: HostState::Well,
         reason: None,
         removing: true,
         ..host(epoch, 0)

@@ -33,7 +33,7 @@ fn workload(hosts: &[Host], diagnosis: Diagnosis) -> OwnedWorkload {
         let standing = HostStanding {
             replicas: *replicas,
             surge: 0,
-            covered: false,
+            host: HostState::Well,
             epoch: Epoch(9),
             reason: (*replicas > 0).then_some(Reason::FirstPlacement),
             removing: *replicas == 0,
@@ -390,5 +390,42 @@ fn without_a_quorum_what_this_member_stopped_is_shown_as_stopped() {
         condition_text(&status, "Ready"),
         "Unknown QuorumLost: no leader with a quorum answers this member: a `Single` workload stops in every member that no \
          quorum answers, nothing is moved or deleted"
+    );
+}
+
+#[test]
+fn what_a_member_reported_before_its_api_server_hung_does_not_count() {
+    let ready = Some((2, PlacementPhase::Ready));
+    let hosts = [("acme-1", 2, true, ready), ("beta-1", 2, true, ready)];
+    let mut owned = workload(&hosts, Diagnosis::default());
+    let beta = owned
+        .hosts
+        .get_mut(&"beta-1".parse::<MemberName>().unwrap());
+    beta.unwrap().host = HostState::ControlPlaneDown;
+    let status = status_of(&owned, None, true);
+    assert_eq!(status.ready, 2);
+    assert_eq!(status.placements[1].state, PlacementState::Unknown);
+    let mut conditions = status.conditions.iter();
+    let condition = conditions.find(|it| it.type_ == "Ready").unwrap();
+    assert_eq!(
+        format!(
+            "{:?} {}: {}",
+            condition.status, condition.reason, condition.message
+        ),
+        "False ControlPlaneDown: beta-1: the API server there answers nothing: what runs goes on, and how it is, is not known"
+    );
+    let beta = owned
+        .hosts
+        .get_mut(&"beta-1".parse::<MemberName>().unwrap());
+    beta.unwrap().host = HostState::Drained;
+    let status = status_of(&owned, None, true);
+    assert_eq!(
+        (status.ready, status.placements[1].state),
+        (4, PlacementState::Ready)
+    );
+    assert!(
+        status.placements[1]
+            .message
+            .starts_with("its owner drains this member")
     );
 }

@@ -64,7 +64,11 @@ impl Soft {
                     ..Suspects::default()
                 }
             }
-            3 => standing.suspects = Suspects::default(),
+            3 if self.pool => drop(standing.control_planes_down.insert(host)),
+            3 => {
+                standing.suspects = Suspects::default();
+                standing.control_planes_down.clear();
+            }
             _ => {
                 let (observations, capacities) = (Observations::default(), Capacities::new());
                 let hearsay = Hearsay {
