@@ -44,47 +44,34 @@ pub(super) fn add(
     let Some(first) = returning.first() else {
         return;
     };
-    let reason = |name: &MemberName| Reason::MemberReturned {
-        member: name.clone(),
+    let wish = |why: &MemberName, share: Share, surge: Option<Surge>| Wish {
+        share: Some(share).filter(|share| share.total() > 0),
+        surge,
+        reason: Reason::MemberReturned {
+            member: why.clone(),
+        },
     };
     let changed = after.iter();
     let changed = changed.filter(|(name, share)| shares.get(*name) != Some(share));
-    if returning
-        .iter()
-        .all(|name| is_ready(case, name, &part(name)))
-    {
+    let is_ready = |name: &&MemberName| {
+        let row = case.placed.get(*name);
+        row.is_some_and(|row| row.share == part(name) && case.is_reported_ready(name, row))
+    };
+    let held = |name: &MemberName| case.placed.get(name).map_or(0, |row| row.share.total());
+    let more = |name: &&MemberName| part(name).total().saturating_sub(held(name));
+    if returning.iter().all(is_ready) {
         for (name, share) in changed {
             let why = if back.contains(name) { name } else { *first };
-            let wish = Wish {
-                share: Some(share.clone()).filter(|share| share.total() > 0),
-                surge: None,
-                reason: reason(why),
-            };
-            wishes.insert(name.clone(), wish);
+            wishes.insert(name.clone(), wish(why, share.clone(), None));
         }
-        return;
-    }
-    let covers = changed.map(|(name, _)| name);
-    let covers: BTreeSet<_> = covers.filter(|name| !back.contains(*name)).collect();
-    let covers: BTreeSet<MemberName> = covers.into_iter().cloned().collect();
-    let held = |name: &MemberName| case.placed.get(name).map_or(0, |row| row.share.total());
-    let more = returning
-        .iter()
-        .map(|name| part(name).total().saturating_sub(held(name)));
-    if !budget.take(more.sum(), false) {
-        return;
-    }
-    for name in returning {
-        let surge = Surge {
-            share: part(name),
-            covers: covers.clone(),
-        };
-        let wish = Wish {
-            share: Some(part(name)),
-            surge: Some(surge),
-            reason: reason(name),
-        };
-        wishes.insert(name.clone(), wish);
+    } else if budget.take(returning.iter().map(more).sum(), false) {
+        let covers = changed.map(|(name, _)| name.clone());
+        let covers: BTreeSet<_> = covers.filter(|name| !back.contains(name)).collect();
+        for name in returning {
+            let (share, covers) = (part(name), covers.clone());
+            let surge = Surge { share, covers };
+            wishes.insert(name.clone(), wish(name, part(name), Some(surge)));
+        }
     }
 }
 
@@ -143,10 +130,4 @@ fn after(
     select::divide_limits(case, &all, shares, &mut after);
     let breaks = case.broken_rule(&after).is_some() && case.broken_rule(shares).is_none();
     (!breaks).then_some(after)
-}
-
-/// Whether a member that is back reports that all of its part is ready.
-fn is_ready(case: &Case<'_>, name: &MemberName, part: &Share) -> bool {
-    let row = case.placed.get(name);
-    row.is_some_and(|row| row.share == *part && case.is_reported_ready(name, row))
 }
