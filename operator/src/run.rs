@@ -89,7 +89,8 @@ impl Operator {
         let membership = enter(&settings, &credentials, &peers, &readiness, federation).await?;
         peers.follow(membership.timings);
         let (local, local_rx) = watch::channel(None);
-        let kept = environment.kubernetes.as_ref().map(|_| cluster::answers());
+        let (kept, answers) = cluster::answers();
+        let answers = environment.kubernetes.is_some().then_some(answers);
         let uplink_settings = UplinkSettings {
             federation: membership.federation,
             key: credentials.key.clone(),
@@ -98,7 +99,7 @@ impl Operator {
             local: local_rx,
             lease_ends: identity::KeptLease::end(&settings.data_dir),
             voters: membership.voters.iter().cloned().collect(),
-            answers: kept.as_ref().map(|(_, answers)| answers.clone()),
+            answers: answers.clone(),
             metrics: metrics.uplink,
         };
         let uplink = attach(uplink_settings, &stop, &mut tasks);
@@ -109,16 +110,11 @@ impl Operator {
             uplink: uplink.clone(),
             stop: stop.clone(),
         };
-        let answers = environment
-            .kubernetes
-            .clone()
-            .zip(kept)
-            .map(|(client, (kept, answers))| {
-                let cluster = local_cluster(&settings, &environment, client);
-                let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
-                tasks.spawn(living);
-                answers
-            });
+        if let Some(client) = environment.kubernetes.clone() {
+            let cluster = local_cluster(&settings, &environment, client);
+            let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
+            tasks.spawn(living);
+        }
         tasks.spawn(publish_readiness(attachment.clone(), answers, readiness));
         tasks.spawn(remember(attachment, credentials.public()));
         let (ledger_tx, ledger) = watch::channel(None);

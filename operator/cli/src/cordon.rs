@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use hanse_crds::{
-    Condition, ConditionStatus, Member, Scheduling, condition::SYNCED, names::MIRRORED_LABEL,
-};
+use hanse_crds::{Condition, ConditionStatus, Member, Scheduling, condition::SYNCED};
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams},
@@ -29,7 +27,7 @@ pub(crate) struct Cordon {
     own: Own,
 }
 
-/// Take placements in this cluster again. What went elsewhere meanwhile does not come back by itself.
+/// Take placements in this cluster again. What left a drained member moves back after `failover.failback.after` of its workload.
 #[derive(Debug, Args)]
 pub(crate) struct Uncordon {
     #[command(flatten)]
@@ -76,13 +74,8 @@ pub(crate) async fn set(
     limit: Duration,
 ) -> Result<(), Failure> {
     let api: Api<Member> = Api::all(client.clone());
-    let members = federation::members(client).await?;
-    let member = members.into_iter().find(|member| member.name_any() == name);
-    let member = member.ok_or_else(|| Failure::NoMember {
-        member: name.to_owned(),
-    })?;
-    // This cluster's own row is the only one that is not mirrored.
-    if member.labels().contains_key(MIRRORED_LABEL) {
+    let member = federation::member(client, name).await?;
+    if !federation::is_own(&member) {
         return Err(Failure::OtherMember {
             member: name.to_owned(),
         });

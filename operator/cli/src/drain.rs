@@ -1,19 +1,19 @@
 //! `kubectl hanse drain`: what runs in this cluster goes to other members. The leader does it; this asks for it and follows it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use clap::Args;
-use hanse_core::{command, inquiry::Answer, schedule::Drain as Progress};
+use hanse_core::{command, inquiry::Answer};
 use hanse_crds::{Question, Scheduling};
 use kube::Client;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     cordon,
     failure::Failure,
-    output::Streams,
+    output::{Progress, Streams},
     parsers::{dns_label, duration},
-    prose::{clean, count},
+    prose::{clean, count, first_few},
     question::{self, Asking},
 };
 
@@ -22,9 +22,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// For the federation to take over that the member is drained, and for one answer.
 const ANSWER: Duration = Duration::from_secs(30);
-
-/// Workloads named in one line of progress.
-const MOST_NAMED: usize = 3;
 
 /// Move what runs in this cluster to other members, and take nothing new.
 ///
@@ -65,30 +62,28 @@ pub(crate) async fn run(
              To end it:    kubectl hanse uncordon {member}"
         ));
     }
-    let asking = Asking::within(namespace, ANSWER);
     let mut wait = Wait::default();
-    let outcome = tokio::select! {
-        outcome = timeout(drain.timeout, wait.until_drained(client, &asking, streams)) => outcome,
-        _ = tokio::signal::ctrl_c() => Ok(Err(Failure::Interrupted)),
-    };
-    match outcome {
-        Ok(Ok(())) => streams.answer_line(&format!(
+    match wait
+        .until_drained(client, namespace, drain.timeout, streams)
+        .await
+    {
+        Ok(true) => streams.answer_line(&format!(
             "member {member} is drained: nothing is left on it"
         )),
-        Ok(Err(Failure::Interrupted)) => {
+        Ok(false) => Err(Failure::TimedOut {
+            what: format!("member {member} was not drained"),
+            after: drain.timeout,
+            hint: format!(
+                "The drain goes on. To end it: kubectl hanse uncordon {member}\nWhat is left:\n  {}",
+                wait.left.join("\n  ")
+            ),
+        }),
+        Err(Failure::Interrupted) => {
             let end = format!("kubectl hanse uncordon {member}");
             streams.explain(&format!("The drain goes on. To end it: {end}\n"))?;
             Err(Failure::Interrupted)
         }
-        Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(Failure::TimedOut {
-            what: format!("member {member} was not drained"),
-            after: drain.timeout,
-            hint: format!(
-                "The drain goes on. To end it: kubectl hanse uncordon {member}\nWhat is left:\n{}",
-                wait.left
-            ),
-        }),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -96,78 +91,77 @@ pub(crate) async fn run(
 #[derive(Debug, Default)]
 struct Wait {
     /// What is left, a line each.
-    left: String,
-    /// The last line of progress, which is not written twice in a row.
-    shown: String,
+    left: Vec<String>,
+    progress: Progress,
 }
 
 impl Wait {
+    /// Asks until nothing is left, or for `limit`; returns whether nothing is. It is never dropped while it asks, so that no question
+    /// stays in the cluster.
     async fn until_drained(
         &mut self,
         client: Client,
-        asking: &Asking,
+        namespace: &str,
+        limit: Duration,
         streams: &mut Streams<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
+        let deadline = Instant::now() + limit;
+        // One for all pauses, because it remembers a signal that came in between.
+        let mut interrupted = pin!(tokio::signal::ctrl_c());
         loop {
-            let line = match question::ask(client.clone(), asking, &Question::Drain {}).await {
-                Ok(Answer::Drained { drain }) => {
-                    if drain.scheduling != command::Scheduling::Drained {
-                        return Err(Failure::Refused {
-                            reason: "the member is no longer to be drained: somebody changed its `spec.scheduling`".to_owned(),
-                        });
-                    }
-                    if drain.left.is_empty() {
-                        return Ok(());
-                    }
-                    self.left = lines(&drain);
-                    progress(&drain)
-                }
-                Ok(_) => {
-                    return Err(Failure::Refused {
-                        reason: "it answered another question".to_owned(),
-                    });
-                }
+            let time_left = deadline.saturating_duration_since(Instant::now());
+            if time_left.is_zero() {
+                return Ok(false);
+            }
+            let asking = Asking::within(namespace, time_left.min(ANSWER));
+            let waits_for = match question::ask(client.clone(), &asking, &Question::Drain {}).await
+            {
+                Ok(answer) => match self.take(answer)? {
+                    Some(waits_for) => waits_for,
+                    None => return Ok(true),
+                },
                 // Nobody answers while a leader is elected.
                 Err(failure @ (Failure::Refused { .. } | Failure::TimedOut { .. })) => {
                     format!("no answer, asking again: {}", clean(&failure.chain()))
                 }
                 Err(failure) => return Err(failure),
             };
-            self.show(format!("waiting: {line}\n"), streams);
-            sleep(PAUSE).await;
+            self.progress.show(&waits_for, streams);
+            tokio::select! {
+                () = sleep(PAUSE.min(time_left)) => {}
+                _ = &mut interrupted => return Err(Failure::Interrupted),
+            }
         }
     }
 
-    fn show(&mut self, line: String, streams: &mut Streams<'_>) {
-        if line != self.shown {
-            // Waiting goes on when standard error is closed: the answer is written to standard output.
-            drop(streams.explain(&line));
-            self.shown = line;
+    /// Takes over an answer. Returns what is waited for; `None` if nothing is left.
+    fn take(&mut self, answer: Answer) -> Result<Option<String>, Failure> {
+        let refused = |reason: &str| {
+            Err(Failure::Refused {
+                reason: reason.to_owned(),
+            })
+        };
+        let Answer::Drained { drain } = answer else {
+            return refused("it answered another question");
+        };
+        if drain.scheduling != command::Scheduling::Drained {
+            return refused(
+                "the member is no longer to be drained: somebody changed its `spec.scheduling`",
+            );
         }
+        let left = drain.left.iter();
+        let left = left.map(|(key, why)| format!("{key} {}", clean(why)));
+        self.left = left.collect();
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let all = count(self.left.len() + drain.more, "workload");
+        let named = first_few(&self.left, drain.more);
+        if drain.more > 0 {
+            self.left.push(format!("and {} more", drain.more));
+        }
+        Ok(Some(format!("{all} left: {named}")))
     }
-}
-
-fn progress(drain: &Progress) -> String {
-    let all = drain.left.len() + drain.more;
-    let named = drain.left.iter().take(MOST_NAMED);
-    let named = named.map(|(key, why)| format!("{key} {}", clean(why)));
-    let named: Vec<_> = named.collect();
-    let others = match all - named.len() {
-        0 => String::new(),
-        others => format!("; and {others} more"),
-    };
-    let left = count(all, "workload");
-    format!("{left} left: {}{others}", named.join("; "))
-}
-
-fn lines(drain: &Progress) -> String {
-    let lines = drain.left.iter();
-    let lines = lines.map(|(key, why)| format!("  {key} {}\n", clean(why)));
-    let more = match drain.more {
-        0 => String::new(),
-        more => format!("  and {more} more\n"),
-    };
-    lines.collect::<String>() + &more
 }
 
 #[cfg(test)]
@@ -195,7 +189,7 @@ mod tests {
     fn left(words: &[(&str, &str)], more: usize) -> Answer {
         let left = words.iter();
         let left = left.map(|(key, why)| (key.parse().unwrap(), (*why).to_owned()));
-        let drain = Progress {
+        let drain = hanse_core::schedule::Drain {
             scheduling: command::Scheduling::Drained,
             left: left.collect::<BTreeMap<_, _>>(),
             more,

@@ -3,9 +3,9 @@
 use std::{fmt::Debug, pin::pin, time::Duration};
 
 use futures::TryStreamExt;
-use hanse_crds::{FederatedWorkload, Federation, Member};
+use hanse_crds::{FederatedWorkload, Federation, Member, names::MIRRORED_LABEL};
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams},
     runtime::watcher,
 };
@@ -30,6 +30,21 @@ pub(crate) async fn federation(client: &Client) -> Result<Federation, Failure> {
 /// All members, by name.
 pub(crate) async fn members(client: &Client) -> Result<Vec<Member>, Failure> {
     list(Api::all(client.clone()), Asked::of("list", MEMBERS)).await
+}
+
+/// One member, by name.
+pub(crate) async fn member(client: &Client, name: &str) -> Result<Member, Failure> {
+    let members = members(client).await?;
+    let mut members = members.into_iter();
+    let member = members.find(|member| member.name_any() == name);
+    member.ok_or_else(|| Failure::NoMember {
+        member: name.to_owned(),
+    })
+}
+
+/// Whether it is the member of the cluster that the client is connected to: only the rows of the others are mirrored.
+pub(crate) fn is_own(member: &Member) -> bool {
+    !member.labels().contains_key(MIRRORED_LABEL)
 }
 
 /// The workloads of this cluster's owner, by namespace and name; those of one namespace if one is given.

@@ -36,6 +36,22 @@ pub(crate) struct Streams<'a> {
     pub(crate) paint: Paint,
 }
 
+/// The last line of progress of a command that waits.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(String);
+
+impl Progress {
+    /// Writes what is waited for, unless that is what was written last.
+    pub(crate) fn show(&mut self, waits_for: &str, streams: &mut Streams<'_>) {
+        let line = format!("waiting: {waits_for}\n");
+        if line != self.0 {
+            // Waiting goes on when standard error is closed: the answer is written to standard output.
+            drop(streams.explain(&line));
+            self.0 = line;
+        }
+    }
+}
+
 impl Streams<'static> {
     pub(crate) fn standard(color: Color) -> Self {
         let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -49,6 +49,17 @@ pub(crate) fn count(number: usize, singular: &str) -> String {
     format!("{number} {singular}{plural}")
 }
 
+/// Of a list for one line: the first, and how many others there are, `unlisted` among them.
+pub(crate) fn first_few(all: &[String], unlisted: usize) -> String {
+    const NAMED: usize = 3;
+    let named = &all[..all.len().min(NAMED)];
+    let text = named.join("; ");
+    match all.len() + unlisted - named.len() {
+        0 => text,
+        others => format!("{text}; and {others} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

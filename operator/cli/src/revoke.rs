@@ -9,7 +9,7 @@ use clap::Args;
 use hanse_crds::{
     Condition, ConditionStatus, Lease, Member,
     condition::SYNCED,
-    names::{MIRRORED_LABEL, REVOKE_ANNOTATION, TRUE},
+    names::{REVOKE_ANNOTATION, TRUE},
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -50,18 +50,11 @@ pub(crate) async fn run(
     revoke: &Revoke,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
-    let members = federation::members(&client).await?;
-    let member = members
-        .into_iter()
-        .find(|member| member.name_any() == revoke.member);
-    let member = member.ok_or_else(|| Failure::NoMember {
-        member: revoke.member.clone(),
-    })?;
+    let member = federation::member(&client, &revoke.member).await?;
     if is_revoked(Some(&member)) {
         return streams.answer_line(&format!("member {} was revoked before", revoke.member));
     }
-    // This cluster's own row is the only one that is not mirrored.
-    if !member.labels().contains_key(MIRRORED_LABEL) {
+    if federation::is_own(&member) {
         return Err(Failure::OwnMember {
             member: revoke.member.clone(),
         });
@@ -164,6 +157,8 @@ fn objection(member: &Member) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+
+    use hanse_crds::names::MIRRORED_LABEL;
 
     use super::*;
     use crate::testing::{self, FakeApi, Reply, captured};

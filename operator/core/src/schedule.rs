@@ -13,7 +13,7 @@
 //!
 //! - `planner`: what is kept from one plan to the next, and which workloads a change concerns.
 //! - `needs`, `filter`, `candidates`: workloads with the same needs are filtered once, together.
-//! - `case`, `score`, `select`, `divide`: one workload: who may have it, who comes first, who gets how much.
+//! - `case`, `score`, `select`, `divide`, `why`: one workload: who may have it, who comes first, who gets how much, and why.
 //! - `observer`: what the leader sees of hosts over time. `refusals`: a member that could not apply its share is set aside;
 //!   `unready`: so is one that does not keep it ready; `returns`: one that is back. `observations`: what a plan knows of them.
 //! - `rooms`, `spare`: how much more a member can run; what is planned counts at once. `spread`: in how many domains, and how evenly.
@@ -53,6 +53,7 @@ mod survival;
 #[cfg(test)]
 mod tests;
 mod unready;
+mod why;
 
 pub use diagnosis::{Diagnosis, Excluded, Exclusion, Exclusions, Findings};
 pub use drain::{Drain, drain};

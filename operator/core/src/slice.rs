@@ -237,6 +237,14 @@ pub struct PlacementReport {
     pub message: String,
 }
 
+impl PlacementReport {
+    /// Whether it is about the placement of this epoch and generation, and no earlier one.
+    #[must_use]
+    pub fn is_about(&self, epoch: Epoch, generation: Generation) -> bool {
+        self.epoch == epoch && self.generation == generation
+    }
+}
+
 /// For serde.
 fn may_run() -> bool {
     true

@@ -21,7 +21,7 @@ use crate::{
 
 mod autoscale;
 mod check;
-mod claims;
+mod failover;
 mod grace;
 mod manifest;
 mod overrides;
@@ -34,12 +34,13 @@ mod wave;
 
 pub use autoscale::Autoscaler;
 pub use check::SpecError;
+pub use failover::{Failover, SurgeWhen};
 pub use manifest::{GroupKind, Manifest, ManifestId};
 pub use overrides::{
     Labelled, MAX_OPERATIONS, MAX_OVERRIDES, Override, Which, check_overrides, overridden,
 };
 pub use pods::{Demands, Pods};
-pub use rules::{Adopt, Conflicts, Failover, OnImmutable, SurgeWhen, VolumePolicy, Volumes};
+pub use rules::{Adopt, Conflicts, OnImmutable, VolumePolicy, Volumes};
 pub use share::{ScaleTarget, Share};
 pub use spread::{MAX_SPREAD, Spread};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};

@@ -171,7 +171,7 @@ fn placement(
     let current = standing
         .report
         .as_ref()
-        .filter(|report| report.epoch == standing.epoch && report.generation == owned.generation);
+        .filter(|report| report.is_about(standing.epoch, owned.generation));
     let state = match current {
         _ if standing.removing => PlacementState::Removing,
         _ if !standing.lease_held => PlacementState::Lost,

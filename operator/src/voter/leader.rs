@@ -16,7 +16,6 @@ use hanse_core::{
     command::{Command, Lane, PlacementChange, SignedCommand},
     id::{Epoch, FederationId, MemberName, NodeId, PrivateKey, PublicKey},
     lease::Lessor,
-    reason::Urgency,
     schedule::{Hearsay, Observer, Planner, Proposed, Seen},
     state::{Lease, MAX_PLAN_ROWS, Outcome, State},
     suspicion::Suspects,
@@ -315,7 +314,7 @@ impl<'a> Term<'a> {
             state: &state,
             reports,
             capacities: &capacities,
-            silent: &self.suspects.silent,
+            unsure: &(&self.suspects.silent | &standing.control_planes_down),
         });
         self.leader.state.set_observations(&observations);
         let hearsay = Hearsay {
@@ -324,6 +323,7 @@ impl<'a> Term<'a> {
             unheard: &unheard,
             capacities: &capacities,
             reports: Some(reports),
+            control_planes_down: &standing.control_planes_down,
         };
         let plan = self.planner.plan(&state, hearsay);
         let (diagnoses, findings) = (self.planner.diagnoses(), self.planner.findings());
@@ -354,17 +354,9 @@ impl<'a> Term<'a> {
                 .map_or_else(|| "nothing".to_owned(), ToString::to_string);
             info!(workload = %row.workload, member = %row.member, share, reason = %row.reason, "placing");
         }
-        let failovers = changes
-            .iter()
-            .filter(|row| row.share.is_some() && row.reason.is_failover());
-        let surges = changes
-            .iter()
-            .filter(|row| row.reason.urgency() == Urgency::Silent);
-        let (failovers, surges) = (failovers.count() as u64, surges.count() as u64);
-        let changes = changes.to_vec();
-        if self.propose(Command::Assign { changes }).await? {
-            self.leader.metrics.count_failovers(failovers);
-            self.leader.metrics.count_surges(surges);
+        let rows = changes.to_vec();
+        if self.propose(Command::Assign { changes: rows }).await? {
+            self.leader.metrics.count(changes);
         }
         Ok(())
     }

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use hanse_core::{
     capacity::{Capacities, Capacity},
     id::MemberName,
+    inquiry::{self, Answer},
     lease::Lessor,
-    schedule::Observations,
+    schedule::{Hearsay, Observations},
     slice::Standing,
 };
 use parking_lot::{Mutex, RwLock};
@@ -122,6 +123,24 @@ impl LeaderState {
             Some(capacity) => capacities.insert(member.clone(), Arc::new(capacity)),
             None => capacities.remove(member),
         };
+    }
+
+    /// The answer to a question of `asker`, both as JSON. It may take as long as a plan of everything.
+    pub(super) fn answer(&self, asker: &MemberName, question: &[u8]) -> Vec<u8> {
+        let (state, observations) = (self.ledger.state(), self.observations());
+        let (capacities, standing) = (self.capacities(), self.standing());
+        let hearsay = Hearsay {
+            reports: Some(&standing.reports),
+            ..Hearsay::of_all_heard(&observations, &capacities)
+        };
+        let answer = match serde_json::from_slice(question) {
+            Ok(question) => inquiry::answer(&state, hearsay, asker, &question),
+            Err(error) => Answer::Refused {
+                reason: format!("the leader cannot read the question: {error}"),
+            },
+        };
+        // The types of hanse-core have string keys and no fallible serialisers.
+        serde_json::to_vec(&answer).unwrap_or_default()
     }
 
     /// Forgets what members reported. They report it again to the next leader.

@@ -1,6 +1,6 @@
 //! The metrics of a voter.
 
-use hanse_core::suspicion::Suspects;
+use hanse_core::{command::PlacementChange, reason::Urgency, suspicion::Suspects};
 use prometheus::{IntCounter, IntGauge, Registry};
 
 /// The handles with which a voter counts. Cheap to clone.
@@ -43,9 +43,16 @@ impl VoterMetrics {
         })
     }
 
-    /// Counts `placements` that this operator, as leader, made in addition because a member is silent.
-    pub(crate) fn count_surges(&self, placements: u64) {
-        self.surges.inc_by(placements);
+    /// Counts the failovers and surges among rows that this operator, as leader, has decided.
+    pub(crate) fn count(&self, rows: &[PlacementChange]) {
+        let failovers = rows
+            .iter()
+            .filter(|row| row.share.is_some() && row.reason.is_failover());
+        let surges = rows
+            .iter()
+            .filter(|row| row.surge.is_some() && row.reason.urgency() == Urgency::Silent);
+        self.failovers.inc_by(failovers.count() as u64);
+        self.surges.inc_by(surges.count() as u64);
     }
 
     /// Shows who is silent; nobody, once this operator no longer leads.
@@ -53,10 +60,5 @@ impl VoterMetrics {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.silent.set(number(suspects.silent.len()));
         self.held_back.set(number(suspects.held_back().count()));
-    }
-
-    /// Counts `placements` that this operator, as leader, moved away from lost members.
-    pub(crate) fn count_failovers(&self, placements: u64) {
-        self.failovers.inc_by(placements);
     }
 }

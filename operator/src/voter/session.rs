@@ -7,8 +7,6 @@ use hanse_core::{
     capacity::Capacity,
     command::SignedCommand,
     id::{MemberName, PublicKey, WorkloadKey},
-    inquiry,
-    schedule::Hearsay,
     slice::{PlacementReport, SliceUpdate, TableDifference, View},
     state::{Lease, State},
 };
@@ -273,23 +271,8 @@ impl Session {
             let Ok(_turn) = self.leader.answering.acquire().await else {
                 break;
             };
-            let leader = &self.leader;
-            let (state, observations) = (leader.ledger.state(), leader.observations());
-            let (capacities, standing) = (leader.capacities(), leader.standing());
-            let asker = self.name.clone();
-            let answered = tokio::task::spawn_blocking(move || {
-                let hearsay = Hearsay {
-                    reports: Some(&standing.reports),
-                    ..Hearsay::of_all_heard(&observations, &capacities)
-                };
-                let answer = match serde_json::from_slice(&question) {
-                    Ok(question) => inquiry::answer(&state, hearsay, &asker, &question),
-                    Err(error) => inquiry::Answer::Refused {
-                        reason: format!("the leader cannot read the question: {error}"),
-                    },
-                };
-                serde_json::to_vec(&answer).unwrap_or_default()
-            });
+            let (leader, asker) = (self.leader.clone(), self.name.clone());
+            let answered = tokio::task::spawn_blocking(move || leader.answer(&asker, &question));
             let Ok(answer) = answered.await else {
                 return Status::internal("the question could not be answered");
             };

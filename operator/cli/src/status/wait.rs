@@ -8,15 +8,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::report::{Report, Safety, WorkloadRow};
 use crate::{
     failure::Failure,
-    output::Streams,
-    prose::{clean, count},
+    output::{Progress, Streams},
+    prose::{clean, count, first_few},
 };
 
 /// Between the starts of two polls. A poll is three lists that the API server answers from its cache.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Reasons named in one line of progress. The status that is printed at the end has them all.
-const MOST_REASONS: usize = 3;
 
 /// What the polls have found so far.
 #[derive(Debug, Default)]
@@ -27,8 +24,7 @@ pub(super) struct Wait {
     failed_polls: usize,
     /// Why the last of the failed polls failed.
     error: Option<String>,
-    /// The last line of progress, which is not written twice in a row.
-    shown: String,
+    progress: Progress,
 }
 
 impl Wait {
@@ -56,7 +52,7 @@ impl Wait {
                     if self.pending.is_empty() {
                         return;
                     }
-                    first_few(&self.pending)
+                    first_few(&self.pending, 0)
                 }
                 Err(failure) => {
                     let error = clean(&failure.chain());
@@ -65,7 +61,7 @@ impl Wait {
                     format!("the status could not be read: {error}")
                 }
             };
-            self.show(format!("waiting: {missing}\n"), streams);
+            self.progress.show(&missing, streams);
         }
     }
 
@@ -73,7 +69,7 @@ impl Wait {
     pub(super) fn timed_out(&self, limit: Duration) -> Failure {
         let mut hint = Vec::new();
         if !self.pending.is_empty() {
-            hint.push(format!("Still waiting: {}", first_few(&self.pending)));
+            hint.push(format!("Still waiting: {}", first_few(&self.pending, 0)));
         }
         if let Some(error) = &self.error {
             let polls = count(self.failed_polls, "attempt");
@@ -88,14 +84,6 @@ impl Wait {
             what: "not everything became ready".into(),
             after: limit,
             hint: hint.join("\n"),
-        }
-    }
-
-    fn show(&mut self, line: String, streams: &mut Streams<'_>) {
-        if line != self.shown {
-            // Waiting goes on when standard error is closed: the answer is written to standard output.
-            drop(streams.explain(&line));
-            self.shown = line;
         }
     }
 }
@@ -130,13 +118,4 @@ fn unready(row: &WorkloadRow) -> Option<String> {
     }
     (ready < desired)
         .then(|| format!("{namespace}/{name}: {ready} of {desired} replicas are ready"))
-}
-
-fn first_few(reasons: &[String]) -> String {
-    let named = reasons.len().min(MOST_REASONS);
-    let mut text = reasons[..named].join("; ");
-    if reasons.len() > named {
-        text = format!("{text}; and {} more", reasons.len() - named);
-    }
-    text
 }

@@ -19,6 +19,7 @@ use crate::{
     id::{MemberName, WorkloadKey},
     per_host::Rows,
     reason::Reason,
+    slice::PlacementPhase,
     state::{Member, Placement, State, Surge, Workload},
     workload::{Demands, Mode, Pods, Share},
 };
@@ -170,7 +171,8 @@ impl<'a> Case<'a> {
             // Each host that is new to it takes at least one; those that are away take none.
             Mode::Divided => most
                 .max(1)
-                .saturating_add(self.heard.away.len() + self.heard.unheard.len()),
+                .saturating_add(self.heard.silent.len() + self.heard.drained.len())
+                .saturating_add(self.heard.unheard.len()),
             Mode::Duplicated => usize::MAX,
             Mode::Single => 1,
         };
@@ -196,6 +198,19 @@ impl<'a> Case<'a> {
 
     pub(super) fn member(&self, name: &MemberName) -> Option<&Member> {
         self.state.members.get(name)
+    }
+
+    /// Whether a member reports that all of what it has by this row is ready.
+    pub(super) fn is_reported_ready(&self, name: &MemberName, row: &Placement) -> bool {
+        let Some(reports) = &self.heard.reports else {
+            return true;
+        };
+        let report = reports.get(self.key, name);
+        let report = report.filter(|_| !self.heard.control_planes_down.contains(name));
+        report.is_some_and(|report| {
+            report.phase == PlacementPhase::Ready
+                && report.is_about(row.epoch, self.workload.generation)
+        })
     }
 
     fn rules_out(&self, name: &MemberName) -> bool {
@@ -260,7 +275,7 @@ impl<'a> Case<'a> {
         let surges = self
             .placed
             .iter()
-            .any(|(name, row)| row.surge.is_some() || self.heard.away.contains(name));
+            .any(|(name, row)| row.surge.is_some() || self.heard.is_away(name));
         surges
             || self.is_special()
             || !self.workload.avoided.is_empty()

@@ -13,7 +13,7 @@ use crate::{
     command::{PlacementChange, Scheduling},
     id::{MemberName, WorkloadKey},
     slice::{PlacementPhase, PlacementReport},
-    state::{Placement, State},
+    state::State,
 };
 
 /// The workloads that an answer lists; the others are counted.
@@ -43,26 +43,13 @@ impl Case<'_> {
         }
         let others = self.placed.iter().filter(|(name, row)| {
             let is_held = self.member(name).is_some_and(|it| it.lease.is_held());
-            is_held && !self.heard.away.contains(*name) && self.is_reported_ready(name, row)
+            is_held && !self.heard.is_away(name) && self.is_reported_ready(name, row)
         });
         let others: Vec<_> = others.map(|(_, row)| &row.share).collect();
         let mut counts = self.counts.iter();
         counts.all(|(target, total)| {
             let run = others.iter().map(|share| share.of(target));
             run.fold(0_u32, u32::saturating_add) >= total
-        })
-    }
-
-    /// Whether a member reports that all of what it has by this row is ready.
-    pub(super) fn is_reported_ready(&self, name: &MemberName, row: &Placement) -> bool {
-        let Some(reports) = &self.heard.reports else {
-            return true;
-        };
-        let report = reports.get(self.key, name);
-        report.is_some_and(|report| {
-            report.phase == PlacementPhase::Ready
-                && report.epoch == row.epoch
-                && report.generation == self.workload.generation
         })
     }
 }
@@ -105,12 +92,13 @@ fn waits_for<'a>(
     (key, member): (&WorkloadKey, &MemberName),
     report: impl Fn(&MemberName) -> Option<&'a PlacementReport>,
 ) -> Option<String> {
+    let generation = state.workloads.get(key)?.generation;
     let mut hosts = state.placements.of(key).filter(|(_, row)| {
         let surge = row.surge.as_ref();
         surge.is_some_and(|surge| surge.covers.contains(member))
     });
     hosts.find_map(|(host, row)| {
-        let report = report(host).filter(|report| report.epoch == row.epoch);
+        let report = report(host).filter(|report| report.is_about(row.epoch, generation));
         match report {
             Some(report) if report.phase == PlacementPhase::Ready => None,
             Some(report) if !report.message.is_empty() => {

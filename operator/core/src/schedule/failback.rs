@@ -32,7 +32,7 @@ pub(super) fn add(
 ) {
     let back = back(case, shares);
     // What stands in for somebody who is away comes first.
-    if back.is_empty() || shares.keys().any(|name| case.heard.away.contains(name)) {
+    if back.is_empty() || shares.keys().any(|name| case.heard.is_away(name)) {
         return;
     }
     budget.note_crowded(true);
@@ -86,7 +86,7 @@ fn back(case: &Case<'_>, shares: &BTreeMap<MemberName, Share>) -> BTreeSet<Membe
     let due = case.observations.into_iter().flat_map(About::back);
     let due = due.filter(|name| !case.placed.contains_key(*name));
     let takes = |name: &&MemberName| {
-        let is_there = !case.heard.away.contains(*name) && !case.heard.unheard.contains(*name);
+        let is_there = !case.heard.is_away(name) && !case.heard.unheard.contains(*name);
         let has_part = shares.get(*name).is_some_and(|share| share.total() > 0);
         is_there && !has_part && case.may_host(name)
     };

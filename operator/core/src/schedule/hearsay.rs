@@ -27,6 +27,8 @@ pub struct Hearsay<'a> {
     pub capacities: &'a Capacities,
     /// How far hosts have come. `None`: all that is placed is taken to be ready.
     pub reports: Option<&'a PerHost<Arc<PlacementReport>>>,
+    /// The members whose API servers are down: what they reported is out of date.
+    pub control_planes_down: &'a BTreeSet<MemberName>,
 }
 
 impl<'a> Hearsay<'a> {
@@ -39,6 +41,7 @@ impl<'a> Hearsay<'a> {
             unheard: &NOBODY,
             capacities,
             reports: None,
+            control_planes_down: &NOBODY,
         }
     }
 }
@@ -50,34 +53,30 @@ pub(super) struct Heard {
     pub(super) unheard: BTreeSet<MemberName>,
     /// The members that their owners drain.
     pub(super) drained: BTreeSet<MemberName>,
-    /// The members whose shares are to be placed elsewhere in addition: those that are silent or drained.
-    pub(super) away: BTreeSet<MemberName>,
     pub(super) reports: Option<PerHost<Arc<PlacementReport>>>,
+    pub(super) control_planes_down: BTreeSet<MemberName>,
 }
 
 impl Heard {
-    /// Takes over which of the members that changed are drained.
-    pub(super) fn update_drained(&mut self, state: &State, members: &[&MemberName]) {
-        for name in members {
-            let member = state.members.get(*name);
-            if member.is_some_and(|it| it.attributes.scheduling == Scheduling::Drained) {
-                self.drained.insert((*name).clone());
-            } else {
-                self.drained.remove(*name);
-            }
-        }
+    /// Whether what a member has is to be placed elsewhere in addition: it is silent or drained.
+    pub(super) fn is_away(&self, name: &MemberName) -> bool {
+        self.silent.contains(name) || self.drained.contains(name)
     }
 
-    /// Takes over what is heard. Adds the workloads to `due` that have to be planned because of it; returns whether others are
-    /// away or unheard than before.
+    /// Takes over what is heard, and which of `members`, that changed, are drained. Adds the workloads to `due` that have to be
+    /// planned because of it; returns whether others are away or unheard than before.
     pub(super) fn update(
         &mut self,
-        state: &State,
+        (state, members): (&State, &[&MemberName]),
         hearsay: Hearsay<'_>,
         surges: &Surges,
         due: &mut BTreeSet<WorkloadKey>,
     ) -> bool {
-        for name in self.silent.symmetric_difference(hearsay.silent) {
+        let mut others = self.update_drained(state, members);
+        let silent = self.silent.symmetric_difference(hearsay.silent);
+        let down = &self.control_planes_down;
+        let down = down.symmetric_difference(hearsay.control_planes_down);
+        for name in silent.chain(down) {
             due.extend(state.placements.at(name).cloned());
         }
         if let (Some(before), Some(now)) = (&self.reports, hearsay.reports)
@@ -91,14 +90,25 @@ impl Heard {
             due.extend(now.changed_since(before).filter(waits).cloned());
         }
         self.reports = hearsay.reports.cloned();
-        let away = &self.drained | hearsay.silent;
-        let others =
-            self.away != away || self.silent != *hearsay.silent || self.unheard != *hearsay.unheard;
-        if others {
-            self.away = away;
-            self.silent.clone_from(hearsay.silent);
-            self.unheard.clone_from(hearsay.unheard);
-        }
+        others |= (&self.silent, &self.unheard) != (hearsay.silent, hearsay.unheard);
+        self.silent.clone_from(hearsay.silent);
+        self.unheard.clone_from(hearsay.unheard);
+        self.control_planes_down
+            .clone_from(hearsay.control_planes_down);
         others
+    }
+
+    fn update_drained(&mut self, state: &State, members: &[&MemberName]) -> bool {
+        let mut changed = false;
+        for name in members {
+            let member = state.members.get(*name);
+            let scheduling = member.map(|member| member.attributes.scheduling);
+            changed |= if scheduling == Some(Scheduling::Drained) {
+                self.drained.insert((*name).clone())
+            } else {
+                self.drained.remove(*name)
+            };
+        }
+        changed
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn rows<T>(table: &PerRow<T>) -> impl Iterator<Item = (&WorkloadKey, 
     })
 }
 
-/// What is to be seen at one moment.
+/// The inputs at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
     /// On the monotonic clock of the leader.
@@ -43,8 +43,8 @@ pub struct Seen<'a> {
     pub reports: &'a PerHost<Arc<PlacementReport>>,
     /// How much they can still run, and what waits there.
     pub capacities: &'a Capacities,
-    /// The members that are silent.
-    pub silent: &'a BTreeSet<MemberName>,
+    /// The members of which what was reported is out of date: those that are silent, and those whose API servers are down.
+    pub unsure: &'a BTreeSet<MemberName>,
 }
 
 impl<'a> Seen<'a> {
@@ -56,8 +56,9 @@ impl<'a> Seen<'a> {
     ) -> Option<&'a PlacementReport> {
         let row = self.state.placements.get(key, member)?;
         let report = self.reports.get(key, member)?;
-        let is_current = row.epoch == report.epoch && report.generation == workload.generation;
-        is_current.then_some(report)
+        report
+            .is_about(row.epoch, workload.generation)
+            .then_some(report)
     }
 
     /// Whether a member says that all of what is placed there now is ready.
@@ -67,11 +68,12 @@ impl<'a> Seen<'a> {
         member: &MemberName,
     ) -> bool {
         let report = self.report(workload, member);
+        let report = report.filter(|_| !self.unsure.contains(member));
         report.is_some_and(|report| report.phase == PlacementPhase::Ready)
     }
 }
 
-/// Sees one moment after the other.
+/// Compares each moment with those before.
 #[derive(Debug, Default)]
 pub struct Observer {
     refusals: Refusals,
@@ -84,7 +86,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Takes note of what is to be seen. Returns what follows from all that was seen so far.
+    /// Takes over the inputs of this moment. Returns what follows from all moments so far.
     pub fn observe(&mut self, seen: Seen<'_>) -> Observations {
         let before = self.reports.clone();
         for key in self.take_over(&seen) {

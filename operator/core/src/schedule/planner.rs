@@ -3,7 +3,7 @@
 //! ```text
 //!  State ─ difference ─► workloads with other rows ───────────────────────────┐
 //!                 └────► members ─► Candidates of each need ─► watchful ones ─┼─► plan anew
-//!  Hearsay ─ difference ─► those refused, those at silent members ────────────┤
+//!  Hearsay ─ difference ─► those observed, those whose hosts are away ────────┤
 //!                     what the last plan wanted changed, and is not yet so ───┘
 //! ```
 //!
@@ -129,7 +129,6 @@ impl Planner {
             let concerned = state.placements.at(name).chain(state.removals.at(name));
             due.extend(concerned.cloned());
         }
-        self.heard.update_drained(state, &members);
         self.update_quorum(&members, &before, &mut due);
         self.update_candidates(&members, &before, &mut due);
         for key in state.placements.changed_since(&before.placements) {
@@ -149,7 +148,7 @@ impl Planner {
             self.know(key);
             due.insert(key.clone());
         }
-        self.hear(hearsay, &mut due);
+        self.hear(&members, hearsay, &mut due);
         if self.rooms.begin_plan() {
             due.extend(self.crowded.iter().cloned());
         }
@@ -157,13 +156,19 @@ impl Planner {
     }
 
     /// Takes over who refused something, who is silent, who has not been heard and how far hosts have come.
-    fn hear(&mut self, hearsay: Hearsay<'_>, due: &mut BTreeSet<WorkloadKey>) {
+    fn hear(
+        &mut self,
+        members: &[&MemberName],
+        hearsay: Hearsay<'_>,
+        due: &mut BTreeSet<WorkloadKey>,
+    ) {
         let observations = hearsay.observations;
         if self.observations != *observations {
             due.extend(self.observations.difference(observations).cloned());
             self.observations = observations.clone();
         }
-        if self.heard.update(&self.state, hearsay, &self.surges, due) {
+        let (heard, changed) = (&mut self.heard, (&self.state, members));
+        if heard.update(changed, hearsay, &self.surges, due) {
             // Who was heard may be a host for the others' surge.
             for candidates in self.candidates.values() {
                 due.extend(candidates.watchful.iter().cloned());

@@ -70,5 +70,5 @@ fn is_well(seen: &Seen<'_>, name: &MemberName) -> bool {
     let takes = member.is_some_and(|member| {
         member.lease.is_held() && member.attributes.scheduling == Scheduling::Enabled
     });
-    takes && !seen.silent.contains(name)
+    takes && !seen.unsure.contains(name)
 }

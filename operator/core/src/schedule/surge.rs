@@ -136,7 +136,7 @@ pub(super) fn add(
 ) {
     let covers: BTreeSet<MemberName> = shares
         .iter()
-        .filter(|(name, share)| case.heard.away.contains(*name) && share.total() > 0)
+        .filter(|(name, share)| case.heard.is_away(name) && share.total() > 0)
         .map(|(name, _)| name.clone())
         .collect();
     let Some(first) = covers.first().filter(|_| case.workload.spec.may_surge()) else {
@@ -186,7 +186,7 @@ fn surges(
     shares: &BTreeMap<MemberName, Share>,
 ) -> (BTreeMap<MemberName, (Share, Share)>, bool) {
     let there = case.eligible.iter();
-    let there = there.filter(|name| !case.heard.away.contains(*name));
+    let there = there.filter(|name| !case.heard.is_away(name));
     let there: Vec<MemberName> = there.cloned().collect();
     // Who has not been heard keeps its part and gets no more.
     let takes = |name: &MemberName| !case.heard.unheard.contains(name);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use proptest::prelude::*;
@@ -47,8 +48,12 @@ struct Federation {
     unheard: BTreeSet<MemberName>,
     /// What members report of their capacity.
     capacities: Capacities,
+    /// Whose API servers are down by now.
+    control_planes_down: BTreeSet<MemberName>,
     /// How far hosts have come.
     reports: PerHost<Arc<PlacementReport>>,
+    /// Has seen all moments.
+    observer: Observer,
     /// Has made all plans of this federation.
     planner: Planner,
 }
@@ -63,6 +68,8 @@ impl Federation {
             unheard: BTreeSet::new(),
             capacities: Capacities::new(),
             reports: PerHost::default(),
+            control_planes_down: BTreeSet::new(),
+            observer: Observer::default(),
             planner: Planner::default(),
         };
         for (seed, name) in (1..).zip(members) {
@@ -187,6 +194,7 @@ impl Federation {
             unheard: &self.unheard,
             capacities: &self.capacities,
             reports: Some(&self.reports),
+            control_planes_down: &self.control_planes_down,
         }
     }
 
@@ -211,6 +219,20 @@ impl Federation {
     fn found(&mut self) -> (Option<String>, Findings) {
         self.plan();
         found(&self.planner).remove(&WEB.parse().unwrap()).unwrap()
+    }
+
+    /// The plan at this second of the leader's clock, in words, then applied; a host confirms at once what it has to remove.
+    fn at(&mut self, second: u64) -> String {
+        self.observations = self.observer.observe(Seen {
+            now: Duration::from_secs(second),
+            state: &self.state,
+            reports: &self.reports,
+            capacities: &self.capacities,
+            unsure: &(&self.silent | &self.control_planes_down),
+        });
+        let words = self.step();
+        self.state.removals = PerHost::default();
+        words
     }
 
     /// The plan in words, then applied as the ledger would.

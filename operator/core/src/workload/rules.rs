@@ -1,7 +1,5 @@
 //! How the objects of a workload are applied and removed, where its author has a choice.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::state::Keep;
@@ -41,56 +39,6 @@ impl From<VolumePolicy> for Keep {
             VolumePolicy::Retain => Self::Volumes,
             VolumePolicy::Delete => Self::Nothing,
         }
-    }
-}
-
-/// When a workload leaves a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Failover {
-    /// How long a share stays with a member that refuses it, in seconds.
-    pub unplaceable_after_seconds: u32,
-    /// Whether a share of a silent member is placed elsewhere in addition, before its lease ends.
-    #[serde(skip_serializing_if = "is_default")]
-    pub surge: SurgeWhen,
-    /// How long replicas stay with a member that does not keep them ready, in seconds; 0 is for ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unhealthy_after_seconds: Option<u32>,
-    /// How long a member that is back must be well before it gets its part again, in seconds; 0 is never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failback_after_seconds: Option<u32>,
-}
-
-/// When replicas are placed in addition to what was asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SurgeWhen {
-    /// While a member that has some is silent.
-    #[default]
-    MemberSilent,
-    /// Never.
-    Never,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-impl Default for Failover {
-    fn default() -> Self {
-        Self {
-            unplaceable_after_seconds: 60,
-            surge: SurgeWhen::default(),
-            unhealthy_after_seconds: None,
-            failback_after_seconds: None,
-        }
-    }
-}
-
-impl Failover {
-    /// How long a share stays with a member that refuses it.
-    #[must_use]
-    pub fn unplaceable_after(self) -> Duration {
-        Duration::from_secs(self.unplaceable_after_seconds.into())
     }
 }
 

@@ -1,12 +1,6 @@
 //! Whether a part of a workload may run a second time for a while, because the member that runs it is silent. Pure.
 
-use std::time::Duration;
-
 use super::{GroupKind, Mode, SurgeWhen, WorkloadSpec};
-
-/// How long a member that is back must be well before it gets its part again, unless the workload says: long enough that a link
-/// or a machine that fails again does so before.
-const FAILBACK_AFTER: Duration = Duration::from_mins(10);
 
 /// The built-in kinds that do something once, have an identity, or have data: another one is not merely another replica.
 const NEVER_TWICE: [(&str, &str); 6] = [
@@ -32,20 +26,6 @@ impl WorkloadSpec {
             && self.failover.surge == SurgeWhen::MemberSilent
             && !self.suspend
             && self.kinds().iter().all(GroupKind::may_run_twice)
-    }
-}
-
-impl WorkloadSpec {
-    /// How long a member that is back must be well before it gets its part again; `None` is never. What may not run twice for a
-    /// moment does not go home by itself.
-    #[must_use]
-    pub fn failback_after(&self) -> Option<Duration> {
-        let after = match self.failover.failback_after_seconds {
-            Some(0) => None,
-            Some(seconds) => Some(Duration::from_secs(seconds.into())),
-            None => Some(FAILBACK_AFTER),
-        };
-        after.filter(|_| self.may_surge())
     }
 }
 

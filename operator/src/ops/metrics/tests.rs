@@ -2,6 +2,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use prometheus::TextEncoder;
 
+use hanse_core::{command::PlacementChange, id::Generation, reason::Reason, workload::ScaleTarget};
+
 use super::*;
 use crate::{
     realize::RealizeMetrics,
@@ -119,7 +121,20 @@ async fn realizing_is_measured_on_the_clock_of_tokio_and_counts_as_failed_by_def
 fn two_operators_in_one_process_count_separately() {
     let (one, metrics) = registered(Census::default());
     let (other, _metrics) = registered(Census::default());
-    metrics.voter.count_failovers(3);
+    let failover = PlacementChange {
+        workload: "acme/shop/web".parse().unwrap(),
+        workload_generation: Generation(1),
+        member: "acme-1".parse().unwrap(),
+        member_generation: Generation(1),
+        share: Some([(ScaleTarget::Workload, 1)].into_iter().collect()),
+        surge: None,
+        reason: Reason::MemberLost {
+            member: "beta-1".parse().unwrap(),
+        },
+    };
+    metrics
+        .voter
+        .count(&[failover.clone(), failover.clone(), failover]);
     assert_eq!(
         samples(&one, "hanse_failovers_total"),
         ["hanse_failovers_total 3"]

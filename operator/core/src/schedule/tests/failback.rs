@@ -1,17 +1,11 @@
 //! What others took over goes home, in seconds of the leader's clock.
 
-use std::time::Duration;
-
 use super::{capacity::web, *};
-use crate::{
-    schedule::{Observer, Seen},
-    workload::SurgeWhen,
-};
+use crate::workload::SurgeWhen;
 
 /// A federation whose hosts are ready with what they have, except those that are slow.
 struct Hosts {
     federation: Federation,
-    observer: Observer,
     slow: BTreeSet<&'static str>,
 }
 
@@ -19,7 +13,6 @@ impl Hosts {
     fn of(federation: Federation) -> Self {
         let mut hosts = Self {
             federation,
-            observer: Observer::default(),
             slow: BTreeSet::new(),
         };
         hosts.at(0);
@@ -43,7 +36,7 @@ impl Hosts {
         self
     }
 
-    /// The plan at this second, in words, then applied; a host confirms at once what it has to remove.
+    /// What [`Federation::at`] says, after all have reported.
     fn at(&mut self, second: u64) -> String {
         let keys: Vec<_> = self.federation.state.workloads.keys().cloned().collect();
         for key in keys {
@@ -56,23 +49,7 @@ impl Hosts {
                 self.federation.come(&key, name.as_str(), phase);
             }
         }
-        let Federation {
-            state,
-            reports,
-            capacities,
-            silent,
-            ..
-        } = &self.federation;
-        self.federation.observations = self.observer.observe(Seen {
-            now: Duration::from_secs(second),
-            state,
-            reports,
-            capacities,
-            silent,
-        });
-        let words = self.federation.step();
-        self.federation.state.removals = PerHost::default();
-        words
+        self.federation.at(second)
     }
 }
 

@@ -27,7 +27,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0_u8..22, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
+    (0_u8..23, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
         |(kind, member, workload, value, applied)| Event {
             kind,
             member,
@@ -152,6 +152,8 @@ impl Federation {
                 });
                 self.state.voters.insert(node);
             }
+            22 if even => drop(self.control_planes_down.insert(member)),
+            22 => drop(self.control_planes_down.remove(&member)),
             20 => self.come(&workload, name, PlacementPhase::Ready),
             21 => self.come(&workload, name, PlacementPhase::Applied),
             17 | 18 => self.report(name, u32::from(event.value), even),

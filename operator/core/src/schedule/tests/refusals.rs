@@ -1,17 +1,14 @@
 //! Shares that a host refuses, in seconds of the leader's clock.
 
-use std::time::Duration;
-
 use super::*;
 use crate::{
-    schedule::{AVOIDED_FOR, Observer, Seen},
+    schedule::AVOIDED_FOR,
     slice::{PlacementPhase, PlacementReport},
 };
 
 /// A federation whose hosts answer: those in `refusing` refuse everything, the others take it.
 struct Hosts {
     federation: Federation,
-    observer: Observer,
     refusing: BTreeSet<&'static str>,
     /// Whether an earlier version runs on whoever refuses the newest.
     still_runs: bool,
@@ -24,7 +21,6 @@ impl Hosts {
         federation.step();
         Self {
             federation,
-            observer: Observer::default(),
             refusing: refusing.iter().copied().collect(),
             still_runs: false,
         }
@@ -55,27 +51,10 @@ impl Hosts {
         state.placements.of(&key).map(report).collect()
     }
 
-    /// The plan at this second, in words, then applied; a host confirms at once what it has to remove.
+    /// What [`Federation::at`] says, after all have reported.
     fn at(&mut self, second: u64) -> String {
-        let now = Duration::from_secs(second);
-        let reports = self.reports();
-        let Federation {
-            state,
-            capacities,
-            silent,
-            ..
-        } = &self.federation;
-        let observations = self.observer.observe(Seen {
-            now,
-            state,
-            reports: &reports,
-            capacities,
-            silent,
-        });
-        self.federation.observations = observations;
-        let words = self.federation.step();
-        self.federation.state.removals = PerHost::default();
-        words
+        self.federation.reports = self.reports();
+        self.federation.at(second)
     }
 }
 

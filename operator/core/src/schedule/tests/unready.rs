@@ -1,17 +1,11 @@
 //! Replicas that a host does not keep ready, in seconds of the leader's clock.
 
-use std::time::Duration;
-
 use super::{capacity::web, *};
-use crate::{
-    capacity::PodDemand,
-    schedule::{Observer, Seen},
-};
+use crate::capacity::PodDemand;
 
 /// A federation whose hosts report this many ready replicas, or all that they should run.
 struct Hosts {
     federation: Federation,
-    observer: Observer,
     ready: BTreeMap<&'static str, u32>,
     /// It replaces its pods.
     rolls_out: BTreeSet<&'static str>,
@@ -24,7 +18,6 @@ impl Hosts {
         let replicas = (mode != Mode::Single).then_some(6);
         let mut hosts = Self {
             federation: Federation::of(members).with(mode, replicas),
-            observer: Observer::default(),
             ready: BTreeMap::new(),
             rolls_out: BTreeSet::new(),
             failed: BTreeSet::new(),
@@ -62,28 +55,10 @@ impl Hosts {
         }
     }
 
-    /// The plan at this second, in words, then applied; a host confirms at once what it has to remove.
+    /// What [`Federation::at`] says, after all have reported.
     fn at(&mut self, second: u64) -> String {
         self.report();
-        let Federation {
-            state,
-            reports,
-            capacities,
-            silent,
-            ..
-        } = &self.federation;
-        let now = Duration::from_secs(second);
-        let observations = self.observer.observe(Seen {
-            now,
-            state,
-            reports,
-            capacities,
-            silent,
-        });
-        self.federation.observations = observations;
-        let words = self.federation.step();
-        self.federation.state.removals = PerHost::default();
-        words
+        self.federation.at(second)
     }
 }
 
@@ -149,7 +124,6 @@ fn what_starts_slowly_stays_and_what_cannot_become_ready_goes_to_those_where_it_
     federation.step();
     let mut hosts = Hosts {
         federation,
-        observer: Observer::default(),
         ready: [("beta-1", 0)].into(),
         rolls_out: BTreeSet::new(),
         failed: BTreeSet::new(),
@@ -211,7 +185,6 @@ fn one_copy_and_copies_everywhere_stay_unless_the_author_says() {
 fn pods_that_find_no_node_go_where_there_is_room() {
     let mut hosts = Hosts {
         federation: Federation::of(&THREE[..2]),
-        observer: Observer::default(),
         ready: BTreeMap::new(),
         rolls_out: BTreeSet::new(),
         failed: BTreeSet::new(),
