@@ -177,7 +177,7 @@ pub struct FailoverRules {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6), regex(pattern = DURATION_OR_NEVER))]
     pub unhealthy_after: Option<String>,
-    /// When what others took over from a member that was lost or drained goes home.
+    /// When what others took over from a member that was lost or drained moves back.
     #[serde(default, skip_serializing_if = "is_default")]
     pub failback: FailbackRules,
     /// Whether replicas run elsewhere in addition while a member that has some is silent and not yet lost: `MemberSilent`
@@ -187,7 +187,7 @@ pub struct FailoverRules {
     pub surge: SurgeWhen,
 }
 
-/// When what others took over from a member that was lost or drained goes home.
+/// When what others took over from a member that was lost or drained moves back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("!has(self.after) || self.after == 'Never' \
     || (duration(self.after) >= duration('1s') && duration(self.after) <= duration('24h'))")
@@ -196,7 +196,7 @@ pub struct FailoverRules {
 #[serde(rename_all = "camelCase")]
 pub struct FailbackRules {
     /// How long that member must be back without a break: `1s` to `24h`, or `Never`; default `10m`. Its part is made ready there
-    /// first. Only where replicas may run in addition, as for `surge`; of everything else nothing goes home by itself.
+    /// first. Only where replicas may run in addition, as for `surge`; nothing else moves back by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 6), regex(pattern = DURATION_OR_NEVER))]
     pub after: Option<String>,

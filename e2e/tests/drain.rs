@@ -55,7 +55,7 @@ async fn what_runs_in_a_drained_member_is_ready_elsewhere_before_it_leaves() -> 
     another_members_owner_decides_about_it(&fleet).await?;
     what_nobody_else_may_host_stays_and_is_named(&fleet).await?;
     an_uncordoned_member_takes_placements_again(&fleet).await?;
-    what_left_goes_home_after_a_while(&fleet).await?;
+    what_left_moves_back_after_a_while(&fleet).await?;
     fleet.end().await
 }
 
@@ -170,7 +170,7 @@ async fn an_uncordoned_member_takes_placements_again(fleet: &Fleet) -> Result<()
     Ok(())
 }
 
-async fn what_left_goes_home_after_a_while(fleet: &Fleet) -> Result<()> {
+async fn what_left_moves_back_after_a_while(fleet: &Fleet) -> Result<()> {
     let soon = serde_json::json!({"spec": {"failover": {"failback": {"after": "2s"}}}});
     fleet.patch_workload("lubeck", &WEB, &soon).await?;
     await_condition("bergen has its part again", SOON, async || {
@@ -179,7 +179,7 @@ async fn what_left_goes_home_after_a_while(fleet: &Fleet) -> Result<()> {
         let last = fleet.ready_shares(&WEB).await?;
         ready.extend(last.into_iter().filter(|(member, _)| member == "bergen"));
         if ready.values().sum::<i32>() < 6 {
-            return Ok(Err(anyhow!("on the way home {ready:?} are ready")));
+            return Ok(Err(anyhow!("on the way back {ready:?} are ready")));
         }
         let shares = fleet.shares(&WEB).await?;
         ensure!(

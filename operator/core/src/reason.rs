@@ -47,7 +47,7 @@ pub enum Reason {
         /// The member.
         member: MemberName,
     },
-    /// This member is back after others took over its part: that goes home.
+    /// This member is back, and gets the part again that others took over.
     MemberReturned {
         /// The member.
         member: MemberName,

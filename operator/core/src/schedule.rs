@@ -18,7 +18,7 @@
 //!   `unready`: so is one that does not keep it ready; `returns`: one that is back. `observations`: what a plan knows of them.
 //! - `rooms`, `spare`: how much more a member can run; what is planned counts at once. `spread`: in how many domains, and how evenly.
 //! - `surge`: while a member is silent or drained, as much as it has of a divided workload is placed elsewhere in addition.
-//! - `failback`: what others took over goes home.
+//! - `failback`: what others took over moves back.
 //! - `hearsay`: what a plan rests on besides the ledger. `drain`: what leaves a drained member when, and what is left there.
 //! - `explain`: every member's answer about one workload, when somebody asks.
 //! - `simulate`: what would happen if members were lost or added, or a workload changed.

@@ -175,9 +175,9 @@ pub enum HostState {
     /// It takes part.
     #[default]
     Well,
-    /// It is silent, and others run its replicas in addition: what it last reported is no news.
+    /// It is silent, and others run its replicas in addition: what it last reported is out of date.
     Covered,
-    /// Its API server answers nothing: what it last reported is no news, and what runs there goes on.
+    /// Its API server answers nothing: what it last reported is out of date, and what runs there goes on.
     ControlPlaneDown,
     /// Its owner drains it.
     Drained,

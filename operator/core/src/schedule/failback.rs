@@ -1,4 +1,4 @@
-//! What goes home to members that are back: ready there first, and then it leaves those that took it over.
+//! What members get again that are back: it becomes ready there first, and then leaves those that took it over.
 //!
 //! Those that took it over and those that are back divide among them what the former have. As long as the latter are not ready with
 //! their part, that is in addition, within the budget for it.

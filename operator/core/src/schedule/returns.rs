@@ -1,4 +1,4 @@
-//! Members that are back: what others took over from them goes home after a while.
+//! Members that are back: what others took over from them moves back after a while.
 //!
 //! A row says why it was made. While one says that a member was lost or drained, and that member has nothing of the workload,
 //! its part is with others. Once that member was well without a break for `failover.failback.after`, it is due to get it back; the

@@ -1,4 +1,4 @@
-//! What others took over goes home, in seconds of the leader's clock.
+//! What others took over moves back, in seconds of the leader's clock.
 
 use super::{capacity::web, *};
 use crate::workload::SurgeWhen;
@@ -74,7 +74,7 @@ fn ten_minutes_after_a_lost_member_is_back_it_gets_its_part_and_is_ready_before_
 }
 
 #[test]
-fn a_member_that_is_lost_again_meanwhile_waits_anew_and_one_that_is_lost_on_the_way_home_costs_nothing()
+fn a_member_that_is_lost_again_meanwhile_waits_anew_and_one_that_is_lost_on_the_way_back_costs_nothing()
  {
     let mut hosts = Hosts::six_on_three();
     hosts.lose("beta-1").at(10);
@@ -92,7 +92,7 @@ fn a_member_that_is_lost_again_meanwhile_waits_anew_and_one_that_is_lost_on_the_
 }
 
 #[test]
-fn what_left_a_drained_member_goes_home_once_it_is_uncordoned() {
+fn what_left_a_drained_member_moves_back_once_it_is_uncordoned() {
     let mut hosts = Hosts::six_on_three();
     hosts.federation.schedule("beta-1", Scheduling::Drained);
     hosts.at(10);
@@ -106,7 +106,7 @@ fn what_left_a_drained_member_goes_home_once_it_is_uncordoned() {
 }
 
 #[test]
-fn the_only_replica_goes_home_and_what_may_not_run_twice_or_is_told_not_to_stays() {
+fn the_only_replica_moves_back_and_what_may_not_run_twice_or_is_told_not_to_stays() {
     let one = || Federation::of(&["acme-1", "beta-1"]).with(Mode::Divided, Some(1));
     let mut hosts = Hosts::of(one());
     hosts.lose("acme-1").at(10);
@@ -167,7 +167,7 @@ fn a_member_with_less_room_than_before_gets_what_fits() {
 proptest! {
     /// Whoever is lost, back or slow, and when: nothing that is ready goes but what is in addition, and it ends.
     #[test]
-    fn going_home_takes_nothing_that_is_not_ready_there(
+    fn moving_back_takes_nothing_that_is_not_ready_there(
         replicas in 1_u32..9,
         events in prop::collection::vec((0_usize..4, 0_u8..4, 1_u64..700), 1..24),
     ) {
