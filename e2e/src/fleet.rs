@@ -123,6 +123,21 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// A federation of the clusters of one owner, each with this namespace.
+    pub async fn of_one_owner(
+        name: &str,
+        owner: &str,
+        members: [&str; 3],
+        namespace: &str,
+    ) -> Result<Self> {
+        let plans = members.map(|name| MemberPlan::new(name).owner(owner));
+        let fleet = Self::federated(name, plans).await?;
+        for member in members {
+            fleet.create_namespaces(member, &[namespace]).await?;
+        }
+        Ok(fleet)
+    }
+
     /// The names of the members, in the order of the plans.
     pub fn members(&self) -> impl Iterator<Item = &str> {
         self.seats.iter().map(|seat| seat.plan.name.as_str())

@@ -10,6 +10,12 @@ pub fn deployment(name: &str, replicas: u32) -> String {
     )
 }
 
+/// The same workload with these rules for `spec.failover`.
+#[must_use]
+pub fn with_failover(workload: &str, rules: &str) -> String {
+    workload.replacen("spec:\n", &format!("spec:\n  failover: {rules}\n"), 1)
+}
+
 /// A `FederatedWorkload` with these manifests and this `placement`.
 #[must_use]
 pub fn workload(name: &str, namespace: &str, placement: &str, manifests: &[&str]) -> String {

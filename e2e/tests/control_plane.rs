@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hanse_crds::{Lease, PlacementState};
-use hanse_e2e::{
-    Component, Fleet, MemberPlan, Process, Workload, await_condition, hold_condition, yaml,
-};
+use hanse_e2e::{Component, Fleet, Process, Workload, await_condition, hold_condition, yaml};
 
 /// Several times what any step takes on a loaded machine. Only a failure takes that long.
 const SOON: Duration = Duration::from_mins(2);
@@ -21,18 +19,12 @@ const WEB: Workload = Workload {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_hangs_is_shown_and_moves_nothing() -> Result<()> {
-    let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber"));
-    let mut fleet = Fleet::federated("control-plane", plans).await?;
-    for member in MEMBERS {
-        fleet.create_namespaces(member, &["shop"]).await?;
-    }
+    let mut fleet = Fleet::of_one_owner("control-plane", "amber", MEMBERS, "shop").await?;
     let web = yaml::workload("web", "shop", "{}", &[&yaml::deployment("web", 6)]);
     // The controllers of Kubernetes take the nodes for dead when they come back before these have said that they live, and the
     // simulated kubelets do not set the pods right afterwards, as real ones do.
-    let patient = "spec:\n  failover: {unhealthyAfter: Never}\n  placement";
-    fleet
-        .apply_yaml("lubeck", &web.replacen("spec:\n  placement", patient, 1))
-        .await?;
+    let web = yaml::with_failover(&web, "{unhealthyAfter: Never}");
+    fleet.apply_yaml("lubeck", &web).await?;
     let even = MEMBERS.map(|member| (member, 2));
     fleet.await_shares("two replicas each", &WEB, &even).await?;
     fleet.await_ready("lubeck", "web", "shop").await?;

@@ -4,7 +4,7 @@ use std::{process::Stdio, time::Duration};
 
 use anyhow::{Result, anyhow, ensure};
 use hanse_crds::PlacementState;
-use hanse_e2e::{Fleet, MemberPlan, Workload, await_condition, yaml};
+use hanse_e2e::{Fleet, Workload, await_condition, yaml};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Several times what any step takes on a loaded machine. Only a failure takes that long.
@@ -27,11 +27,7 @@ const HERE: Workload = of_amber("here");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_in_a_drained_member_is_ready_elsewhere_before_it_leaves() -> Result<()> {
-    let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber"));
-    let fleet = Fleet::federated("drain", plans).await?;
-    for member in MEMBERS {
-        fleet.create_namespaces(member, &["shop"]).await?;
-    }
+    let fleet = Fleet::of_one_owner("drain", "amber", MEMBERS, "shop").await?;
     for (name, replicas, placement) in [
         ("web", 6, "{}"),
         (

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use hanse_e2e::{Component, Fleet, MemberPlan, Workload, await_condition, yaml};
+use hanse_e2e::{Component, Fleet, Workload, await_condition, yaml};
 
 /// Several times what any step takes on a loaded machine. Only a failure takes that long.
 const SOON: Duration = Duration::from_mins(2);
@@ -18,16 +18,10 @@ const WEB: Workload = Workload {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_member_does_not_keep_ready_runs_elsewhere_and_what_is_ready_stays() -> Result<()> {
-    let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber"));
-    let mut fleet = Fleet::federated("unready", plans).await?;
-    for member in MEMBERS {
-        fleet.create_namespaces(member, &["shop"]).await?;
-    }
+    let mut fleet = Fleet::of_one_owner("unready", "amber", MEMBERS, "shop").await?;
     let web = yaml::workload("web", "shop", "{}", &[&yaml::deployment("web", 6)]);
-    let patient = "spec:\n  failover: {unhealthyAfter: 3s}\n  placement";
-    fleet
-        .apply_yaml("lubeck", &web.replacen("spec:\n  placement", patient, 1))
-        .await?;
+    let web = yaml::with_failover(&web, "{unhealthyAfter: 3s}");
+    fleet.apply_yaml("lubeck", &web).await?;
     let even = MEMBERS.map(|member| (member, 2));
     fleet.await_shares("two replicas each", &WEB, &even).await?;
     fleet.await_ready("lubeck", "web", "shop").await?;
