@@ -4,10 +4,11 @@
 //! operators can run in one process. The monotonic clock is tokio's, which a test can pause and a simulator can
 //! control.
 
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use redb::{Builder, Database, DatabaseError};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::peer::{Network, TcpNetwork};
 
@@ -20,6 +21,8 @@ pub struct Environment {
     pub disk: Arc<dyn Disk>,
     /// The wall clock. Used for timestamps and expiry, never for a lease.
     pub clock: Clock,
+    /// The boot of the machine, and the time since.
+    pub boot: Boot,
     /// The source of keys and identifiers.
     pub entropy: Entropy,
     /// The cluster's API server; without it the operator votes and can lead, but hosts and observes nothing.
@@ -34,6 +37,7 @@ impl Environment {
             network: Arc::new(network),
             disk: Arc::new(FileSystem),
             clock: Clock::system(),
+            boot: Boot::of_this_machine(),
             entropy: Entropy(Arc::new(rand::random)),
             kubernetes,
         }
@@ -124,6 +128,32 @@ impl Clock {
     #[must_use]
     pub fn now_ms(&self) -> u64 {
         u64::try_from((self.0)().as_millisecond()).unwrap_or(0)
+    }
+}
+
+/// The boot of a machine, and a clock that counts from it: what is measured on it means the same to the next process on
+/// that machine, and nothing after a reboot.
+#[derive(Clone)]
+pub struct Boot {
+    /// Identifies the boot; an error if the machine does not tell it.
+    pub id: Arc<dyn Fn() -> io::Result<String> + Send + Sync>,
+    /// The time since, which also passes while the machine is suspended and which no setting of the wall clock changes.
+    pub since: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
+
+impl Boot {
+    /// This machine's, as Linux tells it.
+    #[must_use]
+    pub fn of_this_machine() -> Self {
+        Self {
+            id: Arc::new(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id")),
+            since: Arc::new(|| {
+                let now = clock_gettime(ClockId::Boottime);
+                let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+                let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or(0);
+                Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds)
+            }),
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! - [`ledger`]: the handle that other modules use: open, found, read, propose, shut down.
 //! - [`propose`]: how a command gets its outcome, and what holds when no answer arrives.
 //! - [`membership`]: carries out what [`hanse_core::quorum`] decides about who votes.
-//! - [`engine`]: the consensus engine's types, named once.
+//! - [`engine`], [`runtime`]: the consensus engine's types, named once, and the runtime of its tasks.
 //! - [`network`], [`service`], [`wire`]: the calls between voters, their authorization, and their encoding.
 //! - [`log_store`], [`state_store`], [`encoding`], [`storage`]: what is on disk; only `storage` accesses the file
 //!   system.
@@ -25,6 +25,7 @@ pub mod machine;
 pub mod membership;
 pub mod network;
 pub mod propose;
+pub mod runtime;
 pub mod service;
 pub mod state_store;
 pub mod storage;

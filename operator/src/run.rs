@@ -97,13 +97,18 @@ impl Operator {
             timings: membership.timings,
             peers: peers.clone(),
             local: local_rx,
-            lease_ends: identity::KeptLease::end(&settings.data_dir),
+            lease_ends: identity::KeptLease::end(&settings.data_dir, &environment.boot),
             voters: membership.voters.iter().cloned().collect(),
             answers: answers.clone(),
             metrics: metrics.uplink,
         };
         let uplink = attach(uplink_settings, &stop, &mut tasks);
-        tasks.spawn(stored_lease(uplink.clone(), &settings, stop.clone()));
+        let storing = uplink::remember_lease(
+            uplink.clone(),
+            settings.data_dir.clone(),
+            environment.boot.clone(),
+        );
+        tasks.spawn(stored_lease(storing, stop.clone()));
         take_census(&registry, &settings, &uplink)?;
         let attachment = Attachment {
             settings: settings.clone(),
@@ -240,16 +245,12 @@ async fn publish_readiness(
     Ok(())
 }
 
-fn stored_lease(
-    uplink: Uplink,
-    settings: &Settings,
+async fn stored_lease(
+    storing: impl Future<Output = ()>,
     stop: CancellationToken,
-) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
-    let storing = uplink::remember_lease(uplink, settings.data_dir.clone());
-    async move {
-        stop.run_until_cancelled(storing).await;
-        Ok(())
-    }
+) -> anyhow::Result<()> {
+    stop.run_until_cancelled(storing).await;
+    Ok(())
 }
 
 async fn remember(member: Attachment, own: PublicKey) -> anyhow::Result<()> {

@@ -5,15 +5,13 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::environment::Boot;
+
 /// The file in the data directory.
 const FILE: &str = "lease.json";
-
-/// Where Linux shows the id of its current boot.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// When a lease ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,25 +23,25 @@ pub struct KeptLease {
 }
 
 impl KeptLease {
-    /// A lease that ends at `ends`. An error if the machine does not tell its boot.
-    pub fn ending_at(ends: Instant) -> io::Result<Self> {
+    /// A lease that ends at `ends`, on the machine with this `boot`. An error if the machine does not tell its boot.
+    pub fn ending_at(ends: Instant, boot: &Boot) -> io::Result<Self> {
         // In this order the stored end is early, not late, if this process stands still between the two clocks.
-        let ends = since_boot() + ends.saturating_duration_since(Instant::now());
+        let ends = (boot.since)() + ends.saturating_duration_since(Instant::now());
         Ok(Self {
-            boot: fs::read_to_string(BOOT_ID)?,
+            boot: (boot.id)()?,
             ends_ms: u64::try_from(ends.as_millis()).unwrap_or(0),
         })
     }
 
     /// When the lease stored in `directory` ends; `None` if it is over, or if none of this boot can be read.
     #[must_use]
-    pub fn end(directory: &Path) -> Option<Instant> {
+    pub fn end(directory: &Path, boot: &Boot) -> Option<Instant> {
         // Before the other clock is read, for the same reason.
         let now = Instant::now();
         let text = fs::read(directory.join(FILE)).ok()?;
         let kept: Self = serde_json::from_slice(&text).ok()?;
-        let same_boot = fs::read_to_string(BOOT_ID).is_ok_and(|boot| boot == kept.boot);
-        let left = Duration::from_millis(kept.ends_ms).checked_sub(since_boot());
+        let same_boot = (boot.id)().is_ok_and(|boot| boot == kept.boot);
+        let left = Duration::from_millis(kept.ends_ms).checked_sub((boot.since)());
         left.filter(|left| same_boot && !left.is_zero())
             .map(|left| now + left)
     }
@@ -56,12 +54,6 @@ impl KeptLease {
     }
 }
 
-fn since_boot() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(now.tv_nsec).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,22 +62,22 @@ mod tests {
 
     #[test]
     fn a_lease_is_read_back_with_its_end_or_a_moment_before() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(KeptLease::end(directory.path()), None);
+        let (directory, boot) = (tempfile::tempdir().unwrap(), Boot::of_this_machine());
+        assert_eq!(KeptLease::end(directory.path(), &boot), None);
         let ends = Instant::now() + LEASE;
-        let kept = KeptLease::ending_at(ends).unwrap();
+        let kept = KeptLease::ending_at(ends, &boot).unwrap();
         kept.write(directory.path()).unwrap();
-        let read = KeptLease::end(directory.path()).unwrap();
+        let read = KeptLease::end(directory.path(), &boot).unwrap();
         assert!(read <= ends && read > ends.checked_sub(LEASE / 2).unwrap());
     }
 
     #[test]
     fn a_lease_that_is_over_or_of_another_boot_or_unreadable_is_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let kept = KeptLease::ending_at(Instant::now() + LEASE).unwrap();
+        let (directory, boot) = (tempfile::tempdir().unwrap(), Boot::of_this_machine());
+        let kept = KeptLease::ending_at(Instant::now() + LEASE, &boot).unwrap();
         let is_none = |kept: &KeptLease| {
             kept.write(directory.path()).unwrap();
-            KeptLease::end(directory.path()).is_none()
+            KeptLease::end(directory.path(), &boot).is_none()
         };
         assert!(!is_none(&kept));
         assert!(is_none(&KeptLease {
@@ -97,6 +89,6 @@ mod tests {
             ..kept
         }));
         fs::write(directory.path().join(FILE), "{\"boot\":").unwrap();
-        assert_eq!(KeptLease::end(directory.path()), None);
+        assert_eq!(KeptLease::end(directory.path(), &boot), None);
     }
 }

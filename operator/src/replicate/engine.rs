@@ -7,8 +7,7 @@ use hanse_core::{command::SignedCommand, id::PublicKey, state::Outcome};
 use openraft::{Config, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 
-/// The runtime of the engine's tasks. A simulator replaces it here by a runtime with seeded randomness.
-pub type Runtime = openraft_rt_tokio::TokioRuntime;
+use super::runtime::Runtime;
 
 openraft::declare_raft_types!(
     /// The engine as Hanse uses it.

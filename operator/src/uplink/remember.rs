@@ -6,20 +6,20 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::handle::Uplink;
-use crate::identity::KeptLease;
+use crate::{environment::Boot, identity::KeptLease};
 
 /// Stores the end of the lease in `directory` whenever it changes. Returns when the uplink ends.
 ///
 /// Beside the uplink, because a slow disk must not hold up heartbeats. An end that is stored late is only an earlier one.
-pub async fn remember_lease(uplink: Uplink, directory: PathBuf) {
+pub async fn remember_lease(uplink: Uplink, directory: PathBuf, boot: Boot) {
     let mut standing = uplink.standing();
     let mut warned = false;
     while standing.changed().await.is_ok() {
         let Some(ends) = standing.borrow_and_update().lease_ends else {
             continue;
         };
-        let directory = directory.clone();
-        let store = move || KeptLease::ending_at(ends)?.write(&directory);
+        let (directory, boot) = (directory.clone(), boot.clone());
+        let store = move || KeptLease::ending_at(ends, &boot)?.write(&directory);
         let stored = spawn_blocking(store);
         if let Ok(Err(error)) = stored.await
             && !std::mem::replace(&mut warned, true)
