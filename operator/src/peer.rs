@@ -33,5 +33,5 @@ pub use address::{MAX_MESSAGE_BYTES, Peer, PeerKey, peer_key};
 pub use client::Peers;
 pub use connections::MemberKeys;
 pub use credentials::Credentials;
-pub use network::{Network, TcpNetwork};
+pub use network::{BoxedStream, Listener, Network, TcpNetwork};
 pub use server::serve;

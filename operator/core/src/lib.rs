@@ -19,6 +19,7 @@
 //! - [`quorum`]: who should vote.
 //! - [`slice`]: the part of it that one member receives.
 //! - [`health`]: how a host's objects are doing.
+//! - [`invariants`]: what holds of the ledger whatever happens.
 
 #![warn(missing_docs)]
 
@@ -30,6 +31,7 @@ pub mod grant;
 pub mod health;
 pub mod id;
 pub mod inquiry;
+pub mod invariants;
 pub mod jurisdiction;
 pub mod lease;
 pub mod per_host;

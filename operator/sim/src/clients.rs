@@ -1,0 +1,120 @@
+//! The people of a simulated owner: they put, change and remove workloads, and cordon and drain their member.
+
+use std::time::Duration;
+
+use hanse_core::{
+    command::{Attributes, Command, Scheduling},
+    id::{Generation, WorkloadKey},
+    workload::{Mode, PlacementRules, WorkloadSpec},
+};
+use hanse_operator::uplink::Uplink;
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::{member::SimulatedMember, seeded::Seeded};
+
+/// The grace period of every pod.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// The jurisdictions of members, and what workloads are limited to.
+pub const JURISDICTIONS: [&str; 3] = ["DE", "FR", "US"];
+
+/// Asks until the simulation is to come to rest.
+pub async fn run(member: &SimulatedMember, uplink: &Uplink) {
+    let random = &member.whims;
+    while !member.scene.with(|seen| seen.calm) {
+        sleep(random.millis(50, 2_500)).await;
+        let command = next(member, uplink, random);
+        member.ask(uplink, command).await;
+    }
+    settle(member, uplink).await;
+}
+
+/// Has the member take part again, so that everything can be placed in the end.
+async fn settle(member: &SimulatedMember, uplink: &Uplink) {
+    let attributes = member.attributes.clone();
+    let command = Command::Describe {
+        attributes,
+        version: String::new(),
+    };
+    member.ask(uplink, command).await;
+}
+
+fn next(member: &SimulatedMember, uplink: &Uplink, random: &Seeded) -> Command {
+    let key = key_of(&member.owner, random);
+    match random.between(0, 10) {
+        0 => {
+            let choices = [
+                Scheduling::Enabled,
+                Scheduling::Cordoned,
+                Scheduling::Drained,
+            ];
+            Command::Describe {
+                attributes: Attributes {
+                    scheduling: *random.pick(&choices),
+                    ..member.attributes.clone()
+                },
+                version: String::new(),
+            }
+        }
+        1 if !key.name.as_str().starts_with("single") => {
+            let seen = generation(uplink, &key);
+            Command::RemoveWorkload {
+                key,
+                seen,
+                orphan: false,
+            }
+        }
+        _ => {
+            // Now and then an edit of something that was changed meanwhile, which is refused.
+            let base = match random.chance(10) {
+                true => Generation(random.between(0, 50)),
+                false => generation(uplink, &key),
+            };
+            let spec = spec_of(&key, random);
+            Command::PutWorkload { key, base, spec }
+        }
+    }
+}
+
+fn generation(uplink: &Uplink, key: &WorkloadKey) -> Generation {
+    let slice = uplink.slice().borrow().clone();
+    let row = slice.and_then(|slice| slice.workloads.get(key).cloned());
+    row.map_or(Generation(0), |row| row.generation)
+}
+
+/// A workload has one mode for life, by its name.
+fn key_of(owner: &str, random: &Seeded) -> WorkloadKey {
+    let name = random.pick(&["single-a", "single-b", "divided", "duplicated"]);
+    format!("{owner}/shop/{name}")
+        .parse()
+        .expect("a key of a simulated workload")
+}
+
+fn spec_of(key: &WorkloadKey, random: &Seeded) -> WorkloadSpec {
+    let mode = match key.name.as_str() {
+        "divided" => Mode::Divided,
+        "duplicated" => Mode::Duplicated,
+        _ => Mode::Single,
+    };
+    let replicas = (mode != Mode::Single).then(|| random.between(0, 9));
+    let rules = PlacementRules {
+        replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),
+        domicile: match random.between(0, 4) {
+            0 => ["EU".to_owned()].into(),
+            1 => [(*random.pick(&JURISDICTIONS)).to_owned()].into(),
+            _ => [].into(),
+        },
+        ..PlacementRules::new(mode)
+    };
+    // What tells one edit from the next.
+    let marker = random.between(0, u64::MAX).to_string();
+    let pod = json!({"terminationGracePeriodSeconds": GRACE.as_secs()});
+    let manifest = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": key.name.as_str(), "annotations": {"example.com/edit": marker}},
+        "spec": {"replicas": 1, "template": {"spec": pod}},
+    });
+    WorkloadSpec::new(vec![manifest], rules, &key.namespace).expect("a valid specification")
+}

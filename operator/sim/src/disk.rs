@@ -1,0 +1,210 @@
+//! A simulated disk that loses what was not synced when its machine loses power.
+//!
+//! What a write changed is on the disk once the file is synced. Of what was written since, a power cut keeps some writes
+//! and loses others, and may keep only the first sectors of one, as a disk with a cache of its own does.
+
+use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc};
+
+use hanse_operator::environment::{Directory, Disk};
+use parking_lot::{Mutex, MutexGuard};
+use redb::{Builder, Database, DatabaseError, StorageBackend};
+
+use crate::seeded::Seeded;
+
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
+
+/// The disk of one member.
+#[derive(Clone)]
+pub struct SimulatedDisk(Arc<Mutex<Files>>);
+
+struct Files {
+    /// Handles of an earlier boot are dead.
+    boot: u64,
+    files: BTreeMap<PathBuf, File>,
+    random: Seeded,
+}
+
+/// One file: what a reader sees, what survives, and what happened in between.
+#[derive(Default)]
+struct File {
+    seen: Vec<u8>,
+    synced: Vec<u8>,
+    since: Vec<Change>,
+}
+
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Self::Write(at, data) => {
+                let end = at + data.len();
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                content[*at..end].copy_from_slice(data);
+            }
+            Self::Length(length) => content.resize(*length, 0),
+        }
+    }
+}
+
+impl SimulatedDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new(random: Seeded) -> Self {
+        Self(Arc::new(Mutex::new(Files {
+            boot: 0,
+            files: BTreeMap::new(),
+            random,
+        })))
+    }
+
+    /// Cuts the power. To be called before the processes end, so that nothing they do while they end reaches the disk.
+    pub fn cut_power(&self) {
+        let Files {
+            boot,
+            files,
+            random,
+        } = &mut *self.0.lock();
+        *boot += 1;
+        for file in files.values_mut() {
+            for change in file.since.drain(..) {
+                match change {
+                    _ if random.chance(50) => {}
+                    Change::Write(at, mut data) if random.chance(20) => {
+                        let sectors = data.len().div_ceil(SECTOR) as u64;
+                        let kept = usize::try_from(random.between(0, sectors + 1)).unwrap_or(0);
+                        data.truncate(kept * SECTOR);
+                        Change::Write(at, data).apply(&mut file.synced);
+                    }
+                    whole => whole.apply(&mut file.synced),
+                }
+            }
+            file.seen = file.synced.clone();
+        }
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn directory(&self, path: PathBuf) -> Arc<dyn Directory> {
+        let disk = self.clone();
+        Arc::new(SimulatedDirectory { disk, path })
+    }
+}
+
+struct SimulatedDirectory {
+    disk: SimulatedDisk,
+    path: PathBuf,
+}
+
+impl fmt::Debug for SimulatedDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}
+
+impl Directory for SimulatedDirectory {
+    fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {
+        let path = self.path.join(name);
+        let boot = {
+            let mut files = self.disk.0.lock();
+            files.files.entry(path.clone()).or_default();
+            files.boot
+        };
+        builder.create_with_backend(Handle {
+            disk: self.disk.clone(),
+            path,
+            boot,
+        })
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let files = self.disk.0.lock();
+        let below = files.files.keys().filter_map(|path| {
+            let rest = path.strip_prefix(&self.path).ok()?;
+            let first = rest.components().next()?;
+            first.as_os_str().to_str().map(str::to_owned)
+        });
+        let mut names: Vec<_> = below.collect();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+/// An open file.
+struct Handle {
+    disk: SimulatedDisk,
+    path: PathBuf,
+    boot: u64,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
+}
+
+impl Handle {
+    fn with<T>(&self, act: impl FnOnce(&mut File) -> Result<T, io::Error>) -> Result<T, io::Error> {
+        let mut files: MutexGuard<'_, Files> = self.disk.0.lock();
+        if files.boot != self.boot {
+            return Err(io::Error::other("the machine has lost power"));
+        }
+        let file = files.files.get_mut(&self.path);
+        let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        act(file)
+    }
+}
+
+/// A length or position in memory.
+fn place(number: u64) -> io::Result<usize> {
+    usize::try_from(number).map_err(io::Error::other)
+}
+
+impl StorageBackend for Handle {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.with(|file| Ok(file.seen.len() as u64))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.with(|file| {
+            let from = place(offset)?;
+            let content = file.seen.get(from..from + out.len());
+            let content = content.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+            out.copy_from_slice(content);
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.change(Change::Length(place(len)?))
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.with(|file| {
+            let File { synced, since, .. } = file;
+            since.drain(..).for_each(|change| change.apply(synced));
+            Ok(())
+        })
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        let at = place(offset)?;
+        self.change(Change::Write(at, data.to_vec()))
+    }
+}
+
+impl Handle {
+    fn change(&self, change: Change) -> Result<(), io::Error> {
+        self.with(|file| {
+            change.apply(&mut file.seen);
+            file.since.push(change);
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! The faults of a simulation, all decided by its seed before it begins, so that they can be read as a list.
+
+use std::{fmt, time::Duration};
+
+use crate::seeded::Seeded;
+
+/// Something that happens to the machines or the network.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A machine loses power: its processes end and what its disk had not synced may be lost.
+    CutPower(String),
+    /// It is switched on again.
+    PowerOn(String),
+    /// Nothing that the first sends reaches the second.
+    Block(String, String),
+    /// What it sends arrives again.
+    Unblock(String, String),
+    /// What is sent between two arrives only after [`Release`](Self::Release).
+    Hold(String, String),
+    /// What was held arrives.
+    Release(String, String),
+    /// What is sent between two takes up to so many milliseconds from now on.
+    Slow(String, String, u64),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutPower(it) => write!(f, "{it} loses power"),
+            Self::PowerOn(it) => write!(f, "{it} is switched on"),
+            Self::Block(from, to) => write!(f, "{from} cannot reach {to}"),
+            Self::Unblock(from, to) => write!(f, "{from} can reach {to}"),
+            Self::Hold(a, b) => write!(f, "{a} and {b} wait for each other's messages"),
+            Self::Release(a, b) => write!(f, "{a} and {b} get each other's messages"),
+            Self::Slow(a, b, most) => {
+                write!(f, "messages between {a} and {b} take up to {most} ms")
+            }
+        }
+    }
+}
+
+/// The faults between `from` and `to`, in order. All that can be repaired are.
+#[must_use]
+pub fn plan(
+    random: &Seeded,
+    members: &[String],
+    from: Duration,
+    to: Duration,
+) -> Vec<(Duration, Fault)> {
+    let mut planned = Vec::new();
+    let mut at = from;
+    loop {
+        at += random.millis(500, 8_000);
+        if at >= to {
+            break;
+        }
+        let until = at + random.millis(300, 15_000);
+        for (fault, repair) in trouble(random, members) {
+            planned.push((at, fault));
+            planned.extend(repair.map(|repair| (until, repair)));
+        }
+    }
+    planned.sort();
+    planned
+}
+
+/// One trouble: its faults, each with what repairs it.
+fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
+    let victim = random.pick(members);
+    let others = || members.iter().filter(|other| *other != victim);
+    let block = |from: &String, to: &String| {
+        (
+            Fault::Block(from.clone(), to.clone()),
+            Some(Fault::Unblock(from.clone(), to.clone())),
+        )
+    };
+    match random.between(0, 8) {
+        0..=2 => {
+            let off = Fault::CutPower(victim.clone());
+            vec![(off, Some(Fault::PowerOn(victim.clone())))]
+        }
+        // Cut off, in both directions or in one.
+        3 => others()
+            .flat_map(|other| [block(victim, other), block(other, victim)])
+            .collect(),
+        4 => others().map(|other| block(victim, other)).collect(),
+        5 => others().map(|other| block(other, victim)).collect(),
+        6 => {
+            let hold = |other: &String| {
+                (
+                    Fault::Hold(victim.clone(), other.clone()),
+                    Some(Fault::Release(victim.clone(), other.clone())),
+                )
+            };
+            others().map(hold).collect()
+        }
+        _ => {
+            let slow = |other: &String| {
+                let most = random.between(20, 300);
+                (Fault::Slow(victim.clone(), other.clone(), most), None)
+            };
+            others().map(slow).collect()
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! One simulated member: its operator, a cluster that runs what it is told to, and the clients of its owner.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use hanse_core::{
+    command::{Attributes, Command},
+    grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
+    id::PrivateKey,
+    state::Outcome,
+    workload::GroupKind,
+};
+use hanse_operator::{
+    environment::{Boot, Clock, Environment},
+    invitation::Invitation,
+    peer::Peer,
+    run::Operator,
+    settings::{AskedTimings, CapacityPolicy, Entry, RaftTimings, Settings},
+    uplink::Uplink,
+};
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::sleep;
+
+use crate::{
+    clients, cluster,
+    disk::SimulatedDisk,
+    network::{PEER_PORT, SimulatedNetwork},
+    scene::{Running, Scene, elapsed},
+    seeded::Seeded,
+};
+
+/// The wall clock at the start of every simulation, in seconds since 1970.
+const EPOCH_SECONDS: i64 = 1_800_000_000;
+
+/// One member, whether its machine is on or off.
+#[derive(Clone)]
+pub struct SimulatedMember {
+    /// Its name, which is also that of its machine in the network.
+    pub name: String,
+    /// Its owner.
+    pub owner: String,
+    /// What its owner writes about it.
+    pub attributes: Attributes,
+    /// The members that it invites, each with its owner; the founder invites all.
+    pub invites: Vec<(String, String)>,
+    /// Its disk.
+    pub disk: SimulatedDisk,
+    /// The files that are always whole: its key and its membership.
+    pub files: PathBuf,
+    /// What its keys are made of.
+    pub keys: Seeded,
+    /// What its owner asks, and when.
+    pub whims: Seeded,
+    /// How long its cluster takes.
+    pub delays: Seeded,
+    /// What the simulation sees.
+    pub scene: Scene,
+}
+
+impl SimulatedMember {
+    /// The member's machine from power on to power off.
+    pub async fn run(self) -> turmoil::Result {
+        if let Err(error) = self.live().await {
+            let last_words = format!("{error:#}");
+            self.scene
+                .with(|seen| seen.ended.push((self.name.clone(), last_words)));
+        }
+        Ok(())
+    }
+
+    async fn live(&self) -> anyhow::Result<()> {
+        let entry = if self.invites.is_empty() {
+            Entry::Join(self.invitation().await)
+        } else {
+            Entry::Found
+        };
+        let operator = Operator::start(self.settings(entry), self.environment()).await?;
+        let uplink = operator.uplink.clone();
+        let key = operator.credentials.public();
+        let running = Running {
+            uplink: uplink.clone(),
+            ledger: operator.ledger.clone(),
+        };
+        self.scene
+            .with(|seen| seen.running.insert(self.name.clone(), running));
+        let peer = Peer {
+            address: self.address(),
+            key,
+        };
+        let others = async {
+            self.settle_in(&uplink, &peer).await?;
+            tokio::join!(cluster::run(self, &uplink), clients::run(self, &uplink),);
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            biased;
+            ended = operator.until(std::future::pending()) => ended.context("the operator ended"),
+            ended = others => ended,
+        }
+    }
+
+    /// Waits for the invitation, as an owner waits for the mail.
+    async fn invitation(&self) -> Invitation {
+        loop {
+            let sent = self
+                .scene
+                .with(|seen| seen.invitations.get(&self.name).cloned());
+            match sent {
+                Some(invitation) => return invitation,
+                None => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// What an owner does once: describes the member, lets others run there, invites.
+    async fn settle_in(&self, uplink: &Uplink, own: &Peer) -> anyhow::Result<()> {
+        let described = Command::Describe {
+            attributes: self.attributes.clone(),
+            version: String::new(),
+        };
+        self.ask(uplink, described).await;
+        self.ask(
+            uplink,
+            Command::PublishGrants {
+                grants: vec![anyone()],
+            },
+        )
+        .await;
+        let invited = self.scene.with(|seen| seen.invitations.clone());
+        for (name, owner) in &self.invites {
+            if invited.contains_key(name) {
+                continue;
+            }
+            let slice = uplink.slice().wait_for(Option::is_some).await?.clone();
+            let invitation = Invitation {
+                federation: slice.context("there is a slice")?.federation.id,
+                owner: owner.parse()?,
+                key: PrivateKey::from_seed(&self.keys.bytes()),
+                expires_ms: u64::MAX,
+                voters: vec![own.clone()],
+            };
+            let command = Command::Invite {
+                invitation: invitation.key.public(),
+                owner: invitation.owner.clone(),
+                expires_ms: u64::MAX,
+            };
+            self.ask(uplink, command).await;
+            self.scene
+                .with(|seen| seen.invitations.insert(name.clone(), invitation));
+        }
+        Ok(())
+    }
+
+    /// Asks the ledger, and has it written down.
+    pub async fn ask(&self, uplink: &Uplink, command: Command) -> Option<Outcome> {
+        let asked = |seen: &mut crate::scene::Seen| {
+            seen.history.ask(&self.name, command.clone(), elapsed())
+        };
+        let number = self.scene.with(asked);
+        let outcome = uplink.propose(command).await.ok()?;
+        self.scene
+            .with(|seen| seen.history.answer(number, elapsed(), outcome.clone()));
+        Some(outcome)
+    }
+
+    fn address(&self) -> String {
+        format!("{}:{PEER_PORT}", self.name)
+    }
+
+    fn environment(&self) -> Environment {
+        Environment {
+            network: Arc::new(SimulatedNetwork),
+            disk: Arc::new(self.disk.clone()),
+            clock: Clock(Arc::new(|| {
+                let now = Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default();
+                now.saturating_add(elapsed()).unwrap_or(now)
+            })),
+            boot: Boot {
+                id: Arc::new(|| Ok("simulated".to_owned())),
+                since: Arc::new(elapsed),
+            },
+            entropy: self.keys.entropy(),
+            kubernetes: None,
+        }
+    }
+
+    fn settings(&self, entry: Entry) -> Settings {
+        Settings {
+            name: self.name.parse().expect("a name of a simulated member"),
+            owner: self.owner.parse().expect("a name of a simulated owner"),
+            data_dir: self.files.clone(),
+            namespace: "hanse-system".into(),
+            peer_listen: format!("0.0.0.0:{PEER_PORT}"),
+            peer_address: Some(self.address()),
+            admin_listen: "0.0.0.0:7444".into(),
+            entry,
+            attributes: self.attributes.clone(),
+            timings: AskedTimings {
+                lease: Some(Duration::from_secs(3)),
+                heartbeat: Some(Duration::from_millis(300)),
+            },
+            raft: RaftTimings {
+                heartbeat: Duration::from_millis(250),
+                election_min: Duration::from_millis(1_000),
+                election_max: Duration::from_millis(2_000),
+            },
+            capacity: CapacityPolicy::default(),
+            notify_url: None,
+        }
+    }
+}
+
+/// Lets everyone run Deployments.
+fn anyone() -> Grant {
+    let deployment = GroupKind {
+        group: "apps".into(),
+        kind: "Deployment".into(),
+    };
+    Grant {
+        grantee: Grantee::Any,
+        namespaces: GrantedNamespaces::Any,
+        kinds: [deployment].into(),
+        host_namespace: None,
+        pod_security: PodSecurity::Restricted,
+    }
+}

@@ -1,0 +1,332 @@
+//! One simulation from its seed: a federation grows, its clients ask, faults happen, all is repaired, and it comes to rest.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use hanse_core::{command::Attributes, state::Lease};
+use hanse_operator::replicate::runtime::seed_engines_of_this_thread;
+use sha2::Digest as _;
+use tempfile::TempDir;
+use turmoil::Sim;
+
+use crate::{
+    clients::JURISDICTIONS,
+    disk::SimulatedDisk,
+    faults::{self, Fault},
+    member::SimulatedMember,
+    oracle::{Oracle, one_copy_each},
+    scene::Scene,
+    seeded::Seeded,
+};
+
+/// How long a federation may take to have all its members and voters.
+const GROWS_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long faults happen.
+const TROUBLED: Duration = Duration::from_secs(60);
+
+/// How long everything may take to come to rest once all is repaired.
+const RESTS_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long a process that ended by itself is off before it is started again.
+const STARTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// What came of a simulation in which nothing went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How long it was in simulated time.
+    pub simulated: Duration,
+    /// The last index of the ledger.
+    pub entries: u64,
+    /// How many commands its clients asked for.
+    pub asked: usize,
+    /// How many of them were accepted.
+    pub accepted: usize,
+    /// The faults that happened.
+    pub faults: usize,
+    /// A digest of everything that every replica was seen to do.
+    pub trace: String,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("seed {seed}, after {at:?}: {what}")]
+pub struct Failure {
+    /// The seed, which repeats it.
+    pub seed: u64,
+    /// The simulated time.
+    pub at: Duration,
+    /// What was seen.
+    pub what: String,
+}
+
+/// Runs the simulation of `seed`.
+pub fn run(seed: u64) -> Result<Report, Failure> {
+    let files = tempfile::tempdir().map_err(|error| Failure {
+        seed,
+        at: Duration::ZERO,
+        what: format!("no directory for the members' files: {error}"),
+    })?;
+    let mut simulation = Simulation::new(seed, &files);
+    match simulation.run() {
+        Ok(()) => Ok(simulation.report()),
+        Err(what) => Err(Failure {
+            seed,
+            at: simulation.sim.elapsed(),
+            what,
+        }),
+    }
+}
+
+struct Simulation<'a> {
+    sim: Sim<'a>,
+    scene: Scene,
+    oracle: Oracle,
+    members: BTreeMap<String, SimulatedMember>,
+    names: Vec<String>,
+    faults: Seeded,
+    /// The machines that are off, each with when it is switched on by itself.
+    off: BTreeMap<String, Option<Duration>>,
+    happened: usize,
+}
+
+impl<'a> Simulation<'a> {
+    fn new(seed: u64, files: &TempDir) -> Self {
+        let random = Seeded::new(seed, "federation");
+        seed_engines_of_this_thread(random.between(0, u64::MAX));
+        let (fastest, slowest) = (random.between(1, 20), random.between(20, 60));
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .enable_random_order()
+            .simulation_duration(Duration::MAX)
+            .min_message_latency(Duration::from_millis(fastest))
+            .max_message_latency(Duration::from_millis(slowest))
+            .tcp_capacity(4_096)
+            .build();
+        let scene = Scene::default();
+        let members = members(seed, &random, &scene, files);
+        for (name, member) in &members {
+            let member = member.clone();
+            sim.host(name.as_str(), move || member.clone().run());
+        }
+        Self {
+            sim,
+            scene,
+            oracle: Oracle::default(),
+            names: members.keys().cloned().collect(),
+            members,
+            faults: Seeded::new(seed, "faults"),
+            off: BTreeMap::new(),
+            happened: 0,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        self.until(GROWS_WITHIN, "all members vote", Self::all_vote)?;
+        let from = self.sim.elapsed();
+        let planned = faults::plan(&self.faults, &self.names, from, from + TROUBLED);
+        for (at, fault) in planned {
+            while self.sim.elapsed() < at {
+                self.step()?;
+            }
+            self.happen(&fault);
+        }
+        self.scene.with(|seen| seen.calm = true);
+        self.until(RESTS_WITHIN, "everything is at rest", Self::is_at_rest)?;
+        self.kept_its_word()
+    }
+
+    /// Steps until `holds` finds nothing missing.
+    fn until(
+        &mut self,
+        within: Duration,
+        what: &str,
+        missing: fn(&Self) -> Option<String>,
+    ) -> Result<(), String> {
+        let deadline = self.sim.elapsed() + within;
+        while let Some(why) = missing(self) {
+            if self.sim.elapsed() >= deadline {
+                return Err(format!("not within {within:?}: {what}: {why}"));
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// One millisecond of all machines, and a look at what came of it.
+    fn step(&mut self) -> Result<(), String> {
+        self.sim.step().map_err(|error| error.to_string())?;
+        self.oracle.look(self.scene.states())?;
+        self.scene.with(|seen| one_copy_each(seen))?;
+        self.start_again();
+        Ok(())
+    }
+
+    /// What ended by itself is started again, as a kubelet does.
+    fn start_again(&mut self) {
+        let now = self.sim.elapsed();
+        for (name, last_words) in self.scene.with(|seen| std::mem::take(&mut seen.ended)) {
+            tracing::info!(at = ?now, name, last_words, "ended by itself");
+            self.switch_off(&name, Some(now + STARTED_AGAIN_AFTER));
+        }
+        let due = self.off.iter();
+        let due = due.filter(|(_, at)| at.is_some_and(|at| at <= now));
+        for name in due.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.switch_on(&name);
+        }
+    }
+
+    fn happen(&mut self, fault: &Fault) {
+        tracing::info!(at = ?self.sim.elapsed(), %fault, "fault");
+        self.happened += 1;
+        match fault {
+            Fault::CutPower(name) => self.switch_off(name, None),
+            Fault::PowerOn(name) => self.switch_on(name),
+            Fault::Block(from, to) => self.sim.partition_oneway(from.as_str(), to.as_str()),
+            Fault::Unblock(from, to) => self.sim.repair_oneway(from.as_str(), to.as_str()),
+            Fault::Hold(a, b) => self.sim.hold(a.as_str(), b.as_str()),
+            Fault::Release(a, b) => self.sim.release(a.as_str(), b.as_str()),
+            Fault::Slow(a, b, most) => {
+                let most = Duration::from_millis(*most);
+                self.sim
+                    .set_link_max_message_latency(a.as_str(), b.as_str(), most);
+            }
+        }
+    }
+
+    fn switch_off(&mut self, name: &str, until: Option<Duration>) {
+        self.off.insert(name.to_owned(), until);
+        self.scene.with(|seen| {
+            seen.running.remove(name);
+            seen.copies.remove(name);
+        });
+        if let Some(member) = self.members.get(name) {
+            member.disk.cut_power();
+        }
+        self.sim.crash(name);
+    }
+
+    fn switch_on(&mut self, name: &str) {
+        if self.off.remove(name).is_some() {
+            self.sim.bounce(name);
+        }
+    }
+
+    fn all_vote(&self) -> Option<String> {
+        let states = self.scene.states();
+        let voters = match self.members.len() {
+            0..=2 => 1,
+            3..=4 => 3,
+            _ => 5,
+        };
+        let missing = self.names.iter().find_map(|name| {
+            let Some(state) = states.get(name) else {
+                return Some(format!("{name} has no replica"));
+            };
+            let (members, seats) = (state.members.len(), state.voters.len());
+            let complete = (members, seats) == (self.members.len(), voters);
+            (!complete).then(|| format!("{name} knows {members} members and {seats} voters"))
+        });
+        missing
+    }
+
+    fn is_at_rest(&self) -> Option<String> {
+        let states = self.scene.states();
+        let newest = states.values().max_by_key(|state| state.index)?;
+        for name in &self.names {
+            let Some(state) = states.get(name) else {
+                return Some(format!("{name} has no replica"));
+            };
+            if state.head != newest.head {
+                return Some(format!("{name} is at {} of {}", state.index, newest.index));
+            }
+        }
+        let lost = newest.members.iter();
+        let mut lost = lost.filter(|(_, member)| !matches!(member.lease, Lease::Held { .. }));
+        if let Some((name, member)) = lost.next() {
+            return Some(format!("the lease of {name} is {:?}", member.lease));
+        }
+        if let Some((key, _)) = newest.removals.iter().next() {
+            return Some(format!("{key} is not removed everywhere"));
+        }
+        self.unplaced(newest)
+    }
+
+    /// A workload that could run and does not.
+    fn unplaced(&self, state: &hanse_core::state::State) -> Option<String> {
+        state.workloads.iter().find_map(|(key, workload)| {
+            let rules = &workload.spec.placement;
+            let may_host = state.members.values().any(|member| {
+                hanse_core::jurisdiction::allows(&rules.domicile, &member.attributes.jurisdiction)
+            });
+            let nothing_to_run = workload.spec.counts().total() == 0;
+            let placed = state.placements.has(key);
+            (may_host && !placed && !nothing_to_run && !workload.removed)
+                .then(|| format!("{key} is not placed"))
+        })
+    }
+
+    fn kept_its_word(&self) -> Result<(), String> {
+        let states = self.scene.states();
+        let state = states.values().next().ok_or("no replica is left")?;
+        self.scene.with(|seen| {
+            seen.history.is_linearizable()?;
+            seen.history.is_kept_by(state)
+        })
+    }
+
+    fn report(&self) -> Report {
+        let states = self.scene.states();
+        let (asked, accepted) = self.scene.with(|seen| seen.history.counts());
+        let trace = self.oracle.trace.clone().finalize();
+        Report {
+            simulated: self.sim.elapsed(),
+            entries: states.values().map(|state| state.index).max().unwrap_or(0),
+            asked,
+            accepted,
+            faults: self.happened,
+            trace: trace.iter().take(8).fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            }),
+        }
+    }
+}
+
+/// Three to five members of three owners; the first founds the federation.
+fn members(
+    seed: u64,
+    random: &Seeded,
+    scene: &Scene,
+    files: &TempDir,
+) -> BTreeMap<String, SimulatedMember> {
+    let count = *random.pick(&[3, 3, 4, 5]);
+    let names: Vec<String> = ["amber", "birch", "cedar", "dune", "elm"]
+        .into_iter()
+        .take(count)
+        .map(str::to_owned)
+        .collect();
+    let owner = |at: usize| ["acme", "beta", "gamma"][at % 3].to_owned();
+    let invites: Vec<_> = (1..count)
+        .map(|at| (names[at].clone(), owner(at)))
+        .collect();
+    let member = |(at, name): (usize, &String)| {
+        let random = |purpose: &str| Seeded::new(seed, &format!("{purpose} of {name}"));
+        let member = SimulatedMember {
+            name: name.clone(),
+            owner: owner(at),
+            attributes: Attributes {
+                jurisdiction: JURISDICTIONS[at % 3].to_owned(),
+                ..Attributes::default()
+            },
+            invites: if at == 0 { invites.clone() } else { Vec::new() },
+            disk: SimulatedDisk::new(random("the disk")),
+            files: files.path().join(name),
+            keys: random("the keys"),
+            whims: random("the whims"),
+            delays: random("the delays"),
+            scene: scene.clone(),
+        };
+        (name.clone(), member)
+    };
+    names.iter().enumerate().map(member).collect()
+}
