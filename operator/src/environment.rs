@@ -4,11 +4,18 @@
 //! operators can run in one process. The monotonic clock is tokio's, which a test can pause and a simulator can
 //! control.
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures::future::{BoxFuture, FutureExt as _};
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use redb::{Builder, Database, DatabaseError};
 use rustix::time::{ClockId, clock_gettime};
+use tokio::task::spawn_blocking;
 
 use crate::peer::{Network, TcpNetwork};
 
@@ -17,7 +24,7 @@ use crate::peer::{Network, TcpNetwork};
 pub struct Environment {
     /// Opens every socket: those to and from other operators, and the one for probes and metrics.
     pub network: Arc<dyn Network>,
-    /// Where the ledger is kept.
+    /// Where the ledger is kept, and the end of the lease.
     pub disk: Arc<dyn Disk>,
     /// The wall clock. Used for timestamps and expiry, never for a lease.
     pub clock: Clock,
@@ -44,10 +51,17 @@ impl Environment {
     }
 }
 
-/// Opens directories of databases.
+/// Opens directories of databases, and keeps notes.
 pub trait Disk: Send + Sync + 'static {
     /// The directory at `path`, which need not exist yet.
     fn directory(&self, path: PathBuf) -> Arc<dyn Directory>;
+
+    /// Replaces the small file at `path` in one step, without holding up the caller's thread. The next process finds it;
+    /// after a power cut the file may be the previous one.
+    fn replace(&self, path: PathBuf, content: Vec<u8>) -> BoxFuture<'static, io::Result<()>>;
+
+    /// The content of the small file at `path`.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 }
 
 /// One directory of databases.
@@ -68,6 +82,19 @@ impl Disk for FileSystem {
     fn directory(&self, path: PathBuf) -> Arc<dyn Directory> {
         Arc::new(FileDirectory(path))
     }
+
+    fn replace(&self, path: PathBuf, content: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
+        let replacing = spawn_blocking(move || {
+            let aside = path.with_extension("new");
+            fs::write(&aside, content)?;
+            fs::rename(aside, path)
+        });
+        async move { replacing.await.map_err(io::Error::other)? }.boxed()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
 }
 
 /// A directory of the local file system.
@@ -77,18 +104,18 @@ pub struct FileDirectory(pub PathBuf);
 impl Directory for FileDirectory {
     fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {
         let io = |error: io::Error| DatabaseError::Storage(redb::StorageError::from(error));
-        std::fs::create_dir_all(&self.0).map_err(io)?;
+        fs::create_dir_all(&self.0).map_err(io)?;
         let database = builder.create(self.0.join(name))?;
         // A new file survives a power cut only once its directory is synced. A voter that lost its log could vote
         // twice.
-        std::fs::File::open(&self.0)
+        fs::File::open(&self.0)
             .and_then(|directory| directory.sync_all())
             .map_err(io)?;
         Ok(database)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
-        let entries = match std::fs::read_dir(&self.0) {
+        let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
@@ -146,7 +173,7 @@ impl Boot {
     #[must_use]
     pub fn of_this_machine() -> Self {
         Self {
-            id: Arc::new(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id")),
+            id: Arc::new(|| fs::read_to_string("/proc/sys/kernel/random/boot_id")),
             since: Arc::new(|| {
                 let now = clock_gettime(ClockId::Boottime);
                 let seconds = u64::try_from(now.tv_sec).unwrap_or(0);

@@ -97,7 +97,11 @@ impl Operator {
             timings: membership.timings,
             peers: peers.clone(),
             local: local_rx,
-            lease_ends: identity::KeptLease::end(&settings.data_dir, &environment.boot),
+            lease_ends: identity::KeptLease::end(
+                &settings.data_dir,
+                environment.disk.as_ref(),
+                &environment.boot,
+            ),
             voters: membership.voters.iter().cloned().collect(),
             answers: answers.clone(),
             metrics: metrics.uplink,
@@ -106,7 +110,7 @@ impl Operator {
         let storing = uplink::remember_lease(
             uplink.clone(),
             settings.data_dir.clone(),
-            environment.boot.clone(),
+            environment.clone(),
         );
         tasks.spawn(stored_lease(storing, stop.clone()));
         take_census(&registry, &settings, &uplink)?;

@@ -31,14 +31,17 @@ pub async fn run(member: &SimulatedMember, uplink: &Uplink) {
 }
 
 async fn run_copies(member: &SimulatedMember, uplink: &Uplink) {
-    let mut copies = Copies::default();
+    // What an earlier process of the operator started runs on.
+    let before = member
+        .scene
+        .with(|seen| seen.copies.get(&member.name).cloned());
+    let before = before.into_iter().flatten();
+    let mut copies = Copies(before.map(|key| (key, None)).collect());
     let (slices, standing) = (uplink.slice(), uplink.standing());
     loop {
         let (now, ends) = (Instant::now(), standing.borrow().lease_ends);
         let held = ends.is_some_and(|ends| ends > now);
-        if let Some(slice) = slices.borrow().as_deref() {
-            copies.follow(slice, held, now, &member.delays);
-        }
+        copies.follow(slices.borrow().as_deref(), held, now, &member.delays);
         copies
             .0
             .retain(|_, ends| ends.is_none_or(|ends| ends > now));
@@ -51,17 +54,18 @@ async fn run_copies(member: &SimulatedMember, uplink: &Uplink) {
 }
 
 /// The copies that run, each with the time at which it has ended, once it was asked to.
-#[derive(Default)]
 struct Copies(BTreeMap<WorkloadKey, Option<Instant>>);
 
 impl Copies {
-    fn follow(&mut self, slice: &Slice, held: bool, now: Instant, random: &Seeded) {
-        let placed = slice.placements.iter().filter(|(_, row)| is_single(row));
+    fn follow(&mut self, slice: Option<&Slice>, held: bool, now: Instant, random: &Seeded) {
+        let placed = slice.into_iter().flat_map(|slice| &slice.placements);
+        let placed = placed.filter(|(_, row)| is_single(row));
         for (key, _) in placed.filter(|_| held) {
             self.0.entry(key.clone()).or_insert(None);
         }
         for (key, ends) in &mut self.0 {
-            let stays = held && !slice.removals.contains_key(key);
+            let removed = slice.is_some_and(|slice| slice.removals.contains_key(key));
+            let stays = held && !removed;
             if !stays && ends.is_none() {
                 let most = u64::try_from((STOP_CALLS + GRACE).as_millis()).unwrap_or(u64::MAX);
                 *ends = Some(now + random.millis(0, most));

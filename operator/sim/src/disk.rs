@@ -3,9 +3,16 @@
 //! What a write changed is on the disk once the file is synced. Of what was written since, a power cut keeps some writes
 //! and loses others, and may keep only the first sectors of one, as a disk with a cache of its own does.
 
-use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use hanse_operator::environment::{Directory, Disk};
+use futures::future::{BoxFuture, FutureExt as _};
+use hanse_operator::environment::{Boot, Directory, Disk};
 use parking_lot::{Mutex, MutexGuard};
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
@@ -19,9 +26,12 @@ const SECTOR: usize = 512;
 pub struct SimulatedDisk(Arc<Mutex<Files>>);
 
 struct Files {
-    /// Handles of an earlier boot are dead.
+    /// How often the power was cut.
     boot: u64,
+    /// Handles of an earlier process are dead.
+    process: u64,
     files: BTreeMap<PathBuf, File>,
+    notes: BTreeMap<PathBuf, Vec<u8>>,
     random: Seeded,
 }
 
@@ -59,19 +69,29 @@ impl SimulatedDisk {
     pub fn new(random: Seeded) -> Self {
         Self(Arc::new(Mutex::new(Files {
             boot: 0,
+            process: 0,
             files: BTreeMap::new(),
+            notes: BTreeMap::new(),
             random,
         })))
     }
 
-    /// Cuts the power. To be called before the processes end, so that nothing they do while they end reaches the disk.
+    /// Kills the process. To be called before it ends, so that nothing it does while it ends reaches the disk.
+    pub fn kill(&self) {
+        self.0.lock().process += 1;
+    }
+
+    /// Cuts the power, which kills the process too.
     pub fn cut_power(&self) {
         let Files {
             boot,
+            process,
             files,
             random,
+            ..
         } = &mut *self.0.lock();
         *boot += 1;
+        *process += 1;
         for file in files.values_mut() {
             for change in file.since.drain(..) {
                 match change {
@@ -90,10 +110,32 @@ impl SimulatedDisk {
     }
 }
 
+impl SimulatedDisk {
+    /// The boot of its machine, which has a clock that shows `since`.
+    #[must_use]
+    pub fn boot(&self, since: fn() -> Duration) -> Boot {
+        let disk = self.clone();
+        Boot {
+            id: Arc::new(move || Ok(disk.0.lock().boot.to_string())),
+            since: Arc::new(since),
+        }
+    }
+}
+
 impl Disk for SimulatedDisk {
     fn directory(&self, path: PathBuf) -> Arc<dyn Directory> {
         let disk = self.clone();
         Arc::new(SimulatedDirectory { disk, path })
+    }
+
+    fn replace(&self, path: PathBuf, content: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
+        self.0.lock().notes.insert(path, content);
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let found = self.0.lock().notes.get(path).cloned();
+        found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -111,15 +153,15 @@ impl fmt::Debug for SimulatedDirectory {
 impl Directory for SimulatedDirectory {
     fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {
         let path = self.path.join(name);
-        let boot = {
+        let process = {
             let mut files = self.disk.0.lock();
             files.files.entry(path.clone()).or_default();
-            files.boot
+            files.process
         };
         builder.create_with_backend(Handle {
             disk: self.disk.clone(),
             path,
-            boot,
+            process,
         })
     }
 
@@ -140,7 +182,7 @@ impl Directory for SimulatedDirectory {
 struct Handle {
     disk: SimulatedDisk,
     path: PathBuf,
-    boot: u64,
+    process: u64,
 }
 
 impl fmt::Debug for Handle {
@@ -152,8 +194,8 @@ impl fmt::Debug for Handle {
 impl Handle {
     fn with<T>(&self, act: impl FnOnce(&mut File) -> Result<T, io::Error>) -> Result<T, io::Error> {
         let mut files: MutexGuard<'_, Files> = self.disk.0.lock();
-        if files.boot != self.boot {
-            return Err(io::Error::other("the machine has lost power"));
+        if files.process != self.process {
+            return Err(io::Error::other("the process has ended"));
         }
         let file = files.files.get_mut(&self.path);
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;

@@ -7,6 +7,9 @@ use crate::seeded::Seeded;
 /// Something that happens to the machines or the network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
+    /// A process is killed, and started again after [`STARTED_AGAIN_AFTER`](crate::simulation::STARTED_AGAIN_AFTER). What it wrote is in
+    /// the machine's memory, and its cluster runs on.
+    Kill(String),
     /// A machine loses power: its processes end and what its disk had not synced may be lost.
     CutPower(String),
     /// It is switched on again.
@@ -26,6 +29,7 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Kill(it) => write!(f, "the operator of {it} is killed"),
             Self::CutPower(it) => write!(f, "{it} loses power"),
             Self::PowerOn(it) => write!(f, "{it} is switched on"),
             Self::Block(from, to) => write!(f, "{from} cannot reach {to}"),
@@ -74,11 +78,12 @@ fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
             Some(Fault::Unblock(from.clone(), to.clone())),
         )
     };
-    match random.between(0, 8) {
+    match random.between(0, 10) {
         0..=2 => {
             let off = Fault::CutPower(victim.clone());
             vec![(off, Some(Fault::PowerOn(victim.clone())))]
         }
+        7..=8 => vec![(Fault::Kill(victim.clone()), None)],
         // Cut off, in both directions or in one.
         3 => others()
             .flat_map(|other| [block(victim, other), block(other, victim)])

@@ -3,6 +3,17 @@
 use clap::Parser;
 use hanse_sim::simulation;
 
+struct SimulatedTime;
+
+impl tracing_subscriber::fmt::time::FormatTime for SimulatedTime {
+    fn format_time(
+        &self,
+        writer: &mut tracing_subscriber::fmt::format::Writer<'_>,
+    ) -> std::fmt::Result {
+        write!(writer, "{:>9.3}", hanse_sim::scene::elapsed().as_secs_f64())
+    }
+}
+
 #[derive(Parser)]
 struct Arguments {
     /// One seed.
@@ -13,7 +24,8 @@ struct Arguments {
 fn main() {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .without_time()
+        .with_timer(SimulatedTime)
+        .with_ansi(false)
         .init();
     let arguments = Arguments::parse();
     let began = tokio::time::Instant::now();

@@ -11,7 +11,7 @@ use hanse_core::{
     workload::GroupKind,
 };
 use hanse_operator::{
-    environment::{Boot, Clock, Environment},
+    environment::{Clock, Environment},
     invitation::Invitation,
     peer::Peer,
     run::Operator,
@@ -175,10 +175,7 @@ impl SimulatedMember {
                 let now = Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default();
                 now.saturating_add(elapsed()).unwrap_or(now)
             })),
-            boot: Boot {
-                id: Arc::new(|| Ok("simulated".to_owned())),
-                since: Arc::new(elapsed),
-            },
+            boot: self.disk.boot(elapsed),
             entropy: self.keys.entropy(),
             kubernetes: None,
         }

@@ -33,6 +33,7 @@ impl Oracle {
                 invariants::check_step(before, &state).map_err(about)?;
             }
             self.agree(&name, &state)?;
+            tracing::debug!(name, index = state.index, head = %state.head, "applied");
             self.trace.update(name.as_bytes());
             self.trace.update(state.head.0);
             self.last.insert(name, state);

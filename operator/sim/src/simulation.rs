@@ -28,7 +28,7 @@ const TROUBLED: Duration = Duration::from_secs(60);
 const RESTS_WITHIN: Duration = Duration::from_secs(90);
 
 /// How long a process that ended by itself is off before it is started again.
-const STARTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+pub const STARTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What came of a simulation in which nothing went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +166,7 @@ impl<'a> Simulation<'a> {
         let now = self.sim.elapsed();
         for (name, last_words) in self.scene.with(|seen| std::mem::take(&mut seen.ended)) {
             tracing::info!(at = ?now, name, last_words, "ended by itself");
-            self.switch_off(&name, Some(now + STARTED_AGAIN_AFTER));
+            self.kill(&name);
         }
         let due = self.off.iter();
         let due = due.filter(|(_, at)| at.is_some_and(|at| at <= now));
@@ -179,7 +179,8 @@ impl<'a> Simulation<'a> {
         tracing::info!(at = ?self.sim.elapsed(), %fault, "fault");
         self.happened += 1;
         match fault {
-            Fault::CutPower(name) => self.switch_off(name, None),
+            Fault::Kill(name) => self.kill(name),
+            Fault::CutPower(name) => self.cut_power(name),
             Fault::PowerOn(name) => self.switch_on(name),
             Fault::Block(from, to) => self.sim.partition_oneway(from.as_str(), to.as_str()),
             Fault::Unblock(from, to) => self.sim.repair_oneway(from.as_str(), to.as_str()),
@@ -193,15 +194,25 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn switch_off(&mut self, name: &str, until: Option<Duration>) {
-        self.off.insert(name.to_owned(), until);
-        self.scene.with(|seen| {
-            seen.running.remove(name);
-            seen.copies.remove(name);
-        });
-        if let Some(member) = self.members.get(name) {
-            member.disk.cut_power();
+    fn kill(&mut self, name: &str) {
+        if self.off.contains_key(name) {
+            return;
         }
+        let again = self.sim.elapsed() + STARTED_AGAIN_AFTER;
+        self.off.insert(name.to_owned(), Some(again));
+        self.members[name].disk.kill();
+        self.end(name);
+    }
+
+    fn cut_power(&mut self, name: &str) {
+        self.off.insert(name.to_owned(), None);
+        self.members[name].disk.cut_power();
+        self.scene.with(|seen| seen.copies.remove(name));
+        self.end(name);
+    }
+
+    fn end(&mut self, name: &str) {
+        self.scene.with(|seen| seen.running.remove(name));
         self.sim.crash(name);
     }
 

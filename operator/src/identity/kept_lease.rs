@@ -3,12 +3,12 @@
 //! It is stored on the clock of the machine, which no process restart and no setting of the wall clock changes. A machine
 //! that was restarted has another boot id, and then the lease is over: nothing of an earlier boot runs any more.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::environment::Boot;
+use crate::environment::{Boot, Disk};
 
 /// The file in the data directory.
 const FILE: &str = "lease.json";
@@ -35,10 +35,10 @@ impl KeptLease {
 
     /// When the lease stored in `directory` ends; `None` if it is over, or if none of this boot can be read.
     #[must_use]
-    pub fn end(directory: &Path, boot: &Boot) -> Option<Instant> {
+    pub fn end(directory: &Path, disk: &dyn Disk, boot: &Boot) -> Option<Instant> {
         // Before the other clock is read, for the same reason.
         let now = Instant::now();
-        let text = fs::read(directory.join(FILE)).ok()?;
+        let text = disk.read(&directory.join(FILE)).ok()?;
         let kept: Self = serde_json::from_slice(&text).ok()?;
         let same_boot = (boot.id)().is_ok_and(|boot| boot == kept.boot);
         let left = Duration::from_millis(kept.ends_ms).checked_sub((boot.since)());
@@ -47,48 +47,54 @@ impl KeptLease {
     }
 
     /// Stores it in `directory`, in place of the previous one. It need not survive the machine, so nothing is synced.
-    pub fn write(&self, directory: &Path) -> io::Result<()> {
-        let aside = directory.join(FILE).with_extension("new");
-        fs::write(&aside, serde_json::to_vec(self)?)?;
-        fs::rename(aside, directory.join(FILE))
+    pub async fn write(&self, directory: &Path, disk: &dyn Disk) -> io::Result<()> {
+        let content = serde_json::to_vec(self)?;
+        disk.replace(directory.join(FILE), content).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::FileSystem;
 
     const LEASE: Duration = Duration::from_secs(500);
 
-    #[test]
-    fn a_lease_is_read_back_with_its_end_or_a_moment_before() {
-        let (directory, boot) = (tempfile::tempdir().unwrap(), Boot::of_this_machine());
-        assert_eq!(KeptLease::end(directory.path(), &boot), None);
+    fn end(directory: &Path) -> Option<Instant> {
+        KeptLease::end(directory, &FileSystem, &Boot::of_this_machine())
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_read_back_with_its_end_or_a_moment_before() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(end(directory.path()), None);
         let ends = Instant::now() + LEASE;
-        let kept = KeptLease::ending_at(ends, &boot).unwrap();
-        kept.write(directory.path()).unwrap();
-        let read = KeptLease::end(directory.path(), &boot).unwrap();
+        let kept = KeptLease::ending_at(ends, &Boot::of_this_machine()).unwrap();
+        kept.write(directory.path(), &FileSystem).await.unwrap();
+        let read = end(directory.path()).unwrap();
         assert!(read <= ends && read > ends.checked_sub(LEASE / 2).unwrap());
     }
 
-    #[test]
-    fn a_lease_that_is_over_or_of_another_boot_or_unreadable_is_none() {
-        let (directory, boot) = (tempfile::tempdir().unwrap(), Boot::of_this_machine());
-        let kept = KeptLease::ending_at(Instant::now() + LEASE, &boot).unwrap();
-        let is_none = |kept: &KeptLease| {
-            kept.write(directory.path()).unwrap();
-            KeptLease::end(directory.path(), &boot).is_none()
+    #[tokio::test]
+    async fn a_lease_that_is_over_or_of_another_boot_or_unreadable_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = KeptLease::ending_at(Instant::now() + LEASE, &Boot::of_this_machine()).unwrap();
+        let is_none = async |kept: &KeptLease| {
+            kept.write(directory.path(), &FileSystem).await.unwrap();
+            end(directory.path()).is_none()
         };
-        assert!(!is_none(&kept));
-        assert!(is_none(&KeptLease {
+        assert!(!is_none(&kept).await);
+        let over = KeptLease {
             ends_ms: 0,
             ..kept.clone()
-        }));
-        assert!(is_none(&KeptLease {
+        };
+        assert!(is_none(&over).await);
+        let of_another_boot = KeptLease {
             boot: "another".into(),
             ..kept
-        }));
-        fs::write(directory.path().join(FILE), "{\"boot\":").unwrap();
-        assert_eq!(KeptLease::end(directory.path(), &boot), None);
+        };
+        assert!(is_none(&of_another_boot).await);
+        std::fs::write(directory.path().join(FILE), "{\"boot\":").unwrap();
+        assert_eq!(end(directory.path()), None);
     }
 }
