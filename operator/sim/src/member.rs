@@ -41,7 +41,9 @@ pub struct SimulatedMember {
     pub owner: String,
     /// What its owner writes about it.
     pub attributes: Attributes,
-    /// The members that it invites, each with its owner; the founder invites all.
+    /// Whether it founds the federation.
+    pub founds: bool,
+    /// The members that it invites, each with its owner.
     pub invites: Vec<(String, String)>,
     /// Its disk.
     pub disk: SimulatedDisk,
@@ -69,10 +71,10 @@ impl SimulatedMember {
     }
 
     async fn live(&self) -> anyhow::Result<()> {
-        let entry = if self.invites.is_empty() {
-            Entry::Join(self.invitation().await)
-        } else {
+        let entry = if self.founds {
             Entry::Found
+        } else {
+            Entry::Join(self.invitation().await)
         };
         let operator = Operator::start(self.settings(entry), self.environment()).await?;
         let uplink = operator.uplink.clone();
@@ -87,11 +89,12 @@ impl SimulatedMember {
             address: self.address(),
             key,
         };
-        let others = async {
+        let owner = async {
             self.settle_in(&uplink, &peer).await?;
-            tokio::join!(cluster::run(self, &uplink), clients::run(self, &uplink),);
+            clients::run(self, &uplink).await;
             anyhow::Ok(())
         };
+        let others = async { tokio::join!(cluster::run(self, &uplink), owner).1 };
         tokio::select! {
             biased;
             ended = operator.until(std::future::pending()) => ended.context("the operator ended"),

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use hanse_core::{command::Attributes, state::Lease};
+use hanse_core::{
+    command::Attributes,
+    jurisdiction::allows,
+    state::{Lease, State},
+};
 use hanse_operator::replicate::runtime::seed_engines_of_this_thread;
 use sha2::Digest as _;
 use tempfile::TempDir;
@@ -29,6 +33,9 @@ const RESTS_WITHIN: Duration = Duration::from_secs(90);
 
 /// How long a process that ended by itself is off before it is started again.
 pub const STARTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The owners, in turn.
+const OWNERS: [&str; 3] = ["acme", "beta", "gamma"];
 
 /// What came of a simulation in which nothing went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,27 +236,17 @@ impl<'a> Simulation<'a> {
             3..=4 => 3,
             _ => 5,
         };
-        let missing = self.names.iter().find_map(|name| {
-            let Some(state) = states.get(name) else {
-                return Some(format!("{name} has no replica"));
-            };
-            let (members, seats) = (state.members.len(), state.voters.len());
-            let complete = (members, seats) == (self.members.len(), voters);
-            (!complete).then(|| format!("{name} knows {members} members and {seats} voters"))
-        });
-        missing
+        let newest = states.values().max_by_key(|state| state.index)?;
+        let known = (newest.members.len(), newest.voters.len());
+        let complete = known == (self.members.len(), voters);
+        (!complete).then(|| format!("the ledger has {} members and {} voters", known.0, known.1))
     }
 
     fn is_at_rest(&self) -> Option<String> {
         let states = self.scene.states();
         let newest = states.values().max_by_key(|state| state.index)?;
-        for name in &self.names {
-            let Some(state) = states.get(name) else {
-                return Some(format!("{name} has no replica"));
-            };
-            if state.head != newest.head {
-                return Some(format!("{name} is at {} of {}", state.index, newest.index));
-            }
+        if let Some(behind) = self.names.iter().find_map(|name| self.behind(name, newest)) {
+            return Some(behind);
         }
         let lost = newest.members.iter();
         let mut lost = lost.filter(|(_, member)| !matches!(member.lease, Lease::Held { .. }));
@@ -259,16 +256,43 @@ impl<'a> Simulation<'a> {
         if let Some((key, _)) = newest.removals.iter().next() {
             return Some(format!("{key} is not removed everywhere"));
         }
-        self.unplaced(newest)
+        Self::unplaced(newest)
+    }
+
+    /// Whether a member has not received what the ledger has: as a member, and as a voter if it is one.
+    fn behind(&self, name: &str, newest: &State) -> Option<String> {
+        let slice = self.scene.with(|seen| {
+            let running = seen.running.get(name)?;
+            let slice = running.uplink.slice().borrow().clone();
+            slice.map(|slice| slice.federation.clone())
+        });
+        let Some(slice) = slice else {
+            return Some(format!("{name} has no slice"));
+        };
+        if slice.head != newest.head {
+            return Some(format!(
+                "the slice of {name} is of {}, not of {}",
+                slice.index, newest.index
+            ));
+        }
+        let (_, member) = newest.members.iter().find(|(it, _)| it.as_str() == name)?;
+        let index = self.scene.states().get(name).map_or(0, |state| state.index);
+        (newest.is_voter(member) && index != newest.index).then(|| {
+            format!(
+                "the replica of {name} is at {index}, not at {}",
+                newest.index
+            )
+        })
     }
 
     /// A workload that could run and does not.
-    fn unplaced(&self, state: &hanse_core::state::State) -> Option<String> {
+    fn unplaced(state: &State) -> Option<String> {
         state.workloads.iter().find_map(|(key, workload)| {
             let rules = &workload.spec.placement;
-            let may_host = state.members.values().any(|member| {
-                hanse_core::jurisdiction::allows(&rules.domicile, &member.attributes.jurisdiction)
-            });
+            let may_host = state
+                .members
+                .values()
+                .any(|member| allows(&rules.domicile, &member.attributes.jurisdiction));
             let nothing_to_run = workload.spec.counts().total() == 0;
             let placed = state.placements.has(key);
             (may_host && !placed && !nothing_to_run && !workload.removed)
@@ -316,10 +340,17 @@ fn members(
         .take(count)
         .map(str::to_owned)
         .collect();
-    let owner = |at: usize| ["acme", "beta", "gamma"][at % 3].to_owned();
-    let invites: Vec<_> = (1..count)
-        .map(|at| (names[at].clone(), owner(at)))
-        .collect();
+    let owner = |at: usize| OWNERS[at % OWNERS.len()].to_owned();
+    // The founder invites one member of each owner, and they invite the others of theirs.
+    let invites = |at: usize| {
+        let invited = (1..count).filter(|other| match at {
+            0 => *other < OWNERS.len() || other % OWNERS.len() == 0,
+            _ => *other != at && other % OWNERS.len() == at,
+        });
+        invited
+            .map(|other| (names[other].clone(), owner(other)))
+            .collect()
+    };
     let member = |(at, name): (usize, &String)| {
         let random = |purpose: &str| Seeded::new(seed, &format!("{purpose} of {name}"));
         let member = SimulatedMember {
@@ -329,7 +360,8 @@ fn members(
                 jurisdiction: JURISDICTIONS[at % 3].to_owned(),
                 ..Attributes::default()
             },
-            invites: if at == 0 { invites.clone() } else { Vec::new() },
+            founds: at == 0,
+            invites: invites(at),
             disk: SimulatedDisk::new(random("the disk")),
             files: files.path().join(name),
             keys: random("the keys"),
