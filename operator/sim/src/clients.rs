@@ -1,7 +1,5 @@
 //! The people of a simulated owner: they put, change and remove workloads, and cordon and drain their member.
 
-use std::time::Duration;
-
 use hanse_core::{
     command::{Attributes, Command, Scheduling},
     id::{Generation, WorkloadKey},
@@ -14,7 +12,7 @@ use tokio::time::sleep;
 use crate::{member::SimulatedMember, seeded::Seeded};
 
 /// The grace period of every pod.
-pub const GRACE: Duration = Duration::from_secs(1);
+pub const GRACE_MS: u64 = 1_000;
 
 /// The jurisdictions of members, and what workloads are limited to.
 pub const JURISDICTIONS: [&str; 3] = ["DE", "FR", "US"];
@@ -109,7 +107,7 @@ fn spec_of(key: &WorkloadKey, random: &Seeded) -> WorkloadSpec {
     };
     // What tells one edit from the next.
     let marker = random.between(0, u64::MAX).to_string();
-    let pod = json!({"terminationGracePeriodSeconds": GRACE.as_secs()});
+    let pod = json!({"terminationGracePeriodSeconds": GRACE_MS / 1_000});
     let manifest = json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",

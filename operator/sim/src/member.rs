@@ -16,7 +16,7 @@ use hanse_operator::{
     peer::Peer,
     run::Operator,
     settings::{AskedTimings, CapacityPolicy, Entry, RaftTimings, Settings},
-    uplink::Uplink,
+    uplink::{Uplink, voters_of},
 };
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::sleep;
@@ -135,12 +135,15 @@ impl SimulatedMember {
                 continue;
             }
             let slice = uplink.slice().wait_for(Option::is_some).await?.clone();
+            let slice = slice.context("there is a slice")?;
+            let mut voters = voters_of(&slice, &own.key);
+            voters.push(own.clone());
             let invitation = Invitation {
-                federation: slice.context("there is a slice")?.federation.id,
+                federation: slice.federation.id,
                 owner: owner.parse()?,
                 key: PrivateKey::from_seed(&self.keys.bytes()),
                 expires_ms: u64::MAX,
-                voters: vec![own.clone()],
+                voters,
             };
             let command = Command::Invite {
                 invitation: invitation.key.public(),

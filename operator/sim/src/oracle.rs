@@ -65,7 +65,7 @@ impl Oracle {
 pub fn one_copy_each(seen: &Seen) -> Result<(), String> {
     let mut running = BTreeMap::new();
     for (member, copies) in &seen.copies {
-        for key in copies {
+        for key in copies.keys() {
             if let Some(other) = running.insert(key, member) {
                 return Err(format!(
                     "invariant 1: {key} runs on {other} and on {member}"

@@ -1,10 +1,6 @@
 //! What the simulation itself sees: the running operators from outside, what clients asked, and what runs in the clusters.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hanse_core::{id::WorkloadKey, state::State};
 use hanse_operator::{invitation::Invitation, replicate::ledger::Ledger, uplink::Uplink};
@@ -18,6 +14,9 @@ use crate::history::History;
 pub fn elapsed() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }
+
+/// Copies of `Single` workloads in one cluster, each with when it ends, once it was asked to.
+pub type Copies = BTreeMap<WorkloadKey, Option<Duration>>;
 
 /// The handles of one running operator.
 pub struct Running {
@@ -40,8 +39,8 @@ pub struct Seen {
     pub invitations: BTreeMap<String, Invitation>,
     /// The processes that ended by themselves since the last look, each with its last words.
     pub ended: Vec<(String, String)>,
-    /// The `Single` workloads of which a copy runs now, by the member in whose cluster it does.
-    pub copies: BTreeMap<String, BTreeSet<WorkloadKey>>,
+    /// The copies of `Single` workloads that run now, by the member in whose cluster they do.
+    pub copies: BTreeMap<String, Copies>,
     /// What clients asked and were answered.
     pub history: History,
     /// Whether clients ask for nothing more.

@@ -37,6 +37,10 @@ pub const STARTED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The owners, in turn.
 const OWNERS: [&str; 3] = ["acme", "beta", "gamma"];
 
+/// How long an operator runs at least before it is killed again. What it has to stop when its lease is over is stopped in the
+/// time that is allowed for one of its restarts, not for several (docs/robustness.md).
+const BETWEEN_KILLS: Duration = Duration::from_secs(10);
+
 /// What came of a simulation in which nothing went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -93,6 +97,8 @@ struct Simulation<'a> {
     faults: Seeded,
     /// The machines that are off, each with when it is switched on by itself.
     off: BTreeMap<String, Option<Duration>>,
+    /// When the operator of each was killed last.
+    killed: BTreeMap<String, Duration>,
     happened: usize,
 }
 
@@ -123,6 +129,7 @@ impl<'a> Simulation<'a> {
             members,
             faults: Seeded::new(seed, "faults"),
             off: BTreeMap::new(),
+            killed: BTreeMap::new(),
             happened: 0,
         }
     }
@@ -173,7 +180,7 @@ impl<'a> Simulation<'a> {
         let now = self.sim.elapsed();
         for (name, last_words) in self.scene.with(|seen| std::mem::take(&mut seen.ended)) {
             tracing::info!(at = ?now, name, last_words, "ended by itself");
-            self.kill(&name);
+            self.end_process(&name);
         }
         let due = self.off.iter();
         let due = due.filter(|(_, at)| at.is_some_and(|at| at <= now));
@@ -202,9 +209,17 @@ impl<'a> Simulation<'a> {
     }
 
     fn kill(&mut self, name: &str) {
-        if self.off.contains_key(name) {
+        let now = self.sim.elapsed();
+        let recently = |at: &Duration| *at + BETWEEN_KILLS > now;
+        if self.off.contains_key(name) || self.killed.get(name).is_some_and(recently) {
             return;
         }
+        self.killed.insert(name.to_owned(), now);
+        self.end_process(name);
+    }
+
+    /// Ends the operator of a member, which is started again soon.
+    fn end_process(&mut self, name: &str) {
         let again = self.sim.elapsed() + STARTED_AGAIN_AFTER;
         self.off.insert(name.to_owned(), Some(again));
         self.members[name].disk.kill();
