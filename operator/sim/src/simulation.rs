@@ -110,6 +110,7 @@ impl<'a> Simulation<'a> {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .enable_random_order()
+            .tick_duration(Duration::from_millis(2))
             .simulation_duration(Duration::MAX)
             .min_message_latency(Duration::from_millis(fastest))
             .max_message_latency(Duration::from_millis(slowest))
