@@ -22,6 +22,7 @@ use std::{
 
 use crate::{
     id::{Epoch, MemberName},
+    mutation::{Mutation, is_on},
     state::{Lease, State},
     suspicion::Pulse,
     timings::Timings,
@@ -54,6 +55,9 @@ pub fn fence_after_revocation(lease: Duration, grace: Duration) -> Duration {
 /// The same after a lease that ended by itself: the leader has waited for it once already.
 #[must_use]
 pub fn fence_after_loss(lease: Duration, grace: Duration) -> Duration {
+    if is_on(Mutation::WaitForFence) {
+        return Duration::ZERO;
+    }
     fence_after_revocation(lease, grace).saturating_sub(lease)
 }
 
@@ -353,6 +357,9 @@ impl OwnLease {
     /// When the lease is over; `None` before the first.
     #[must_use]
     pub fn ends_at(&self) -> Option<Duration> {
+        if is_on(Mutation::EndLease) {
+            return self.ends.map(|ends| ends * 1_000);
+        }
         self.ends
     }
 

@@ -19,7 +19,7 @@
 //! - [`quorum`]: who should vote.
 //! - [`slice`]: the part of it that one member receives.
 //! - [`health`]: how a host's objects are doing.
-//! - [`invariants`]: what holds of the ledger whatever happens.
+//! - [`invariants`]: what holds of the ledger whatever happens, and [`mutation`]: what shows that a breach is noticed.
 
 #![warn(missing_docs)]
 
@@ -34,6 +34,7 @@ pub mod inquiry;
 pub mod invariants;
 pub mod jurisdiction;
 pub mod lease;
+pub mod mutation;
 pub mod per_host;
 pub mod quorum;
 pub mod reason;

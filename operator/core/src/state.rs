@@ -21,6 +21,7 @@ use crate::{
     chain::{self, Link},
     command::{Command, Lane, SignedCommand},
     id::{Digest, Epoch, FederationId, MemberName, NodeId, OwnerName, PublicKey, WorkloadKey},
+    mutation::{Mutation, is_on},
     per_host::{self, PerHost},
     timings::Timings,
 };
@@ -192,11 +193,15 @@ impl State {
             .map_or(&start, |issuer| issuer.lane(signed.lane));
         match &last.outcome {
             Some(outcome)
-                if signed.sequence == last.sequence && last.asked == Some(asked(signed)) =>
+                if signed.sequence == last.sequence
+                    && last.asked == Some(asked(signed))
+                    && !is_on(Mutation::CheckSequence) =>
             {
                 Ok(Admission::Repeated(outcome.clone()))
             }
-            _ if last.sequence.checked_add(1) != Some(signed.sequence) => {
+            _ if last.sequence.checked_add(1) != Some(signed.sequence)
+                && !is_on(Mutation::CheckSequence) =>
+            {
                 Err(Rejection::OutOfSequence {
                     given: signed.sequence,
                     last: last.sequence,

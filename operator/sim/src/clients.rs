@@ -65,9 +65,10 @@ fn next(member: &SimulatedMember, uplink: &Uplink, random: &Seeded) -> Command {
         }
         _ => {
             // Now and then an edit of something that was changed meanwhile, which is refused.
-            let base = match random.chance(10) {
-                true => Generation(random.between(0, 50)),
-                false => generation(uplink, &key),
+            let base = if random.chance(10) {
+                Generation(random.between(0, 50))
+            } else {
+                generation(uplink, &key)
             };
             let spec = spec_of(&key, random);
             Command::PutWorkload { key, base, spec }

@@ -30,7 +30,7 @@ struct Files {
     boot: u64,
     /// Handles of an earlier process are dead.
     process: u64,
-    files: BTreeMap<PathBuf, File>,
+    databases: BTreeMap<PathBuf, File>,
     notes: BTreeMap<PathBuf, Vec<u8>>,
     random: Seeded,
 }
@@ -70,7 +70,7 @@ impl SimulatedDisk {
         Self(Arc::new(Mutex::new(Files {
             boot: 0,
             process: 0,
-            files: BTreeMap::new(),
+            databases: BTreeMap::new(),
             notes: BTreeMap::new(),
             random,
         })))
@@ -86,13 +86,13 @@ impl SimulatedDisk {
         let Files {
             boot,
             process,
-            files,
+            databases,
             random,
             ..
         } = &mut *self.0.lock();
         *boot += 1;
         *process += 1;
-        for file in files.values_mut() {
+        for file in databases.values_mut() {
             for change in file.since.drain(..) {
                 match change {
                     _ if random.chance(50) => {}
@@ -111,6 +111,11 @@ impl SimulatedDisk {
 }
 
 impl SimulatedDisk {
+    /// Loses every database.
+    pub fn lose_databases(&self) {
+        self.0.lock().databases.clear();
+    }
+
     /// The boot of its machine, which has a clock that shows `since`.
     #[must_use]
     pub fn boot(&self, since: fn() -> Duration) -> Boot {
@@ -155,7 +160,7 @@ impl Directory for SimulatedDirectory {
         let path = self.path.join(name);
         let process = {
             let mut files = self.disk.0.lock();
-            files.files.entry(path.clone()).or_default();
+            files.databases.entry(path.clone()).or_default();
             files.process
         };
         builder.create_with_backend(Handle {
@@ -167,7 +172,7 @@ impl Directory for SimulatedDirectory {
 
     fn names(&self) -> io::Result<Vec<String>> {
         let files = self.disk.0.lock();
-        let below = files.files.keys().filter_map(|path| {
+        let below = files.databases.keys().filter_map(|path| {
             let rest = path.strip_prefix(&self.path).ok()?;
             let first = rest.components().next()?;
             first.as_os_str().to_str().map(str::to_owned)
@@ -197,7 +202,7 @@ impl Handle {
         if files.process != self.process {
             return Err(io::Error::other("the process has ended"));
         }
-        let file = files.files.get_mut(&self.path);
+        let file = files.databases.get_mut(&self.path);
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         act(file)
     }

@@ -12,6 +12,8 @@ pub enum Fault {
     Kill(String),
     /// A machine loses power: its processes end and what its disk had not synced may be lost.
     CutPower(String),
+    /// A machine loses power and its replica of the ledger for good.
+    LoseReplica(String),
     /// It is switched on again.
     PowerOn(String),
     /// Nothing that the first sends reaches the second.
@@ -31,6 +33,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill(it) => write!(f, "the operator of {it} is killed"),
             Self::CutPower(it) => write!(f, "{it} loses power"),
+            Self::LoseReplica(it) => write!(f, "{it} loses power and its replica of the ledger"),
             Self::PowerOn(it) => write!(f, "{it} is switched on"),
             Self::Block(from, to) => write!(f, "{from} cannot reach {to}"),
             Self::Unblock(from, to) => write!(f, "{from} can reach {to}"),
@@ -63,6 +66,17 @@ pub fn plan(
             planned.push((at, fault));
             planned.extend(repair.map(|repair| (until, repair)));
         }
+    }
+    // Once at most: a quorum that loses the replicas of a majority has lost what it decided.
+    if random.chance(30) {
+        let victim = random.pick(members);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let at = random.millis(millis(from), millis(to));
+        planned.push((at, Fault::LoseReplica(victim.clone())));
+        planned.push((
+            at + random.millis(300, 5_000),
+            Fault::PowerOn(victim.clone()),
+        ));
     }
     planned.sort();
     planned

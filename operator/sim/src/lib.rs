@@ -11,9 +11,10 @@
 //! - [`simulation`]: one run, from the founding to the rest after the last fault.
 //! - [`seeded`], [`faults`]: what the seed decides.
 //! - [`network`], [`disk`]: what an operator is given in place of a machine.
-//! - [`member`], [`cluster`], [`clients`]: what runs on it.
+//! - [`member`], [`cluster`], [`clients`], [`adversary`]: what runs on it.
 //! - [`scene`], [`history`], [`oracle`]: what is seen from outside, and whether it may be.
 
+pub mod adversary;
 pub mod clients;
 pub mod cluster;
 pub mod disk;

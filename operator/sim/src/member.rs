@@ -22,7 +22,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::sleep;
 
 use crate::{
-    clients, cluster,
+    adversary, clients, cluster,
     disk::SimulatedDisk,
     network::{PEER_PORT, SimulatedNetwork},
     scene::{Running, Scene, elapsed},
@@ -94,7 +94,11 @@ impl SimulatedMember {
             clients::run(self, &uplink).await;
             anyhow::Ok(())
         };
-        let others = async { tokio::join!(cluster::run(self, &uplink), owner).1 };
+        let ledger = operator.ledger.clone();
+        let others = async {
+            let replays = adversary::run(self, ledger);
+            tokio::join!(cluster::run(self, &uplink), replays, owner).2
+        };
         tokio::select! {
             biased;
             ended = operator.until(std::future::pending()) => ended.context("the operator ended"),
@@ -204,8 +208,8 @@ impl SimulatedMember {
             },
             raft: RaftTimings {
                 heartbeat: Duration::from_millis(250),
-                election_min: Duration::from_millis(1_000),
-                election_max: Duration::from_millis(2_000),
+                election_min: Duration::from_secs(1),
+                election_max: Duration::from_secs(2),
             },
             capacity: CapacityPolicy::default(),
             notify_url: None,

@@ -50,9 +50,10 @@ impl Oracle {
         if (*head, *content) == (state.head, digest) {
             return Ok(());
         }
-        let what = match *head == state.head {
-            true => "the same history and another state",
-            false => "another history",
+        let what = if *head == state.head {
+            "the same history and another state"
+        } else {
+            "another history"
         };
         Err(format!(
             "invariant 4: {name} and {first} have {what} at {}",

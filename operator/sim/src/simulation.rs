@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use hanse_core::{
     command::Attributes,
     jurisdiction::allows,
+    mutation::{self, Mutation},
     state::{Lease, State},
 };
 use hanse_operator::replicate::runtime::seed_engines_of_this_thread;
@@ -23,10 +24,10 @@ use crate::{
 };
 
 /// How long a federation may take to have all its members and voters.
-const GROWS_WITHIN: Duration = Duration::from_secs(60);
+const GROWS_WITHIN: Duration = Duration::from_mins(1);
 
 /// How long faults happen.
-const TROUBLED: Duration = Duration::from_secs(60);
+const TROUBLED: Duration = Duration::from_mins(1);
 
 /// How long everything may take to come to rest once all is repaired.
 const RESTS_WITHIN: Duration = Duration::from_secs(90);
@@ -70,6 +71,14 @@ pub struct Failure {
     pub what: String,
 }
 
+/// Runs the simulation of `seed`, with `mutation` switched on.
+pub fn run_mutated(seed: u64, mutation: Mutation) -> Result<Report, Failure> {
+    mutation::switch_on(Some(mutation));
+    let result = run(seed);
+    mutation::switch_on(None);
+    result
+}
+
 /// Runs the simulation of `seed`.
 pub fn run(seed: u64) -> Result<Report, Failure> {
     let files = tempfile::tempdir().map_err(|error| Failure {
@@ -102,7 +111,7 @@ struct Simulation<'a> {
     happened: usize,
 }
 
-impl<'a> Simulation<'a> {
+impl Simulation<'_> {
     fn new(seed: u64, files: &TempDir) -> Self {
         let random = Seeded::new(seed, "federation");
         seed_engines_of_this_thread(random.between(0, u64::MAX));
@@ -196,6 +205,10 @@ impl<'a> Simulation<'a> {
         match fault {
             Fault::Kill(name) => self.kill(name),
             Fault::CutPower(name) => self.cut_power(name),
+            Fault::LoseReplica(name) => {
+                self.cut_power(name);
+                self.members[name].disk.lose_databases();
+            }
             Fault::PowerOn(name) => self.switch_on(name),
             Fault::Block(from, to) => self.sim.partition_oneway(from.as_str(), to.as_str()),
             Fault::Unblock(from, to) => self.sim.repair_oneway(from.as_str(), to.as_str()),
@@ -318,7 +331,8 @@ impl<'a> Simulation<'a> {
 
     fn kept_its_word(&self) -> Result<(), String> {
         let states = self.scene.states();
-        let state = states.values().next().ok_or("no replica is left")?;
+        let newest = states.values().max_by_key(|state| state.index);
+        let state = newest.ok_or("no replica is left")?;
         self.scene.with(|seen| {
             seen.history.is_linearizable()?;
             seen.history.is_kept_by(state)

@@ -6,7 +6,10 @@
 
 use std::{fmt::Debug, io, ops::RangeBounds, sync::Arc};
 
-use hanse_core::id::{FederationId, NodeId};
+use hanse_core::{
+    id::{FederationId, NodeId},
+    mutation::{Mutation, is_on},
+};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
@@ -243,6 +246,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        if is_on(Mutation::StoreVote) {
+            return Ok(());
+        }
         let bytes = encoding::encode_vote(vote);
         self.write(|_, marks| {
             marks.insert(VOTE, &bytes[..]).map_err(failed)?;

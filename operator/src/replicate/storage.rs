@@ -6,6 +6,7 @@
 
 use std::io;
 
+use hanse_core::mutation::{Mutation, is_on};
 use parking_lot::RwLock;
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase as _,
@@ -41,9 +42,12 @@ impl Store {
             let guard = self.0.read();
             let database = guard.as_ref().ok_or_else(closed)?;
             let mut transaction = database.begin_write().map_err(failed)?;
-            transaction
-                .set_durability(Durability::Immediate)
-                .map_err(failed)?;
+            let durability = if is_on(Mutation::Sync) {
+                Durability::None
+            } else {
+                Durability::Immediate
+            };
+            transaction.set_durability(durability).map_err(failed)?;
             transaction.set_two_phase_commit(true);
             let result = work(&transaction)?;
             transaction.commit().map_err(failed)?;

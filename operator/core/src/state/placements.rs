@@ -6,6 +6,7 @@ use super::{Keep, Placement, Rejection, Removal, State};
 use crate::{
     command::PlacementChange,
     id::{Epoch, Generation, MemberName, WorkloadKey},
+    mutation::{Mutation, is_on},
     reason::Reason,
     workload::Mode,
 };
@@ -44,6 +45,9 @@ impl State {
 
     /// Whether what the row was decided on still holds.
     fn is_current(&self, row: &PlacementChange) -> bool {
+        if is_on(Mutation::CheckGeneration) {
+            return self.workloads.contains_key(&row.workload);
+        }
         let workload = self.workloads.get(&row.workload);
         let member = self.members.get(&row.member);
         workload.is_some_and(|workload| {
@@ -97,7 +101,8 @@ impl State {
                     return Some(host);
                 }
                 let lease = self.members.get(host).map(|row| row.lease);
-                let stopped = lease.is_none_or(super::Lease::is_fenced);
+                let stopped =
+                    lease.is_none_or(super::Lease::is_fenced) || is_on(Mutation::WaitForStop);
                 (host != member && !stopped).then_some(host)
             })
         })
@@ -196,6 +201,9 @@ impl State {
     ) {
         let lease = self.members.get(&member).map(|row| row.lease);
         if lease.is_none_or(|lease| lease.is_revoked() && lease.is_fenced()) {
+            return;
+        }
+        if lease.is_some_and(|lease| !lease.is_held()) && is_on(Mutation::RequireRemoval) {
             return;
         }
         // What a host that returns after an outage has in its volumes may be the newest copy.
