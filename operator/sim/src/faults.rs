@@ -16,6 +16,10 @@ pub enum Fault {
     LoseReplica(String),
     /// It is switched on again.
     PowerOn(String),
+    /// Nothing reaches whoever leads then, and nothing it sends reaches anyone.
+    IsolateLeader,
+    /// Everyone reaches everyone.
+    Reconnect,
     /// Nothing that the first sends reaches the second.
     Block(String, String),
     /// What it sends arrives again.
@@ -35,6 +39,8 @@ impl fmt::Display for Fault {
             Self::CutPower(it) => write!(f, "{it} loses power"),
             Self::LoseReplica(it) => write!(f, "{it} loses power and its replica of the ledger"),
             Self::PowerOn(it) => write!(f, "{it} is switched on"),
+            Self::IsolateLeader => write!(f, "the leader is cut off"),
+            Self::Reconnect => write!(f, "everyone can reach everyone"),
             Self::Block(from, to) => write!(f, "{from} cannot reach {to}"),
             Self::Unblock(from, to) => write!(f, "{from} can reach {to}"),
             Self::Hold(a, b) => write!(f, "{a} and {b} wait for each other's messages"),
@@ -61,7 +67,8 @@ pub fn plan(
         if at >= to {
             break;
         }
-        let until = at + random.millis(300, 15_000);
+        let longest = if random.chance(20) { 40_000 } else { 15_000 };
+        let until = at + random.millis(300, longest);
         for (fault, repair) in trouble(random, members) {
             planned.push((at, fault));
             planned.extend(repair.map(|repair| (until, repair)));
@@ -92,12 +99,13 @@ fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
             Some(Fault::Unblock(from.clone(), to.clone())),
         )
     };
-    match random.between(0, 10) {
+    match random.between(0, 11) {
         0..=2 => {
             let off = Fault::CutPower(victim.clone());
             vec![(off, Some(Fault::PowerOn(victim.clone())))]
         }
-        7..=8 => vec![(Fault::Kill(victim.clone()), None)],
+        7 => vec![(Fault::IsolateLeader, Some(Fault::Reconnect))],
+        8..=9 => vec![(Fault::Kill(victim.clone()), None)],
         // Cut off, in both directions or in one.
         3 => others()
             .flat_map(|other| [block(victim, other), block(other, victim)])

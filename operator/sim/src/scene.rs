@@ -53,6 +53,19 @@ impl Scene {
         look(&mut self.0.lock())
     }
 
+    /// The leader of the newest term that any running replica knows of and that runs itself.
+    #[must_use]
+    pub fn leader(&self) -> Option<String> {
+        self.with(|seen| {
+            let leaders = seen.running.iter().filter_map(|(name, running)| {
+                let ledger = running.ledger.borrow().clone()?;
+                let leadership = *ledger.leadership().borrow();
+                leadership.is_self.then(|| (leadership.term, name.clone()))
+            });
+            leaders.max().map(|(_, name)| name)
+        })
+    }
+
     /// What each running replica has applied.
     #[must_use]
     pub fn states(&self) -> BTreeMap<String, Arc<State>> {

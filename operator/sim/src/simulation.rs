@@ -8,7 +8,7 @@ use hanse_core::{
     mutation::{self, Mutation},
     state::{Lease, State},
 };
-use hanse_operator::replicate::runtime::seed_engines_of_this_thread;
+use hanse_operator::replicate::runtime::{seed_engines_of_this_thread, take_panic};
 use sha2::Digest as _;
 use tempfile::TempDir;
 use turmoil::Sim;
@@ -114,6 +114,8 @@ struct Simulation<'a> {
 impl Simulation<'_> {
     fn new(seed: u64, files: &TempDir) -> Self {
         let random = Seeded::new(seed, "federation");
+        // What an earlier simulation in this thread left while it ended.
+        let _ = take_panic();
         seed_engines_of_this_thread(random.between(0, u64::MAX));
         let (fastest, slowest) = (random.between(1, 20), random.between(20, 60));
         let mut sim = turmoil::Builder::new()
@@ -179,6 +181,9 @@ impl Simulation<'_> {
     /// One millisecond of all machines, and a look at what came of it.
     fn step(&mut self) -> Result<(), String> {
         self.sim.step().map_err(|error| error.to_string())?;
+        if let Some(panic) = take_panic() {
+            return Err(format!("the engine of a voter panicked: {panic}"));
+        }
         self.oracle.look(self.scene.states())?;
         self.scene.with(|seen| one_copy_each(seen))?;
         self.start_again();
@@ -210,6 +215,26 @@ impl Simulation<'_> {
                 self.members[name].disk.lose_databases();
             }
             Fault::PowerOn(name) => self.switch_on(name),
+            Fault::IsolateLeader => {
+                let leader = self.scene.leader();
+                for other in self
+                    .names
+                    .iter()
+                    .filter(|other| Some(*other) != leader.as_ref())
+                {
+                    leader
+                        .iter()
+                        .for_each(|leader| self.sim.partition(leader.as_str(), other.as_str()));
+                }
+            }
+            Fault::Reconnect => {
+                for (at, name) in self.names.iter().enumerate() {
+                    let others = &self.names[at + 1..];
+                    others
+                        .iter()
+                        .for_each(|other| self.sim.repair(name.as_str(), other.as_str()));
+                }
+            }
             Fault::Block(from, to) => self.sim.partition_oneway(from.as_str(), to.as_str()),
             Fault::Unblock(from, to) => self.sim.repair_oneway(from.as_str(), to.as_str()),
             Fault::Hold(a, b) => self.sim.hold(a.as_str(), b.as_str()),
