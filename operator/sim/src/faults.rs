@@ -68,8 +68,12 @@ pub fn plan(
             break;
         }
         let longest = if random.chance(20) { 40_000 } else { 15_000 };
-        let until = at + random.millis(300, longest);
+        let mut until = at + random.millis(300, longest);
         for (fault, repair) in trouble(random, members) {
+            if fault == Fault::IsolateLeader {
+                // Until another has led for long enough to give its work to others.
+                until = at + random.millis(10_000, 30_000);
+            }
             planned.push((at, fault));
             planned.extend(repair.map(|repair| (until, repair)));
         }

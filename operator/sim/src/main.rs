@@ -8,7 +8,8 @@
 use std::{
     fmt, io,
     ops::Range,
-    process::ExitCode,
+    panic,
+    process::{self, ExitCode},
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -40,6 +41,9 @@ struct Arguments {
     /// How many run at once.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
+    /// Ends with the first that fails.
+    #[arg(long)]
+    first: bool,
     /// Switches on a fault in the code, to see that it is found: a name of `hanse_core::mutation::Mutation`.
     #[arg(long, value_parser = mutation)]
     mutation: Option<Mutation>,
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
     if arguments.trace {
         show_what_is_said();
     }
+    report_panics();
     let seeds = arguments
         .seed
         .map_or(arguments.seeds, |seed| seed..seed.saturating_add(1));
@@ -77,7 +82,8 @@ fn main() -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    let is_over = || counted.lock().is_ok_and(|it| it.failed > 0);
+                    if seed >= seeds.end || arguments.first && is_over() {
                         return;
                     }
                     let result = match arguments.mutation {
@@ -100,6 +106,15 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// A panic in one of many runtimes ends the process in ways that tell nothing. This tells the seed first.
+fn report_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let seed = simulation::running().map_or_else(String::new, |seed| format!("seed {seed}: "));
+        println!("{seed}{panic}");
+        process::exit(1);
+    }));
 }
 
 /// What came of all of them.

@@ -1,6 +1,6 @@
 //! One simulation from its seed: a federation grows, its clients ask, faults happen, all is repaired, and it comes to rest.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use hanse_core::{
     command::Attributes,
@@ -8,7 +8,7 @@ use hanse_core::{
     mutation::{self, Mutation},
     state::{Lease, State},
 };
-use hanse_operator::replicate::runtime::{seed_engines_of_this_thread, take_panic};
+use hanse_operator::replicate::runtime::seed_engines_of_this_thread;
 use sha2::Digest as _;
 use tempfile::TempDir;
 use turmoil::Sim;
@@ -79,8 +79,19 @@ pub fn run_mutated(seed: u64, mutation: Mutation) -> Result<Report, Failure> {
     result
 }
 
-/// Runs the simulation of `seed`.
+thread_local! {
+    static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// The seed of the simulation that this thread runs, for whoever reports a panic.
+#[must_use]
+pub fn running() -> Option<u64> {
+    RUNNING.get()
+}
+
+/// Runs the simulation of `seed`. Panics where an operator does.
 pub fn run(seed: u64) -> Result<Report, Failure> {
+    RUNNING.set(Some(seed));
     let files = tempfile::tempdir().map_err(|error| Failure {
         seed,
         at: Duration::ZERO,
@@ -114,8 +125,6 @@ struct Simulation<'a> {
 impl Simulation<'_> {
     fn new(seed: u64, files: &TempDir) -> Self {
         let random = Seeded::new(seed, "federation");
-        // What an earlier simulation in this thread left while it ended.
-        let _ = take_panic();
         seed_engines_of_this_thread(random.between(0, u64::MAX));
         let (fastest, slowest) = (random.between(1, 20), random.between(20, 60));
         let mut sim = turmoil::Builder::new()
@@ -181,9 +190,6 @@ impl Simulation<'_> {
     /// One millisecond of all machines, and a look at what came of it.
     fn step(&mut self) -> Result<(), String> {
         self.sim.step().map_err(|error| error.to_string())?;
-        if let Some(panic) = take_panic() {
-            return Err(format!("the engine of a voter panicked: {panic}"));
-        }
         self.oracle.look(self.scene.states())?;
         self.scene.with(|seen| one_copy_each(seen))?;
         self.start_again();

@@ -1,8 +1,7 @@
 //! The runtime of the engine's tasks: tokio's, with randomness that a simulator can seed.
 
-use std::{any::Any, cell::Cell, fmt, panic::AssertUnwindSafe, time::Duration};
+use std::{cell::Cell, fmt, time::Duration};
 
-use futures::FutureExt as _;
 use openraft::{AsyncRuntime, OptionalSend};
 use openraft_rt_tokio::TokioRuntime;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
@@ -12,8 +11,6 @@ type Tokio = TokioRuntime;
 thread_local! {
     /// The state of this thread's generator, once it is seeded.
     static SEED: Cell<Option<u64>> = const { Cell::new(None) };
-    /// What an engine of this thread said when it panicked.
-    static PANIC: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// From now on the engines of this thread choose their election timeouts from `seed`, so that a simulation in one thread
@@ -21,19 +18,6 @@ thread_local! {
 /// why this is the thread's and not the [`Environment`](crate::environment::Environment)'s.
 pub fn seed_engines_of_this_thread(seed: u64) {
     SEED.set(Some(seed));
-}
-
-/// What the engines of this thread said when one panicked; only in a thread that is seeded, where a task that panics
-/// would take the simulator with it before it could tell its seed.
-#[must_use]
-pub fn take_panic() -> Option<String> {
-    PANIC.take()
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "no message".to_owned())
 }
 
 fn generator() -> SmallRng {
@@ -72,18 +56,7 @@ impl AsyncRuntime for Runtime {
         T: Future + OptionalSend + 'static,
         T::Output: OptionalSend + 'static,
     {
-        if SEED.get().is_none() {
-            return Tokio::spawn(future);
-        }
-        Tokio::spawn(async move {
-            match AssertUnwindSafe(future).catch_unwind().await {
-                Ok(output) => output,
-                Err(panic) => {
-                    PANIC.set(Some(message_of(panic.as_ref())));
-                    std::future::pending().await
-                }
-            }
-        })
+        Tokio::spawn(future)
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
