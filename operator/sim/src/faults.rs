@@ -68,13 +68,16 @@ pub fn plan(
             break;
         }
         let longest = if random.chance(20) { 40_000 } else { 15_000 };
+        let began = at;
         let mut until = at + random.millis(300, longest);
         for (fault, repair) in trouble(random, members) {
             if fault == Fault::IsolateLeader {
-                // Until another has led for long enough to give its work to others.
-                until = at + random.millis(10_000, 30_000);
+                // Until another leads, has declared it lost and fenced, and given its work to others: about 20 s, in which
+                // nothing else begins.
+                until = at + random.millis(18_000, 32_000);
+                at = until;
             }
-            planned.push((at, fault));
+            planned.push((began, fault));
             planned.extend(repair.map(|repair| (until, repair)));
         }
     }
