@@ -1,5 +1,7 @@
 //! The people of a simulated owner: they put, change and remove workloads, and cordon and drain their member.
 
+use std::time::Duration;
+
 use hanse_core::{
     command::{Attributes, Command, Scheduling},
     id::{Generation, WorkloadKey},
@@ -20,8 +22,15 @@ pub const JURISDICTIONS: [&str; 3] = ["DE", "FR", "US"];
 /// Asks until the simulation is to come to rest.
 pub async fn run(member: &SimulatedMember, uplink: &Uplink) {
     let random = &member.whims;
+    let longest = if member.is_quiet { 120_000 } else { 2_500 };
     while !member.scene.with(|seen| seen.calm) {
-        sleep(random.millis(50, 2_500)).await;
+        // In steps, so that a quiet owner comes to rest with the others.
+        let mut pause = random.millis(50, longest);
+        while !pause.is_zero() && !member.scene.with(|seen| seen.calm) {
+            let step = pause.min(Duration::from_secs(1));
+            sleep(step).await;
+            pause = pause.saturating_sub(step);
+        }
         let command = next(member, uplink, random);
         member.ask(uplink, command).await;
     }

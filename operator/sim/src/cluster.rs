@@ -16,6 +16,7 @@ use hanse_core::{
 };
 use hanse_operator::uplink::Uplink;
 use tokio::time::{Instant, sleep};
+use tracing::info;
 
 use crate::{
     clients::GRACE_MS,
@@ -48,15 +49,25 @@ async fn run_copies(member: &SimulatedMember, uplink: &Uplink) {
 
 fn follow(copies: &mut Copies, slice: Option<&Slice>, held: bool, delays: &Seeded) {
     let now = elapsed();
-    copies.retain(|_, ends| ends.is_none_or(|ends| ends > now));
+    copies.retain(|key, ends| {
+        let runs = ends.is_none_or(|ends| ends > now);
+        if !runs {
+            info!(workload = %key, "its copy has ended");
+        }
+        runs
+    });
     let placed = slice.into_iter().flat_map(|slice| &slice.placements);
     let placed = placed.filter(|(_, row)| is_single(row));
     for (key, _) in placed.filter(|_| held) {
-        copies.entry(key.clone()).or_insert(None);
+        copies.entry(key.clone()).or_insert_with(|| {
+            info!(workload = %key, "its copy starts");
+            None
+        });
     }
     for (key, ends) in copies {
         let removed = slice.is_some_and(|slice| slice.removals.contains_key(key));
         if (removed || !held) && ends.is_none() {
+            info!(workload = %key, removed, held, "its copy is to end");
             *ends = Some(now + delays.millis(0, 1_000) + delays.millis(0, GRACE_MS));
         }
     }

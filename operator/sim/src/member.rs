@@ -43,6 +43,9 @@ pub struct SimulatedMember {
     pub attributes: Attributes,
     /// Whether it founds the federation.
     pub founds: bool,
+    /// Whether its owner seldom asks for anything. Commands that no quorum answers end a stream, which hides what a stream
+    /// without commands would do.
+    pub is_quiet: bool,
     /// The members that it invites, each with its owner.
     pub invites: Vec<(String, String)>,
     /// Its disk.

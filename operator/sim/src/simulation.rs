@@ -413,6 +413,7 @@ fn members(
             .collect()
     };
     let member = |(at, name): (usize, &String)| {
+        let whims = random;
         let random = |purpose: &str| Seeded::new(seed, &format!("{purpose} of {name}"));
         let member = SimulatedMember {
             name: name.clone(),
@@ -422,6 +423,7 @@ fn members(
                 ..Attributes::default()
             },
             founds: at == 0,
+            is_quiet: whims.chance(40),
             invites: invites(at),
             disk: SimulatedDisk::new(random("the disk")),
             files: files.path().join(name),
