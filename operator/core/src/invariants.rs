@@ -10,7 +10,7 @@ use crate::{
     grant::consent,
     id::{Epoch, MemberName, WorkloadKey},
     jurisdiction::allows,
-    state::{Lease, Member, Placement, State, Workload},
+    state::{Lease, Placement, State, Workload},
     workload::Mode,
 };
 
@@ -34,7 +34,7 @@ fn ensure(number: u8, holds: bool, what: impl FnOnce() -> String) -> Checked {
     Err(Violation { number, what })
 }
 
-/// Whether what must hold of every state holds of this one.
+/// Whether what the rules of the ledger promise of every state holds of this one.
 pub fn check(state: &State) -> Result<(), Violation> {
     for (key, rows) in state.placements.iter() {
         let workload = state.workloads.get(key).filter(|row| !row.removed);
@@ -46,22 +46,18 @@ pub fn check(state: &State) -> Result<(), Violation> {
             format!("the single {key} is placed on {}", listed(rows.keys()))
         })?;
         for (host, placement) in rows {
-            check_placement(state, (key, workload), (host, placement))?;
+            check_placement(state, key, (host, placement))?;
+            if is_single && placement.epoch == Epoch(state.index) {
+                nothing_runs_elsewhere(state, (key, workload), host)?;
+            }
         }
     }
-    for (key, rows) in state.removals.iter() {
-        for (host, removal) in rows {
-            ensure(2, removal.epoch.0 <= state.index, || {
-                format!("the removal of {key} from {host} has an epoch of the future")
-            })?;
-        }
-    }
-    Ok(())
+    removed_workloads_wait_for_hosts(state)
 }
 
 fn check_placement(
     state: &State,
-    (key, workload): (&WorkloadKey, &Workload),
+    key: &WorkloadKey,
     (host, placement): (&MemberName, &Placement),
 ) -> Checked {
     ensure(2, placement.epoch.0 <= state.index, || {
@@ -70,47 +66,76 @@ fn check_placement(
     ensure(7, state.removals.get(key, host).is_none(), || {
         format!("{key} is placed on {host} and to be removed there")
     })?;
-    let Some(member) = state.members.get(host) else {
-        return ensure(5, false, || {
-            format!("{key} is on {host}, which is no member")
-        });
-    };
-    ensure(5, !member.lease.is_revoked(), || {
-        format!("{key} is on {host}, which is revoked")
-    })?;
-    // What an entry has placed must be allowed as of that entry. What is allowed no longer is moved by a later one.
-    if placement.epoch != Epoch(state.index) {
-        return Ok(());
-    }
-    check_new_placement(state, (key, workload), (host, member))
+    let placed_now = placement.epoch == Epoch(state.index);
+    let lease = state.members.get(host).map(|member| member.lease);
+    ensure(1, !placed_now || lease.is_some_and(Lease::is_held), || {
+        format!("{key} was placed on {host}, which holds no lease")
+    })
 }
 
-fn check_new_placement(
+/// That no copy of a `Single` that was just placed may still run elsewhere: what another member has still to remove has
+/// ended with its lease, for certain, or is of another workload that had the name.
+fn nothing_runs_elsewhere(
     state: &State,
     (key, workload): (&WorkloadKey, &Workload),
-    (host, member): (&MemberName, &Member),
+    host: &MemberName,
 ) -> Checked {
-    let rules = &workload.spec.placement;
-    ensure(1, member.lease.is_held(), || {
-        format!("{key} was placed on {host}, which holds no lease")
-    })?;
-    if rules.mode == Mode::Single {
-        let other = state.may_run_elsewhere(key, host);
-        ensure(1, other.is_none(), || {
-            let other = other.map_or_else(String::new, ToString::to_string);
-            format!("the single {key} was placed on {host} while it may run on {other}")
+    let running = state.removals.of(key).find(|(other, owed)| {
+        let lease = state.members.get(*other).map(|member| member.lease);
+        let ended = lease.is_none_or(Lease::is_fenced);
+        *other != host && !(ended && (owed.stops || owed.born != workload.born))
+    });
+    ensure(1, running.is_none(), || {
+        let other = running.map_or_else(String::new, |(other, _)| other.to_string());
+        format!("the single {key} was placed on {host} while it may run on {other}")
+    })
+}
+
+/// A removed workload is kept for as long as a host that can still confirm has not, and no longer.
+fn removed_workloads_wait_for_hosts(state: &State) -> Checked {
+    for (key, rows) in state.removals.iter() {
+        for (host, removal) in rows {
+            ensure(2, removal.epoch.0 <= state.index, || {
+                format!("the removal of {key} from {host} has an epoch of the future")
+            })?;
+        }
+    }
+    for (key, _) in state.workloads.iter().filter(|(_, row)| row.removed) {
+        let can_confirm = |host| {
+            let member = state.members.get(host);
+            member.is_some_and(|member| !member.lease.is_revoked())
+        };
+        let waits = state.removals.of(key).any(|(host, _)| can_confirm(host));
+        ensure(7, waits, || {
+            format!("nobody has to confirm the removal of {key}")
         })?;
     }
-    ensure(
-        5,
-        allows(&rules.domicile, &member.attributes.jurisdiction),
-        || format!("{key} was placed on {host}, outside its domicile"),
-    )?;
-    let kinds = workload.spec.kinds();
-    let consents = consent(&member.owner, &member.grants, key, &kinds).is_ok();
-    ensure(5, consents, || {
-        format!("{key} was placed on {host} without consent")
-    })
+    Ok(())
+}
+
+/// Whether what the newest entry placed is where its author and its host allow it. The leader's planner sees to that and
+/// each host checks it again; the rules of the ledger do not.
+pub fn check_plan(state: &State) -> Result<(), Violation> {
+    for (key, rows) in state.placements.iter() {
+        let Some(workload) = state.workloads.get(key) else {
+            continue;
+        };
+        let placed_now = rows
+            .iter()
+            .filter(|(_, row)| row.epoch == Epoch(state.index));
+        for (host, member) in placed_now.filter_map(|(host, _)| state.members.get_key_value(host)) {
+            let domicile = &workload.spec.placement.domicile;
+            ensure(5, allows(domicile, &member.attributes.jurisdiction), || {
+                format!("{key} was placed on {host}, outside its domicile")
+            })?;
+            let kinds = workload.spec.kinds();
+            let consents = consent(&member.owner, &member.grants, key, &kinds).is_ok();
+            ensure(5, consents, || {
+                format!("{key} was placed on {host} without consent")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether `after` can follow `before`, which is an earlier state of the same ledger.

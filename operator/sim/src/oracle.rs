@@ -29,6 +29,7 @@ impl Oracle {
             }
             let about = |violation| format!("on {name} at {}: {violation}", state.index);
             invariants::check(&state).map_err(about)?;
+            invariants::check_plan(&state).map_err(about)?;
             if let Some(before) = before {
                 invariants::check_step(before, &state).map_err(about)?;
             }

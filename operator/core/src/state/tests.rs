@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod commands;
+mod invariants;
 mod leases;
 mod membership;
 mod placements;

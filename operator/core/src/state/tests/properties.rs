@@ -1,6 +1,6 @@
 //! What holds after every entry, whatever the members ask for and in whatever order.
 
-use crate::command::Scheduling;
+use crate::{command::Scheduling, invariants};
 use proptest::prelude::*;
 
 use super::*;
@@ -143,66 +143,6 @@ impl Step {
     }
 }
 
-/// Epochs and generations never decrease, and no member is ever forgotten. None of these commands settles the timings, so
-/// the longest lease does not decrease either.
-fn only_grows(before: &State, after: &State) -> Result<(), TestCaseError> {
-    prop_assert!(before.longest_lease() <= after.longest_lease());
-    for (name, old) in &before.members {
-        let new = &after.members[name];
-        prop_assert!(old.lease.epoch() <= new.lease.epoch(), "lease of {name}");
-        prop_assert!(old.generation <= new.generation, "generation of {name}");
-        prop_assert!(
-            !old.lease.is_revoked() || new.lease.is_revoked(),
-            "{name} came back"
-        );
-    }
-    for (key, old) in &before.workloads {
-        if let Some(new) = after.workloads.get(key) {
-            prop_assert!(old.generation <= new.generation, "generation of {key}");
-        }
-    }
-    for (key, rows) in before.placements.iter() {
-        for (host, old) in rows {
-            let new = after.placements.get(key, host);
-            prop_assert!(
-                new.is_none_or(|new| old.epoch <= new.epoch),
-                "{key} on {host}"
-            );
-        }
-    }
-    Ok(())
-}
-
-/// A `Single` is in one place, and was not put there while it may still have run in another.
-fn single_runs_once(state: &State) -> Result<(), TestCaseError> {
-    let key = workload(WEB);
-    let rows: Vec<_> = state.placements.of(&key).collect();
-    prop_assert!(rows.len() <= 1, "{rows:?}");
-    let placed_now = rows
-        .into_iter()
-        .filter(|(_, row)| row.epoch == Epoch(state.index));
-    for (host, _) in placed_now {
-        let waiting = state.removals.of(&key).find(|(other, owed)| {
-            let stopped = state.members[*other].lease.is_fenced()
-                && (owed.stops || owed.born != state.workloads[&key].born);
-            *other != host && !stopped
-        });
-        prop_assert_eq!(waiting, None, "placed on {}", host);
-    }
-    Ok(())
-}
-
-/// A removed workload is kept for as long as a host that can still confirm has not, and no longer.
-fn removed_rows_wait_for_hosts(state: &State) -> Result<(), TestCaseError> {
-    for (key, _) in state.workloads.iter().filter(|(_, row)| row.removed) {
-        let mut pending = state.removals.of(key);
-        let holds = pending.any(|(host, _)| !state.members[host].lease.is_revoked());
-        prop_assert!(holds, "nobody has to confirm the removal of {key}");
-        prop_assert!(!state.placements.has(key), "{key} still runs");
-    }
-    Ok(())
-}
-
 /// The state as another replica has it that starts from a snapshot.
 fn restored(state: &State) -> State {
     serde_json::from_slice(&serde_json::to_vec(state).unwrap()).unwrap()
@@ -223,9 +163,10 @@ proptest! {
             let (issuer, command) = step.command(&ledger);
             let signed = ledger.sign(issuer, &command);
             let outcome = ledger.apply(&signed);
-            only_grows(&before, &ledger.state)?;
-            single_runs_once(&ledger.state)?;
-            removed_rows_wait_for_hosts(&ledger.state)?;
+            prop_assert_eq!(invariants::check(&ledger.state), Ok(()));
+            prop_assert_eq!(invariants::check_step(&before, &ledger.state), Ok(()));
+            // None of these commands settles the timings.
+            prop_assert!(before.longest_lease() <= ledger.state.longest_lease());
 
             let first = ledger.state.clone();
             prop_assert_eq!(ledger.apply(&signed), outcome);
