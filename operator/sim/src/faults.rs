@@ -81,19 +81,29 @@ pub fn plan(
             planned.extend(repair.map(|repair| (until, repair)));
         }
     }
-    // Once at most: a quorum that loses the replicas of a majority has lost what it decided.
-    if random.chance(30) {
-        let victim = random.pick(members);
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let at = random.millis(millis(from), millis(to));
-        planned.push((at, Fault::LoseReplica(victim.clone())));
-        planned.push((
-            at + random.millis(300, 5_000),
-            Fault::PowerOn(victim.clone()),
-        ));
-    }
     planned.sort();
     planned
+}
+
+/// The loss of one replica between `from` and `to`. Once in a simulation at most, and not before there are three voters:
+/// the replicas of a majority are what was decided.
+#[must_use]
+pub fn loss(
+    random: &Seeded,
+    members: &[String],
+    from: Duration,
+    to: Duration,
+) -> [(Duration, Fault); 2] {
+    let victim = random.pick(members);
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let at = random.millis(millis(from), millis(to));
+    [
+        (at, Fault::LoseReplica(victim.clone())),
+        (
+            at + random.millis(300, 5_000),
+            Fault::PowerOn(victim.clone()),
+        ),
+    ]
 }
 
 /// One trouble: its faults, each with what repairs it.

@@ -12,7 +12,7 @@
 //! - [`seeded`], [`faults`]: what the seed decides.
 //! - [`network`], [`disk`]: what an operator is given in place of a machine.
 //! - [`member`], [`cluster`], [`clients`], [`adversary`]: what runs on it.
-//! - [`scene`], [`history`], [`oracle`]: what is seen from outside, and whether it may be.
+//! - [`scene`], [`history`], [`oracle`], [`rest`]: what is seen from outside, and whether it may be.
 
 pub mod adversary;
 pub mod clients;
@@ -23,6 +23,7 @@ pub mod history;
 pub mod member;
 pub mod network;
 pub mod oracle;
+pub mod rest;
 pub mod scene;
 pub mod seeded;
 pub mod simulation;

@@ -4,9 +4,7 @@ use std::{cell::Cell, collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use hanse_core::{
     command::Attributes,
-    jurisdiction::allows,
     mutation::{self, Mutation},
-    state::{Lease, State},
 };
 use hanse_operator::replicate::runtime::seed_engines_of_this_thread;
 use sha2::Digest as _;
@@ -19,6 +17,7 @@ use crate::{
     faults::{self, Fault},
     member::SimulatedMember,
     oracle::{Oracle, one_copy_each},
+    rest,
     scene::Scene,
     seeded::Seeded,
 };
@@ -156,9 +155,22 @@ impl Simulation<'_> {
     }
 
     fn run(&mut self) -> Result<(), String> {
-        self.until(GROWS_WITHIN, "all members vote", Self::all_vote)?;
+        // Some federations have to grow while things fail.
+        let grown = self.faults.chance(70);
+        if grown {
+            self.until(GROWS_WITHIN, "grown", rest::not_grown)?;
+        }
         let from = self.sim.elapsed();
-        let planned = faults::plan(&self.faults, &self.names, from, from + TROUBLED);
+        let mut planned = faults::plan(&self.faults, &self.names, from, from + TROUBLED);
+        if grown && self.faults.chance(30) {
+            planned.extend(faults::loss(
+                &self.faults,
+                &self.names,
+                from,
+                from + TROUBLED,
+            ));
+            planned.sort();
+        }
         for (at, fault) in planned {
             while self.sim.elapsed() < at {
                 self.step()?;
@@ -166,21 +178,21 @@ impl Simulation<'_> {
             self.happen(&fault);
         }
         self.scene.with(|seen| seen.calm = true);
-        self.until(RESTS_WITHIN, "everything is at rest", Self::is_at_rest)?;
-        self.kept_its_word()
+        self.until(RESTS_WITHIN, "at rest", rest::not_at_rest)?;
+        rest::kept_its_word(&self.scene)
     }
 
-    /// Steps until `holds` finds nothing missing.
+    /// Steps until nothing is missing.
     fn until(
         &mut self,
         within: Duration,
         what: &str,
-        missing: fn(&Self) -> Option<String>,
+        missing: fn(&Scene, &[String]) -> Option<String>,
     ) -> Result<(), String> {
         let deadline = self.sim.elapsed() + within;
-        while let Some(why) = missing(self) {
+        while let Some(why) = missing(&self.scene, &self.names) {
             if self.sim.elapsed() >= deadline {
-                return Err(format!("not within {within:?}: {what}: {why}"));
+                return Err(format!("not {what} within {within:?}: {why}"));
             }
             self.step()?;
         }
@@ -222,23 +234,15 @@ impl Simulation<'_> {
             }
             Fault::PowerOn(name) => self.switch_on(name),
             Fault::IsolateLeader => {
-                let leader = self.scene.leader();
-                for other in self
-                    .names
-                    .iter()
-                    .filter(|other| Some(*other) != leader.as_ref())
-                {
-                    leader
-                        .iter()
-                        .for_each(|leader| self.sim.partition(leader.as_str(), other.as_str()));
+                if let Some(leader) = self.scene.leader() {
+                    let others = self.names.iter().filter(|other| **other != leader);
+                    others.for_each(|other| self.sim.partition(leader.as_str(), other.as_str()));
                 }
             }
             Fault::Reconnect => {
                 for (at, name) in self.names.iter().enumerate() {
-                    let others = &self.names[at + 1..];
-                    others
-                        .iter()
-                        .for_each(|other| self.sim.repair(name.as_str(), other.as_str()));
+                    let others = self.names[at + 1..].iter();
+                    others.for_each(|other| self.sim.repair(name.as_str(), other.as_str()));
                 }
             }
             Fault::Block(from, to) => self.sim.partition_oneway(from.as_str(), to.as_str()),
@@ -287,87 +291,6 @@ impl Simulation<'_> {
         if self.off.remove(name).is_some() {
             self.sim.bounce(name);
         }
-    }
-
-    fn all_vote(&self) -> Option<String> {
-        let states = self.scene.states();
-        let voters = match self.members.len() {
-            0..=2 => 1,
-            3..=4 => 3,
-            _ => 5,
-        };
-        let newest = states.values().max_by_key(|state| state.index)?;
-        let known = (newest.members.len(), newest.voters.len());
-        let complete = known == (self.members.len(), voters);
-        (!complete).then(|| format!("the ledger has {} members and {} voters", known.0, known.1))
-    }
-
-    fn is_at_rest(&self) -> Option<String> {
-        let states = self.scene.states();
-        let newest = states.values().max_by_key(|state| state.index)?;
-        if let Some(behind) = self.names.iter().find_map(|name| self.behind(name, newest)) {
-            return Some(behind);
-        }
-        let lost = newest.members.iter();
-        let mut lost = lost.filter(|(_, member)| !matches!(member.lease, Lease::Held { .. }));
-        if let Some((name, member)) = lost.next() {
-            return Some(format!("the lease of {name} is {:?}", member.lease));
-        }
-        if let Some((key, _)) = newest.removals.iter().next() {
-            return Some(format!("{key} is not removed everywhere"));
-        }
-        Self::unplaced(newest)
-    }
-
-    /// Whether a member has not received what the ledger has: as a member, and as a voter if it is one.
-    fn behind(&self, name: &str, newest: &State) -> Option<String> {
-        let slice = self.scene.with(|seen| {
-            let running = seen.running.get(name)?;
-            let slice = running.uplink.slice().borrow().clone();
-            slice.map(|slice| slice.federation.clone())
-        });
-        let Some(slice) = slice else {
-            return Some(format!("{name} has no slice"));
-        };
-        if slice.head != newest.head {
-            return Some(format!(
-                "the slice of {name} is of {}, not of {}",
-                slice.index, newest.index
-            ));
-        }
-        let (_, member) = newest.members.iter().find(|(it, _)| it.as_str() == name)?;
-        let index = self.scene.states().get(name).map_or(0, |state| state.index);
-        (newest.is_voter(member) && index != newest.index).then(|| {
-            format!(
-                "the replica of {name} is at {index}, not at {}",
-                newest.index
-            )
-        })
-    }
-
-    /// A workload that could run and does not.
-    fn unplaced(state: &State) -> Option<String> {
-        state.workloads.iter().find_map(|(key, workload)| {
-            let rules = &workload.spec.placement;
-            let may_host = state
-                .members
-                .values()
-                .any(|member| allows(&rules.domicile, &member.attributes.jurisdiction));
-            let nothing_to_run = workload.spec.counts().total() == 0;
-            let placed = state.placements.has(key);
-            (may_host && !placed && !nothing_to_run && !workload.removed)
-                .then(|| format!("{key} is not placed"))
-        })
-    }
-
-    fn kept_its_word(&self) -> Result<(), String> {
-        let states = self.scene.states();
-        let newest = states.values().max_by_key(|state| state.index);
-        let state = newest.ok_or("no replica is left")?;
-        self.scene.with(|seen| {
-            seen.history.is_linearizable()?;
-            seen.history.is_kept_by(state)
-        })
     }
 
     fn report(&self) -> Report {
