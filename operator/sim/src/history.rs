@@ -184,9 +184,11 @@ mod tests {
         let mut history = History::default();
         asked(&mut history, 0, 1, 7);
         asked(&mut history, 0, 1, 7);
+        let one = "at 0ns one asked {\"setTimings\":{\"timings\":{\"leaseMs\":5000,\"heartbeatMs\":500}}}, and was \
+                   answered at 1s: Accepted { index: 7 }";
         assert_eq!(
             history.is_linearizable().unwrap_err(),
-            "the entry 7 is the answer to two commands"
+            format!("the entry 7 is the answer to two commands: {one} and {one}")
         );
     }
 }
