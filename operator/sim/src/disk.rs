@@ -25,11 +25,14 @@ const SECTOR: usize = 512;
 #[derive(Clone)]
 pub struct SimulatedDisk(Arc<Mutex<Files>>);
 
+/// One process on a machine: how many were killed before it.
+pub type ProcessId = u64;
+
 struct Files {
     /// How often the power was cut.
     boot: u64,
     /// Handles of an earlier process are dead.
-    process: u64,
+    process: ProcessId,
     databases: BTreeMap<PathBuf, File>,
     notes: BTreeMap<PathBuf, Vec<u8>>,
     random: Seeded,
@@ -74,6 +77,12 @@ impl SimulatedDisk {
             notes: BTreeMap::new(),
             random,
         })))
+    }
+
+    /// The process that runs now.
+    #[must_use]
+    pub fn process(&self) -> ProcessId {
+        self.0.lock().process
     }
 
     /// Kills the process. To be called before it ends, so that nothing it does while it ends reaches the disk.
@@ -187,7 +196,7 @@ impl Directory for SimulatedDirectory {
 struct Handle {
     disk: SimulatedDisk,
     path: PathBuf,
-    process: u64,
+    process: ProcessId,
 }
 
 impl fmt::Debug for Handle {

@@ -86,10 +86,7 @@ fn main() -> ExitCode {
                     if seed >= seeds.end || arguments.first && is_over() {
                         return;
                     }
-                    let result = match arguments.mutation {
-                        Some(mutation) => simulation::run_mutated(seed, mutation),
-                        None => simulation::run(seed),
-                    };
+                    let result = simulation::run_mutated(seed, arguments.mutation);
                     if let Ok(mut counted) = counted.lock() {
                         counted.count(seed, result);
                     }

@@ -182,7 +182,7 @@ impl SimulatedMember {
 
     fn environment(&self) -> Environment {
         Environment {
-            network: Arc::new(SimulatedNetwork),
+            network: Arc::new(SimulatedNetwork::of_process(self.disk.clone())),
             disk: Arc::new(self.disk.clone()),
             clock: Clock(Arc::new(|| {
                 let now = Timestamp::from_second(EPOCH_SECONDS).unwrap_or_default();

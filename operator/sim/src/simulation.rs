@@ -1,6 +1,9 @@
 //! One simulation from its seed: a federation grows, its clients ask, faults happen, all is repaired, and it comes to rest.
 
-use std::{cell::Cell, collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    cell::Cell, collections::BTreeMap, fmt::Write as _, panic::resume_unwind, thread,
+    time::Duration,
+};
 
 use hanse_core::{
     command::Attributes,
@@ -70,14 +73,6 @@ pub struct Failure {
     pub what: String,
 }
 
-/// Runs the simulation of `seed`, with `mutation` switched on.
-pub fn run_mutated(seed: u64, mutation: Mutation) -> Result<Report, Failure> {
-    mutation::switch_on(Some(mutation));
-    let result = run(seed);
-    mutation::switch_on(None);
-    result
-}
-
 thread_local! {
     static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
 }
@@ -90,6 +85,24 @@ pub fn running() -> Option<u64> {
 
 /// Runs the simulation of `seed`. Panics where an operator does.
 pub fn run(seed: u64) -> Result<Report, Failure> {
+    run_mutated(seed, None)
+}
+
+/// Runs the simulation of `seed` with `mutation` switched on.
+///
+/// In a thread of its own: libraries keep state by thread, and a seed must not depend on those that ran before it.
+pub fn run_mutated(seed: u64, mutation: Option<Mutation>) -> Result<Report, Failure> {
+    let simulate = || {
+        mutation::switch_on(mutation);
+        run_in_this_thread(seed)
+    };
+    match thread::scope(|scope| scope.spawn(simulate).join()) {
+        Ok(result) => result,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
+fn run_in_this_thread(seed: u64) -> Result<Report, Failure> {
     RUNNING.set(Some(seed));
     let files = tempfile::tempdir().map_err(|error| Failure {
         seed,
