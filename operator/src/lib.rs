@@ -3,8 +3,10 @@
 //! The modules are listed in import order: each imports only from those before it, which `tests/imports.rs` checks.
 //! `run` connects them.
 //!
-//! - [`peer`], [`identity`]: pinned TLS between operators; this member's key and stored membership.
-//! - [`environment`], [`invitation`], [`settings`]: the operator's access to its machine, and its configuration.
+//! - [`peer`]: pinned TLS between operators.
+//! - [`environment`]: the operator's access to its machine.
+//! - [`identity`]: this member's key, and its stored membership and lease.
+//! - [`invitation`], [`settings`]: its configuration.
 //! - [`cluster`]: the API server of the cluster this operator runs in.
 //! - [`replicate`]: the ledger, and nothing else.
 //! - [`uplink`]: what every member runs: one stream to a voter, its slice, its commands.

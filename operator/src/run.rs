@@ -97,22 +97,13 @@ impl Operator {
             timings: membership.timings,
             peers: peers.clone(),
             local: local_rx,
-            lease_ends: identity::KeptLease::end(
-                &settings.data_dir,
-                environment.disk.as_ref(),
-                &environment.boot,
-            ),
+            lease_ends: identity::KeptLease::end(&settings.data_dir, &environment),
             voters: membership.voters.iter().cloned().collect(),
             answers: answers.clone(),
             metrics: metrics.uplink,
         };
         let uplink = attach(uplink_settings, &stop, &mut tasks);
-        let storing = uplink::remember_lease(
-            uplink.clone(),
-            settings.data_dir.clone(),
-            environment.clone(),
-        );
-        tasks.spawn(stored_lease(storing, stop.clone()));
+        tasks.spawn(stored_lease(&uplink, &settings, &environment, &stop));
         take_census(&registry, &settings, &uplink)?;
         let attachment = Attachment {
             settings: settings.clone(),
@@ -249,12 +240,19 @@ async fn publish_readiness(
     Ok(())
 }
 
-async fn stored_lease(
-    storing: impl Future<Output = ()>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    stop.run_until_cancelled(storing).await;
-    Ok(())
+fn stored_lease(
+    uplink: &Uplink,
+    settings: &Settings,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let (uplink, directory) = (uplink.clone(), settings.data_dir.clone());
+    let storing = uplink::remember_lease(uplink, directory, environment.clone());
+    let stop = stop.clone();
+    async move {
+        stop.run_until_cancelled(storing).await;
+        Ok(())
+    }
 }
 
 async fn remember(member: Attachment, own: PublicKey) -> anyhow::Result<()> {

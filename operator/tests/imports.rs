@@ -17,8 +17,8 @@ use std::{
 /// The modules of `src`, in import order.
 const MODULES: &[&str] = &[
     "peer",
-    "identity",
     "environment",
+    "identity",
     "invitation",
     "settings",
     "cluster",

@@ -52,6 +52,13 @@ pub fn check(state: &State) -> Result<(), Violation> {
             }
         }
     }
+    for (key, rows) in state.removals.iter() {
+        for (host, removal) in rows {
+            ensure(2, removal.epoch.0 <= state.index, || {
+                format!("the removal of {key} from {host} has an epoch of the future")
+            })?;
+        }
+    }
     removed_workloads_wait_for_hosts(state)
 }
 
@@ -93,13 +100,6 @@ fn nothing_runs_elsewhere(
 
 /// A removed workload is kept for as long as a host that can still confirm has not, and no longer.
 fn removed_workloads_wait_for_hosts(state: &State) -> Checked {
-    for (key, rows) in state.removals.iter() {
-        for (host, removal) in rows {
-            ensure(2, removal.epoch.0 <= state.index, || {
-                format!("the removal of {key} from {host} has an epoch of the future")
-            })?;
-        }
-    }
     for (key, _) in state.workloads.iter().filter(|(_, row)| row.removed) {
         let can_confirm = |host| {
             let member = state.members.get(host);

@@ -10,7 +10,7 @@ pub enum Mutation {
     Sync,
     /// A vote is stored before it is given.
     StoreVote,
-    /// A volume without a replica asks for a seat of its own.
+    /// A volume without a replica gets a seat that no other volume had.
     FreshSeat,
     /// A command has the next number of its issuer.
     CheckSequence,

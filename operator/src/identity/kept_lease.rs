@@ -8,7 +8,7 @@ use std::{io, path::Path, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::environment::{Boot, Disk};
+use crate::environment::Environment;
 
 /// The file in the data directory.
 const FILE: &str = "lease.json";
@@ -23,45 +23,49 @@ pub struct KeptLease {
 }
 
 impl KeptLease {
-    /// A lease that ends at `ends`, on the machine with this `boot`. An error if the machine does not tell its boot.
-    pub fn ending_at(ends: Instant, boot: &Boot) -> io::Result<Self> {
+    /// A lease that ends at `ends`, on this machine. An error if the machine does not tell its boot.
+    pub fn ending_at(ends: Instant, machine: &Environment) -> io::Result<Self> {
         // In this order the stored end is early, not late, if this process stands still between the two clocks.
-        let ends = (boot.since)() + ends.saturating_duration_since(Instant::now());
+        let ends = (machine.boot.since)() + ends.saturating_duration_since(Instant::now());
         Ok(Self {
-            boot: (boot.id)()?,
+            boot: (machine.boot.id)()?,
             ends_ms: u64::try_from(ends.as_millis()).unwrap_or(0),
         })
     }
 
     /// When the lease stored in `directory` ends; `None` if it is over, or if none of this boot can be read.
     #[must_use]
-    pub fn end(directory: &Path, disk: &dyn Disk, boot: &Boot) -> Option<Instant> {
+    pub fn end(directory: &Path, machine: &Environment) -> Option<Instant> {
         // Before the other clock is read, for the same reason.
         let now = Instant::now();
-        let text = disk.read(&directory.join(FILE)).ok()?;
+        let text = machine.disk.read(&directory.join(FILE)).ok()?;
         let kept: Self = serde_json::from_slice(&text).ok()?;
-        let same_boot = (boot.id)().is_ok_and(|boot| boot == kept.boot);
-        let left = Duration::from_millis(kept.ends_ms).checked_sub((boot.since)());
+        let same_boot = (machine.boot.id)().is_ok_and(|boot| boot == kept.boot);
+        let left = Duration::from_millis(kept.ends_ms).checked_sub((machine.boot.since)());
         left.filter(|left| same_boot && !left.is_zero())
             .map(|left| now + left)
     }
 
     /// Stores it in `directory`, in place of the previous one. It need not survive the machine, so nothing is synced.
-    pub async fn write(&self, directory: &Path, disk: &dyn Disk) -> io::Result<()> {
+    pub async fn write(&self, directory: &Path, machine: &Environment) -> io::Result<()> {
         let content = serde_json::to_vec(self)?;
-        disk.replace(directory.join(FILE), content).await
+        machine.disk.replace(directory.join(FILE), content).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::environment::FileSystem;
+    use crate::peer::TcpNetwork;
 
     const LEASE: Duration = Duration::from_secs(500);
 
+    fn machine() -> Environment {
+        Environment::of_this_machine(TcpNetwork::default(), None)
+    }
+
     fn end(directory: &Path) -> Option<Instant> {
-        KeptLease::end(directory, &FileSystem, &Boot::of_this_machine())
+        KeptLease::end(directory, &machine())
     }
 
     #[tokio::test]
@@ -69,8 +73,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(end(directory.path()), None);
         let ends = Instant::now() + LEASE;
-        let kept = KeptLease::ending_at(ends, &Boot::of_this_machine()).unwrap();
-        kept.write(directory.path(), &FileSystem).await.unwrap();
+        let kept = KeptLease::ending_at(ends, &machine()).unwrap();
+        kept.write(directory.path(), &machine()).await.unwrap();
         let read = end(directory.path()).unwrap();
         assert!(read <= ends && read > ends.checked_sub(LEASE / 2).unwrap());
     }
@@ -78,9 +82,9 @@ mod tests {
     #[tokio::test]
     async fn a_lease_that_is_over_or_of_another_boot_or_unreadable_is_none() {
         let directory = tempfile::tempdir().unwrap();
-        let kept = KeptLease::ending_at(Instant::now() + LEASE, &Boot::of_this_machine()).unwrap();
+        let kept = KeptLease::ending_at(Instant::now() + LEASE, &machine()).unwrap();
         let is_none = async |kept: &KeptLease| {
-            kept.write(directory.path(), &FileSystem).await.unwrap();
+            kept.write(directory.path(), &machine()).await.unwrap();
             end(directory.path()).is_none()
         };
         assert!(!is_none(&kept).await);

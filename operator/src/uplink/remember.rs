@@ -12,10 +12,9 @@ use crate::{environment::Environment, identity::KeptLease};
 ///
 /// Beside the uplink, because a slow disk must not hold up heartbeats. An end that is stored late is only an earlier one.
 pub async fn remember_lease(uplink: Uplink, directory: PathBuf, environment: Environment) {
-    let Environment { disk, boot, .. } = environment;
     let store = async |ends: Instant| -> io::Result<()> {
-        let kept = KeptLease::ending_at(ends, &boot)?;
-        kept.write(&directory, disk.as_ref()).await
+        let kept = KeptLease::ending_at(ends, &environment)?;
+        kept.write(&directory, &environment).await
     };
     let mut standing = uplink.standing();
     let mut warned = false;

@@ -14,7 +14,6 @@ use anyhow::Context;
 use hanse_core::{
     command::{Command, Newcomer, SignedCommand},
     id::{NodeId, PublicKey},
-    mutation::{Mutation, is_on},
     state::{FOUNDER_NODE, Lease, Outcome},
 };
 use tokio::{sync::watch, task::JoinSet};
@@ -73,7 +72,7 @@ impl SeatKeeper {
                 };
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    node = self.new_seat(address) => node?,
+                    node = volunteer(&self.uplink, address) => node?,
                 }
             }
         };
@@ -95,20 +94,6 @@ impl SeatKeeper {
             .await
             .context("failed to close the ledger")?;
         Ok(())
-    }
-
-    /// A seat for this volume.
-    async fn new_seat(&self, address: String) -> anyhow::Result<NodeId> {
-        if is_on(Mutation::FreshSeat)
-            && let Ok(slice) = self.uplink.slice().wait_for(Option::is_some).await
-            && let Some(member) = slice
-                .as_ref()
-                .and_then(|it| it.members.get(&self.settings.name))
-            && let Some(seat) = &member.seat
-        {
-            return Ok(seat.node);
-        }
-        volunteer(&self.uplink, address).await
     }
 
     async fn open(&self, node: NodeId) -> anyhow::Result<Ledger> {

@@ -6,6 +6,7 @@ use super::{Invitation, Lease, Member, Rejection, Seat, State};
 use crate::{
     command::{Attributes, Newcomer, SignedCommand, admission_message},
     id::{Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey, Signature},
+    mutation::{Mutation, is_on},
     timings::Timings,
 };
 
@@ -226,6 +227,7 @@ impl State {
             Some(Seat { node, address }) if *node == FOUNDER_NODE && address.is_empty() => {
                 FOUNDER_NODE
             }
+            Some(Seat { node, .. }) if is_on(Mutation::FreshSeat) => *node,
             Some(_) | None => NodeId(index),
         };
         member.seat = Some(Seat { node, address });
