@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use hanse_core::command::SignedCommand;
 use hanse_operator::replicate::ledger::Ledger;
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::{sync::watch, time::timeout};
 
 use crate::{member::SimulatedMember, seeded::Seeded};
 
@@ -21,8 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub async fn run(member: &SimulatedMember, ledger: watch::Receiver<Option<Ledger>>) {
     let random = &member.whims;
     let mut remembered = Vec::new();
-    while !member.scene.with(|seen| seen.calm) {
-        sleep(random.millis(1_000, 5_000)).await;
+    while member.scene.pause(random.millis(1_000, 5_000)).await {
         let Some(ledger) = ledger.borrow().clone() else {
             continue;
         };

@@ -1,15 +1,12 @@
 //! The people of a simulated owner: they put, change and remove workloads, and cordon and drain their member.
 
-use std::time::Duration;
-
 use hanse_core::{
-    command::{Attributes, Command, Scheduling},
+    command::{Command, Scheduling},
     id::{Generation, WorkloadKey},
     workload::{Mode, PlacementRules, WorkloadSpec},
 };
 use hanse_operator::uplink::Uplink;
 use serde_json::json;
-use tokio::time::sleep;
 
 use crate::{member::SimulatedMember, seeded::Seeded};
 
@@ -19,32 +16,17 @@ pub const GRACE_MS: u64 = 1_000;
 /// The jurisdictions of members, and what workloads are limited to.
 pub const JURISDICTIONS: [&str; 3] = ["DE", "FR", "US"];
 
-/// Asks until the simulation is to come to rest.
+/// Asks until the simulation is to come to rest; then the member takes part again, so that everything can be placed.
 pub async fn run(member: &SimulatedMember, uplink: &Uplink) {
     let random = &member.whims;
-    let longest = if member.is_quiet { 120_000 } else { 2_500 };
-    while !member.scene.with(|seen| seen.calm) {
-        // In steps, so that a quiet owner comes to rest with the others.
-        let mut pause = random.millis(50, longest);
-        while !pause.is_zero() && !member.scene.with(|seen| seen.calm) {
-            let step = pause.min(Duration::from_secs(1));
-            sleep(step).await;
-            pause = pause.saturating_sub(step);
-        }
+    let longest = if member.is_quiet { 120_000 } else { 1_500 };
+    while member.scene.pause(random.millis(50, longest)).await {
         let command = next(member, uplink, random);
         member.ask(uplink, command).await;
     }
-    settle(member, uplink).await;
-}
-
-/// Has the member take part again, so that everything can be placed in the end.
-async fn settle(member: &SimulatedMember, uplink: &Uplink) {
-    let attributes = member.attributes.clone();
-    let command = Command::Describe {
-        attributes,
-        version: String::new(),
-    };
-    member.ask(uplink, command).await;
+    member
+        .ask(uplink, member.describe(Scheduling::Enabled))
+        .await;
 }
 
 fn next(member: &SimulatedMember, uplink: &Uplink, random: &Seeded) -> Command {
@@ -56,15 +38,9 @@ fn next(member: &SimulatedMember, uplink: &Uplink, random: &Seeded) -> Command {
                 Scheduling::Cordoned,
                 Scheduling::Drained,
             ];
-            Command::Describe {
-                attributes: Attributes {
-                    scheduling: *random.pick(&choices),
-                    ..member.attributes.clone()
-                },
-                version: String::new(),
-            }
+            member.describe(*random.pick(&choices))
         }
-        1 if !key.name.as_str().starts_with("single") => {
+        1 if mode_of(&key) != Mode::Single => {
             let seen = generation(uplink, &key);
             Command::RemoveWorkload {
                 key,
@@ -99,12 +75,18 @@ fn key_of(owner: &str, random: &Seeded) -> WorkloadKey {
         .expect("a key of a simulated workload")
 }
 
-fn spec_of(key: &WorkloadKey, random: &Seeded) -> WorkloadSpec {
-    let mode = match key.name.as_str() {
+/// The mode of the workload of this name.
+#[must_use]
+pub fn mode_of(key: &WorkloadKey) -> Mode {
+    match key.name.as_str() {
         "divided" => Mode::Divided,
         "duplicated" => Mode::Duplicated,
         _ => Mode::Single,
-    };
+    }
+}
+
+fn spec_of(key: &WorkloadKey, random: &Seeded) -> WorkloadSpec {
+    let mode = mode_of(key);
     let replicas = (mode != Mode::Single).then(|| random.between(0, 9));
     let rules = PlacementRules {
         replicas: replicas.and_then(|replicas| u32::try_from(replicas).ok()),

@@ -7,26 +7,19 @@
 //! Two things are kinder than with real machines: its API server answers within a second, and after a power cut nothing
 //! runs before the operator says so, though a kubelet may be faster (docs/robustness.md).
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use hanse_core::{
-    command::Command,
-    slice::{AssignedPlacement, Slice},
-    workload::Mode,
-};
+use hanse_core::{command::Command, slice::Slice, workload::Mode};
 use hanse_operator::uplink::Uplink;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use crate::{
-    clients::GRACE_MS,
+    clients::{GRACE_MS, mode_of},
     member::SimulatedMember,
-    scene::{Copies, elapsed},
+    scene::{Copies, LOOK_EVERY, elapsed},
     seeded::Seeded,
 };
-
-/// How often it looks at what it is told.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Runs the cluster until its machine is switched off.
 pub async fn run(member: &SimulatedMember, uplink: &Uplink) {
@@ -56,9 +49,9 @@ fn follow(copies: &mut Copies, slice: Option<&Slice>, held: bool, delays: &Seede
         }
         runs
     });
-    let placed = slice.into_iter().flat_map(|slice| &slice.placements);
-    let placed = placed.filter(|(_, row)| is_single(row));
-    for (key, _) in placed.filter(|_| held) {
+    let placed = slice.into_iter().flat_map(|slice| slice.placements.keys());
+    let placed = placed.filter(|key| mode_of(key) == Mode::Single);
+    for key in placed.filter(|_| held) {
         copies.entry(key.clone()).or_insert_with(|| {
             info!(workload = %key, "its copy starts");
             None
@@ -97,11 +90,4 @@ async fn confirm_removals(member: &SimulatedMember, uplink: &Uplink) {
         }
         sleep(LOOK_EVERY).await;
     }
-}
-
-fn is_single(placement: &AssignedPlacement) -> bool {
-    matches!(
-        placement.proof.read(),
-        Ok(Command::PutWorkload { spec, .. }) if spec.placement.mode == Mode::Single
-    )
 }

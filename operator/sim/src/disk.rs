@@ -13,7 +13,7 @@ use std::{
 
 use futures::future::{BoxFuture, FutureExt as _};
 use hanse_operator::environment::{Boot, Directory, Disk};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
 use crate::seeded::Seeded;
@@ -117,9 +117,7 @@ impl SimulatedDisk {
             file.seen = file.synced.clone();
         }
     }
-}
 
-impl SimulatedDisk {
     /// Loses every database.
     pub fn lose_databases(&self) {
         self.0.lock().databases.clear();
@@ -207,13 +205,21 @@ impl fmt::Debug for Handle {
 
 impl Handle {
     fn with<T>(&self, act: impl FnOnce(&mut File) -> Result<T, io::Error>) -> Result<T, io::Error> {
-        let mut files: MutexGuard<'_, Files> = self.disk.0.lock();
+        let mut files = self.disk.0.lock();
         if files.process != self.process {
             return Err(io::Error::other("the process has ended"));
         }
         let file = files.databases.get_mut(&self.path);
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         act(file)
+    }
+
+    fn change(&self, change: Change) -> Result<(), io::Error> {
+        self.with(|file| {
+            change.apply(&mut file.seen);
+            file.since.push(change);
+            Ok(())
+        })
     }
 }
 
@@ -252,15 +258,5 @@ impl StorageBackend for Handle {
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
         let at = place(offset)?;
         self.change(Change::Write(at, data.to_vec()))
-    }
-}
-
-impl Handle {
-    fn change(&self, change: Change) -> Result<(), io::Error> {
-        self.with(|file| {
-            change.apply(&mut file.seen);
-            file.since.push(change);
-            Ok(())
-        })
     }
 }

@@ -121,8 +121,6 @@ fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
             let off = Fault::CutPower(victim.clone());
             vec![(off, Some(Fault::PowerOn(victim.clone())))]
         }
-        7 => vec![(Fault::IsolateLeader, Some(Fault::Reconnect))],
-        8..=9 => vec![(Fault::Kill(victim.clone()), None)],
         // Cut off, in both directions or in one.
         3 => others()
             .flat_map(|other| [block(victim, other), block(other, victim)])
@@ -138,6 +136,8 @@ fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
             };
             others().map(hold).collect()
         }
+        7 => vec![(Fault::IsolateLeader, Some(Fault::Reconnect))],
+        8..=9 => vec![(Fault::Kill(victim.clone()), None)],
         _ => {
             let slow = |other: &String| {
                 let most = random.between(20, 300);

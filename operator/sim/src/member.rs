@@ -4,10 +4,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use hanse_core::{
-    command::{Attributes, Command},
+    command::{Attributes, Command, Scheduling},
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::PrivateKey,
-    state::Outcome,
     workload::GroupKind,
 };
 use hanse_operator::{
@@ -25,7 +24,7 @@ use crate::{
     adversary, clients, cluster,
     disk::SimulatedDisk,
     network::{PEER_PORT, SimulatedNetwork},
-    scene::{Running, Scene, elapsed},
+    scene::{LOOK_EVERY, Running, Scene, elapsed},
     seeded::Seeded,
 };
 
@@ -92,20 +91,20 @@ impl SimulatedMember {
             address: self.address(),
             key,
         };
+        let ledger = operator.ledger.clone();
         let owner = async {
             self.settle_in(&uplink, &peer).await?;
             clients::run(self, &uplink).await;
-            anyhow::Ok(())
+            std::future::pending().await
         };
-        let ledger = operator.ledger.clone();
         let others = async {
-            let replays = adversary::run(self, ledger);
-            tokio::join!(cluster::run(self, &uplink), replays, owner).2
+            tokio::join!(cluster::run(self, &uplink), adversary::run(self, ledger));
         };
         tokio::select! {
             biased;
             ended = operator.until(std::future::pending()) => ended.context("the operator ended"),
-            ended = others => ended,
+            ended = owner => ended,
+            () = others => Ok(()),
         }
     }
 
@@ -117,25 +116,16 @@ impl SimulatedMember {
                 .with(|seen| seen.invitations.get(&self.name).cloned());
             match sent {
                 Some(invitation) => return invitation,
-                None => sleep(Duration::from_millis(100)).await,
+                None => sleep(LOOK_EVERY).await,
             }
         }
     }
 
     /// What an owner does once: describes the member, lets others run there, invites.
     async fn settle_in(&self, uplink: &Uplink, own: &Peer) -> anyhow::Result<()> {
-        let described = Command::Describe {
-            attributes: self.attributes.clone(),
-            version: String::new(),
-        };
-        self.ask(uplink, described).await;
-        self.ask(
-            uplink,
-            Command::PublishGrants {
-                grants: vec![anyone()],
-            },
-        )
-        .await;
+        self.ask(uplink, self.describe(Scheduling::Enabled)).await;
+        let grants = vec![anyone()];
+        self.ask(uplink, Command::PublishGrants { grants }).await;
         let invited = self.scene.with(|seen| seen.invitations.clone());
         for (name, owner) in &self.invites {
             if invited.contains_key(name) {
@@ -164,16 +154,28 @@ impl SimulatedMember {
         Ok(())
     }
 
+    /// What its owner says of it.
+    #[must_use]
+    pub fn describe(&self, scheduling: Scheduling) -> Command {
+        Command::Describe {
+            attributes: Attributes {
+                scheduling,
+                ..self.attributes.clone()
+            },
+            version: String::new(),
+        }
+    }
+
     /// Asks the ledger, and has it written down.
-    pub async fn ask(&self, uplink: &Uplink, command: Command) -> Option<Outcome> {
-        let asked = |seen: &mut crate::scene::Seen| {
-            seen.history.ask(&self.name, command.clone(), elapsed())
-        };
-        let number = self.scene.with(asked);
-        let outcome = uplink.propose(command).await.ok()?;
-        self.scene
-            .with(|seen| seen.history.answer(number, elapsed(), outcome.clone()));
-        Some(outcome)
+    pub async fn ask(&self, uplink: &Uplink, command: Command) {
+        let asked = command.clone();
+        let number = self
+            .scene
+            .with(|seen| seen.history.ask(&self.name, asked, elapsed()));
+        if let Ok(outcome) = uplink.propose(command).await {
+            self.scene
+                .with(|seen| seen.history.answer(number, elapsed(), outcome));
+        }
     }
 
     fn address(&self) -> String {

@@ -5,9 +5,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use hanse_core::{id::WorkloadKey, state::State};
 use hanse_operator::{invitation::Invitation, replicate::ledger::Ledger, uplink::Uplink};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 
 use crate::history::History;
+
+/// How often what waits looks again.
+pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The time since the simulation began.
 #[must_use]
@@ -51,6 +54,15 @@ impl Scene {
     /// Looks at what is there, or changes it.
     pub fn with<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
         look(&mut self.0.lock())
+    }
+
+    /// Waits for so long, or until clients are to ask for nothing more. Returns whether they may go on.
+    pub async fn pause(&self, pause: Duration) -> bool {
+        let ends = elapsed() + pause;
+        while elapsed() < ends && !self.with(|seen| seen.calm) {
+            sleep(LOOK_EVERY).await;
+        }
+        !self.with(|seen| seen.calm)
     }
 
     /// The leader of the newest term that any running replica knows of and that runs itself.

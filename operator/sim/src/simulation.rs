@@ -1,9 +1,6 @@
 //! One simulation from its seed: a federation grows, its clients ask, faults happen, all is repaired, and it comes to rest.
 
-use std::{
-    cell::Cell, collections::BTreeMap, fmt::Write as _, panic::resume_unwind, thread,
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use hanse_core::{
     command::Attributes,
@@ -43,6 +40,9 @@ const OWNERS: [&str; 3] = ["acme", "beta", "gamma"];
 /// How long an operator runs at least before it is killed again. What it has to stop when its lease is over is stopped in the
 /// time that is allowed for one of its restarts, not for several (docs/robustness.md).
 const BETWEEN_KILLS: Duration = Duration::from_secs(10);
+
+/// How finely time is cut: what happens in one step on two hosts happens at the same time.
+const STEP: Duration = Duration::from_millis(2);
 
 /// What came of a simulation in which nothing went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,20 +89,8 @@ pub fn run(seed: u64) -> Result<Report, Failure> {
 }
 
 /// Runs the simulation of `seed` with `mutation` switched on.
-///
-/// In a thread of its own: libraries keep state by thread, and a seed must not depend on those that ran before it.
 pub fn run_mutated(seed: u64, mutation: Option<Mutation>) -> Result<Report, Failure> {
-    let simulate = || {
-        mutation::switch_on(mutation);
-        run_in_this_thread(seed)
-    };
-    match thread::scope(|scope| scope.spawn(simulate).join()) {
-        Ok(result) => result,
-        Err(panic) => resume_unwind(panic),
-    }
-}
-
-fn run_in_this_thread(seed: u64) -> Result<Report, Failure> {
+    mutation::switch_on(mutation);
     RUNNING.set(Some(seed));
     let files = tempfile::tempdir().map_err(|error| Failure {
         seed,
@@ -142,7 +130,7 @@ impl Simulation<'_> {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .enable_random_order()
-            .tick_duration(Duration::from_millis(2))
+            .tick_duration(STEP)
             .simulation_duration(Duration::MAX)
             .min_message_latency(Duration::from_millis(fastest))
             .max_message_latency(Duration::from_millis(slowest))
@@ -176,12 +164,8 @@ impl Simulation<'_> {
         let from = self.sim.elapsed();
         let mut planned = faults::plan(&self.faults, &self.names, from, from + TROUBLED);
         if grown && self.faults.chance(30) {
-            planned.extend(faults::loss(
-                &self.faults,
-                &self.names,
-                from,
-                from + TROUBLED,
-            ));
+            let lost = faults::loss(&self.faults, &self.names, from, from + TROUBLED);
+            planned.extend(lost);
             planned.sort();
         }
         for (at, fault) in planned {
@@ -212,7 +196,7 @@ impl Simulation<'_> {
         Ok(())
     }
 
-    /// One millisecond of all machines, and a look at what came of it.
+    /// One step of all machines, and a look at what came of it.
     fn step(&mut self) -> Result<(), String> {
         self.sim.step().map_err(|error| error.to_string())?;
         self.oracle.look(self.scene.states())?;
@@ -226,7 +210,9 @@ impl Simulation<'_> {
         let now = self.sim.elapsed();
         for (name, last_words) in self.scene.with(|seen| std::mem::take(&mut seen.ended)) {
             tracing::info!(at = ?now, name, last_words, "ended by itself");
-            self.end_process(&name);
+            if !self.off.contains_key(&name) {
+                self.end_process(&name);
+            }
         }
         let due = self.off.iter();
         let due = due.filter(|(_, at)| at.is_some_and(|at| at <= now));
@@ -316,10 +302,7 @@ impl Simulation<'_> {
             asked,
             accepted,
             faults: self.happened,
-            trace: trace.iter().take(8).fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            }),
+            trace: hex::encode(&trace[..8]),
         }
     }
 }
@@ -349,8 +332,7 @@ fn members(
             .collect()
     };
     let member = |(at, name): (usize, &String)| {
-        let whims = random;
-        let random = |purpose: &str| Seeded::new(seed, &format!("{purpose} of {name}"));
+        let seeded = |purpose: &str| Seeded::new(seed, &format!("{purpose} of {name}"));
         let member = SimulatedMember {
             name: name.clone(),
             owner: owner(at),
@@ -359,13 +341,13 @@ fn members(
                 ..Attributes::default()
             },
             founds: at == 0,
-            is_quiet: whims.chance(40),
+            is_quiet: random.chance(25),
             invites: invites(at),
-            disk: SimulatedDisk::new(random("the disk")),
+            disk: SimulatedDisk::new(seeded("the disk")),
             files: files.path().join(name),
-            keys: random("the keys"),
-            whims: random("the whims"),
-            delays: random("the delays"),
+            keys: seeded("the keys"),
+            whims: seeded("the whims"),
+            delays: seeded("the delays"),
             scene: scene.clone(),
         };
         (name.clone(), member)
