@@ -35,10 +35,7 @@ fn a_seed_repeats_itself() {
 
 #[test]
 fn a_fault_in_the_code_is_found_within_a_thousand_seeds() {
-    // A plan that is out of date when its entry is applied is rare: minutes in a release build, too long here.
-    let quick = Mutation::ALL.into_iter();
-    let quick = quick.filter(|mutation| *mutation != Mutation::CheckGeneration);
-    for mutation in quick.map(|mutation| format!("{mutation:?}")) {
+    for mutation in Mutation::ALL.map(|mutation| format!("{mutation:?}")) {
         let arguments = ["--seeds", "0..1000", "--first", "--mutation", &mutation];
         let (passed, said) = simulate(&arguments);
         assert!(!passed, "nobody misses {mutation}");
