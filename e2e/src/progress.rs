@@ -137,15 +137,15 @@ impl<'a> Display<'a> {
         let Steps {
             title, unit, total, ..
         } = self.steps;
-        let of = total
-            .map(|total| format!(" of at most {total}"))
-            .unwrap_or_default();
+        // What earlier builds left in the compiler's cache is not compiled again, and for a while that may be all.
+        let count = match (done, total) {
+            (0, _) => format!("no {unit} so far"),
+            (_, Some(total)) => format!("{done} of at most {total} {unit}"),
+            (_, None) => format!("{done} {unit}"),
+        };
         let mut stderr = io::stderr().lock();
         // The build continues even if the terminal has been closed.
-        let _ = write!(
-            stderr,
-            "{start}{title}: {seconds} s, {done}{of} {unit}{end}"
-        );
+        let _ = write!(stderr, "{start}{title}: {seconds} s, {count}{end}");
         let _ = stderr.flush();
     }
 }

@@ -105,11 +105,7 @@ impl Operator {
         let uplink = attach(uplink_settings, &stop, &mut tasks);
         tasks.spawn(stored_lease(&uplink, &settings, &environment, &stop));
         take_census(&registry, &settings, &uplink)?;
-        let attachment = Attachment {
-            settings: settings.clone(),
-            uplink: uplink.clone(),
-            stop: stop.clone(),
-        };
+        let attachment = Attachment::new(&settings, &uplink, &stop);
         if let Some(client) = environment.kubernetes.clone() {
             let cluster = local_cluster(&settings, &environment, client);
             let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
@@ -206,6 +202,16 @@ struct Attachment {
     settings: Settings,
     uplink: Uplink,
     stop: CancellationToken,
+}
+
+impl Attachment {
+    fn new(settings: &Settings, uplink: &Uplink, stop: &CancellationToken) -> Self {
+        Self {
+            settings: settings.clone(),
+            uplink: uplink.clone(),
+            stop: stop.clone(),
+        }
+    }
 }
 
 /// Listens for probes and scrapes. The returned future answers them.

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Replays until the simulation is to come to rest.
 pub async fn run(member: &SimulatedMember, ledger: watch::Receiver<Option<Ledger>>) {
-    let random = &member.whims;
+    let random = &member.requests;
     let mut remembered = Vec::new();
     while member.scene.pause(random.millis(1_000, 5_000)).await {
         let Some(ledger) = ledger.borrow().clone() else {

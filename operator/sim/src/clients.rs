@@ -1,4 +1,4 @@
-//! The people of a simulated owner: they put, change and remove workloads, and cordon and drain their member.
+//! What the owner of a simulated member asks for: to put, change and remove workloads, and to cordon and drain the member.
 
 use hanse_core::{
     command::{Command, Scheduling},
@@ -18,7 +18,7 @@ pub const JURISDICTIONS: [&str; 3] = ["DE", "FR", "US"];
 
 /// Asks until the simulation is to come to rest; then the member takes part again, so that everything can be placed.
 pub async fn run(member: &SimulatedMember, uplink: &Uplink) {
-    let random = &member.whims;
+    let random = &member.requests;
     let longest = if member.is_quiet { 120_000 } else { 1_500 };
     while member.scene.pause(random.millis(50, longest)).await {
         let command = next(member, uplink, random);

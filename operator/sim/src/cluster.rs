@@ -4,7 +4,7 @@
 //! removal once nothing runs. It follows the uplink of the real operator and knows nothing else. Where its operator is dead
 //! its copies run on; those that were asked to end do end.
 //!
-//! Two things are kinder than with real machines: its API server answers within a second, and after a power cut nothing
+//! Two things are easier than with real machines: its API server answers within a second, and after a power cut nothing
 //! runs before the operator says so, though a kubelet may be faster (docs/robustness.md).
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! What clients asked of the ledger and were answered, and whether the ledger kept its word.
+//! What clients asked of the ledger and were answered, and whether that holds.
 //!
 //! An accepted command has the index of its entry, which orders all of them: the history is linearizable if that order
 //! does not contradict the times at which they were asked and answered, if no entry is two answers, and if what was

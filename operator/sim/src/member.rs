@@ -54,7 +54,7 @@ pub struct SimulatedMember {
     /// What its keys are made of.
     pub keys: Seeded,
     /// What its owner asks, and when.
-    pub whims: Seeded,
+    pub requests: Seeded,
     /// How long its cluster takes.
     pub delays: Seeded,
     /// What the simulation sees.
@@ -65,9 +65,9 @@ impl SimulatedMember {
     /// The member's machine from power on to power off.
     pub async fn run(self) -> turmoil::Result {
         if let Err(error) = self.live().await {
-            let last_words = format!("{error:#}");
+            let why = format!("{error:#}");
             self.scene
-                .with(|seen| seen.ended.push((self.name.clone(), last_words)));
+                .with(|seen| seen.ended.push((self.name.clone(), why)));
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl SimulatedMember {
         }
     }
 
-    /// Waits for the invitation, as an owner waits for the mail.
+    /// Waits until another member has invited this one.
     async fn invitation(&self) -> Invitation {
         loop {
             let sent = self

@@ -1,4 +1,4 @@
-//! When a federation has grown, when it is at rest, and whether it kept its word. Each says what is missing.
+//! When a federation has grown, when it is at rest, and whether what it answered holds. Each says what is missing.
 
 use hanse_core::{
     jurisdiction::allows,
@@ -82,8 +82,8 @@ fn unplaced(state: &State) -> Option<String> {
     })
 }
 
-/// Whether what clients were answered agrees with the ledger.
-pub fn kept_its_word(scene: &Scene) -> Result<(), String> {
+/// Whether what clients were answered holds in the ledger.
+pub fn answers_hold(scene: &Scene) -> Result<(), String> {
     let states = scene.states();
     let newest = states.values().max_by_key(|state| state.index);
     let state = newest.ok_or("no replica runs")?;

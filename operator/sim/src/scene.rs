@@ -40,7 +40,7 @@ pub struct Seen {
     pub running: BTreeMap<String, Running>,
     /// The invitations that were sent to newcomers, by member.
     pub invitations: BTreeMap<String, Invitation>,
-    /// The processes that ended by themselves since the last look, each with its last words.
+    /// The processes that ended by themselves since the last look, each with its error.
     pub ended: Vec<(String, String)>,
     /// The copies of `Single` workloads that run now, by the member in whose cluster they do.
     pub copies: BTreeMap<String, Copies>,

@@ -176,7 +176,7 @@ impl Simulation<'_> {
         }
         self.scene.with(|seen| seen.calm = true);
         self.until(RESTS_WITHIN, "at rest", rest::not_at_rest)?;
-        rest::kept_its_word(&self.scene)
+        rest::answers_hold(&self.scene)
     }
 
     /// Steps until nothing is missing.
@@ -208,8 +208,8 @@ impl Simulation<'_> {
     /// What ended by itself is started again, as a kubelet does.
     fn start_again(&mut self) {
         let now = self.sim.elapsed();
-        for (name, last_words) in self.scene.with(|seen| std::mem::take(&mut seen.ended)) {
-            tracing::info!(at = ?now, name, last_words, "ended by itself");
+        for (name, why) in self.scene.with(|seen| std::mem::take(&mut seen.ended)) {
+            tracing::info!(at = ?now, name, why, "ended by itself");
             if !self.off.contains_key(&name) {
                 self.end_process(&name);
             }
@@ -346,7 +346,7 @@ fn members(
             disk: SimulatedDisk::new(seeded("the disk")),
             files: files.path().join(name),
             keys: seeded("the keys"),
-            whims: seeded("the whims"),
+            requests: seeded("the requests"),
             delays: seeded("the delays"),
             scene: scene.clone(),
         };

@@ -38,7 +38,7 @@ fn a_fault_in_the_code_is_found_within_a_thousand_seeds() {
     for mutation in Mutation::ALL.map(|mutation| format!("{mutation:?}")) {
         let arguments = ["--seeds", "0..1000", "--first", "--mutation", &mutation];
         let (passed, said) = simulate(&arguments);
-        assert!(!passed, "nobody misses {mutation}");
+        assert!(!passed, "no simulation fails without {mutation}");
         eprintln!("{mutation}: {said}");
     }
 }
