@@ -16,6 +16,7 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
+use tonic::Status;
 use tracing::{info, warn};
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     peer::{
         Credentials, Peer, Peers,
         proto::federation::{JoinRequest, JoinResponse, federation_client::FederationClient},
+        redirect::named_by,
     },
     settings::{Entry, Settings},
     uplink::{Uplink, voters_of},
@@ -127,14 +129,18 @@ async fn join(
     })
 }
 
-/// Calls the invitation's voters in turn. `None` if none of them could decide.
+/// Calls the invitation's voters in turn, then the voters that their refusals named: those of an old invitation may no longer
+/// vote. `None` if none of them could decide.
 async fn ask_all(
     peers: &Peers,
     invitation: &Invitation,
     signed: &SignedCommand,
     readiness: &watch::Sender<Readiness>,
 ) -> anyhow::Result<Option<Vec<Peer>>> {
-    for voter in &invitation.voters {
+    let mut others: Vec<Peer> = Vec::new();
+    let mut asked = 0;
+    while let Some(voter) = invitation.voters.iter().chain(&others).nth(asked) {
+        asked += 1;
         match ask(peers, voter, signed).await {
             Ok(response) => return accepted(&response, invitation).map(Some),
             Err(error) => {
@@ -143,6 +149,12 @@ async fn ask_all(
                     "a voter to admit this member; {} failed: {error:#}",
                     voter.address
                 )));
+                // Only the invitation's own voters may name others, so that the list ends.
+                if asked <= invitation.voters.len()
+                    && let Some(refusal) = error.downcast_ref::<Status>()
+                {
+                    others.extend(named_by(refusal));
+                }
             }
         }
     }

@@ -15,6 +15,7 @@
 //! * [`tls`]: which certificates are accepted.
 //! * [`server`] and [`connections`]: accepting connections, and limiting their number.
 //! * [`client`]: dialling, and detecting that a peer is gone.
+//! * [`redirect`]: a refusal that names the voters to ask instead.
 //! * [`proto`]: the messages.
 
 pub mod address;
@@ -23,6 +24,7 @@ pub mod connections;
 pub mod credentials;
 pub mod network;
 pub mod proto;
+pub mod redirect;
 pub mod server;
 pub mod tls;
 

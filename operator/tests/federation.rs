@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod loopback;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
@@ -20,6 +22,7 @@ use hanse_core::{
 };
 use hanse_operator::{
     environment::Environment,
+    identity::Membership,
     invitation::Invitation,
     peer::{Peer, TcpNetwork},
     run::Operator,
@@ -29,6 +32,8 @@ use hanse_operator::{
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::timeout;
+
+use loopback::free_address;
 
 /// Longer than any of these steps takes on a loaded machine. Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,11 +47,6 @@ struct Member {
 
 fn environment() -> Environment {
     Environment::of_this_machine(TcpNetwork::default(), None)
-}
-
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }
 
 async fn start(name: &str, owner: &str, entry: Entry) -> Member {
@@ -100,6 +100,13 @@ impl Member {
         }
     }
 
+    fn peer(&self) -> Peer {
+        Peer {
+            address: self.address.clone(),
+            key: self.operator.credentials.public(),
+        }
+    }
+
     async fn invite(&self, owner: &str) -> Invitation {
         let slice = self.until("there is a federation", |_| true).await;
         let invitation = Invitation {
@@ -107,10 +114,7 @@ impl Member {
             owner: owner.parse().unwrap(),
             key: PrivateKey::from_seed(&rand::random()),
             expires_ms: u64::MAX,
-            voters: vec![Peer {
-                address: self.address.clone(),
-                key: self.operator.credentials.public(),
-            }],
+            voters: vec![self.peer()],
         };
         let owner = invitation.owner.clone();
         self.accepted(Command::Invite {
@@ -362,6 +366,60 @@ fn template(name: &str, owner: &str, directory: &TempDir) -> Settings {
         capacity: CapacityPolicy::default(),
         notify_url: None,
     }
+}
+
+/// Four members, of which three vote, and the one that does not.
+async fn three_voters_of_four() -> ([Member; 3], Member) {
+    let voters = three().await;
+    let invitation = voters[0].invite("delta").await;
+    let four = start("four", "delta", Entry::Join(invitation)).await;
+    four.until("it may become a voter and is none", |slice| {
+        let seat = &slice.members[&four.settings.name].seat;
+        seat.is_some() && slice.federation.voters.len() == 3
+    })
+    .await;
+    four.operator
+        .ledger
+        .clone()
+        .wait_for(Option::is_some)
+        .await
+        .unwrap();
+    (voters, four)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_whose_invitation_names_nobody_who_votes_is_told_who_does() {
+    let (voters, four) = three_voters_of_four().await;
+    let mut invitation = voters[0].invite("epsilon").await;
+    invitation.voters = vec![four.peer()];
+    let five = start("five", "epsilon", Entry::Join(invitation)).await;
+    five.until("it is a member", |slice| {
+        slice.members.contains_key(&five.settings.name)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_knows_nobody_who_votes_is_told_who_does() {
+    let (voters, four) = three_voters_of_four().await;
+    let invitation = voters[0].invite("epsilon").await;
+    let mut five = start("five", "epsilon", Entry::Join(invitation)).await;
+    five.until("it is a member", |slice| {
+        slice.members.contains_key(&five.settings.name)
+    })
+    .await;
+    five.operator.stop().await;
+
+    let directory = &five.settings.data_dir;
+    let mut membership = Membership::read(directory).unwrap().unwrap();
+    membership.voters = [four.peer()].into();
+    membership.write(directory).unwrap();
+    let resumed = Operator::start(five.settings.clone(), environment());
+    five.operator = timeout(PATIENCE, resumed).await.unwrap().unwrap();
+    five.until("it is attached again", |slice| {
+        slice.members.contains_key(&five.settings.name)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,8 @@
     reason = "a test is allowed to stop at what it did not expect"
 )]
 
+mod loopback;
+
 use std::time::Duration;
 
 use hanse_core::{
@@ -24,13 +26,10 @@ use tokio::{
     time::{interval, timeout},
 };
 
+use loopback::free_address;
+
 /// Longer than the step takes on a loaded machine. Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
-}
 
 /// A newcomer whose only voter cannot be reached.
 fn newcomer(data_dir: &std::path::Path) -> Settings {

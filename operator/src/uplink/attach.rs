@@ -1,10 +1,10 @@
 //! How a stream to a voter is opened, and why one ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::BoxStream};
 use hanse_core::{
-    id::{FederationId, PrivateKey},
+    id::{FederationId, PrivateKey, PublicKey},
     slice::Slice,
     timings::Timings,
 };
@@ -27,6 +27,7 @@ use crate::{
         proto::federation::{
             Down, Hello, Up, Welcome, down, federation_client::FederationClient, up,
         },
+        redirect::named_by,
     },
 };
 
@@ -77,6 +78,8 @@ pub(super) enum StreamEnd {
     Slice(#[from] FeedError),
     #[error("no voter to attach to is known")]
     NoVoter,
+    #[error("the voter refused and names {} to ask instead: {why}", voters.len())]
+    Elsewhere { why: String, voters: Vec<Peer> },
 }
 
 impl StreamEnd {
@@ -88,7 +91,11 @@ impl StreamEnd {
                 "a voter of the federation refused the stream"
             );
         }
-        Self::Closed(format!("{}: {}", status.code(), status.message()))
+        let why = format!("{}: {}", status.code(), status.message());
+        match named_by(status) {
+            voters if voters.is_empty() => Self::Closed(why),
+            voters => Self::Elsewhere { why, voters },
+        }
     }
 }
 
@@ -115,7 +122,7 @@ pub(super) struct Attached {
 /// Opens a stream to one voter. The first `turn` tries this member's own voter, the following ones the others in order.
 pub(super) async fn attach(
     settings: &UplinkSettings,
-    newest: Option<&Slice>,
+    voters: &[Peer],
     timings: Timings,
     turn: usize,
 ) -> Result<Attached, StreamEnd> {
@@ -126,7 +133,7 @@ pub(super) async fn attach(
         relayed_for: Vec::new(),
     }))?;
     let within = timings.answer_within();
-    let opening = connect(settings, newest, turn, ReceiverStream::new(up_rx));
+    let opening = connect(settings, voters, turn, ReceiverStream::new(up_rx));
     let mut down = timeout(within, opening)
         .await
         .map_err(|_| StreamEnd::Silent(within))??;
@@ -147,12 +154,11 @@ pub(super) async fn attach(
 
 async fn connect(
     settings: &UplinkSettings,
-    newest: Option<&Slice>,
+    voters: &[Peer],
     turn: usize,
     up: ReceiverStream<Up>,
 ) -> Result<DownStream, StreamEnd> {
     let local = settings.local.borrow().clone();
-    let voters = voters(settings, newest);
     let own = usize::from(local.is_some());
     let turn = turn % (voters.len() + own).max(1);
     if let (Some(local), 0) = (&local, turn) {
@@ -167,16 +173,20 @@ async fn connect(
     Ok(response.into_inner().boxed())
 }
 
-/// The other voters: from the newest slice or, before the first slice, from the settings.
-fn voters(settings: &UplinkSettings, newest: Option<&Slice>) -> Vec<Peer> {
+/// The other voters: from the newest slice or, before the first slice, from the settings; then those that a refusal named.
+pub(super) fn voters(
+    settings: &UplinkSettings,
+    newest: Option<&Slice>,
+    named: &[Peer],
+) -> Vec<Peer> {
     let own = settings.key.public();
-    match newest {
+    let mut voters = match newest {
         Some(slice) => voters_of(slice, &own),
-        None => settings
-            .voters
-            .iter()
-            .filter(|voter| voter.key != own)
-            .cloned()
-            .collect(),
-    }
+        None => settings.voters.clone(),
+    };
+    let known: BTreeSet<PublicKey> = voters.iter().map(|voter| voter.key).collect();
+    let more = named.iter().filter(|voter| !known.contains(&voter.key));
+    voters.extend(more.cloned());
+    voters.retain(|voter| voter.key != own);
+    voters
 }

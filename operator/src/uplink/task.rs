@@ -18,7 +18,7 @@ use tonic::Status;
 use tracing::{debug, info, warn};
 
 use super::{
-    attach::{Attached, DownStream, StreamEnd, UpStream, UplinkSettings, attach},
+    attach::{Attached, DownStream, StreamEnd, UpStream, UplinkSettings, attach, voters},
     commands::Commands,
     feed::Feed,
     handle::{Ends, OwnCapacity, Uplink, UplinkStanding},
@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     cluster::Answers,
-    peer::proto::federation::{Acknowledgement, Capacity, Down, Heartbeat, down, up},
+    peer::{
+        Peer,
+        proto::federation::{Acknowledgement, Capacity, Down, Heartbeat, down, up},
+    },
 };
 
 /// Starts the task that keeps a stream open until `stop`, and returns its handle.
@@ -63,6 +66,7 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
         started,
         next_beat: 0,
         next_voter: 0,
+        named: Vec::new(),
         settings,
     };
     task.publish_end();
@@ -84,6 +88,8 @@ struct Task {
     started: Instant,
     next_beat: u64,
     next_voter: usize,
+    /// The voters that the last refusal named, until a stream is open.
+    named: Vec<Peer>,
 }
 
 /// The state of the open stream.
@@ -108,6 +114,9 @@ impl Task {
             } else {
                 debug!(reason = %end, "could not attach");
             }
+            if let StreamEnd::Elsewhere { voters, .. } = end {
+                self.named = voters;
+            }
             self.set_attached(false);
             let pause = sleep(self.timings.retry_after());
             if stop.run_until_cancelled(pause).await.is_none() {
@@ -118,12 +127,8 @@ impl Task {
 
     async fn attach_once(&mut self) -> StreamEnd {
         let newest = self.feed.newest();
-        let opened = attach(
-            &self.settings,
-            newest.as_deref(),
-            self.timings,
-            self.next_voter,
-        );
+        let voters = voters(&self.settings, newest.as_deref(), &self.named);
+        let opened = attach(&self.settings, &voters, self.timings, self.next_voter);
         match opened.await {
             Err(end) => end,
             Ok(attached) => match self.converse(attached).await {
@@ -142,6 +147,7 @@ impl Task {
             mut down,
             welcome,
         } = attached;
+        self.named.clear();
         self.feed.begin_stream();
         self.questions.begin_stream();
         // The leader hears how full this member is before anything that may make it place more here.

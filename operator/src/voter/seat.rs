@@ -139,6 +139,7 @@ impl SeatKeeper {
             key: self.credentials.public(),
             peers: self.peers.clone(),
             quorum_within: self.settings.raft.election_min,
+            slice: self.uplink.slice(),
         });
         let mut tasks = JoinSet::new();
         if self.settings.peer_address.is_some() {

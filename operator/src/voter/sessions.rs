@@ -18,9 +18,13 @@ use futures::StreamExt;
 use hanse_core::{
     command::{Command, SignedCommand},
     id::{FederationId, PublicKey},
+    slice::Slice,
     state::{Outcome, Rejection, State},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
@@ -36,9 +40,10 @@ use crate::{
             self, Hello, JoinRequest, JoinResponse, Up, federation_client::FederationClient,
             federation_server::Federation, up,
         },
+        redirect::ask_instead,
     },
     replicate::ledger::Ledger,
-    uplink::LocalVoter,
+    uplink::{LocalVoter, voters_of},
 };
 
 /// How long a member may take to send Hello after it opened a stream.
@@ -54,6 +59,8 @@ pub(super) struct Sessions {
     pub(super) peers: Arc<Peers>,
     /// How recent a quorum's answer must be for a heartbeat to be acknowledged.
     pub(super) quorum_within: Duration,
+    /// What this voter's own member knows: the voters of today, also when this replica does not learn them any more.
+    pub(super) slice: watch::Receiver<Option<Arc<Slice>>>,
 }
 
 impl Sessions {
@@ -91,7 +98,8 @@ impl Sessions {
                 "this voter does not lead, and a relayed stream is not relayed again",
             ));
         }
-        self.relay(member, up).await
+        let relayed = self.relay(member, up).await;
+        relayed.map_err(|status| self.elsewhere(status))
     }
 
     /// The member whose stream this is: the caller, or, if the caller is a relaying voter, the member named in Hello.
@@ -152,6 +160,23 @@ impl Sessions {
             let _ = leadership.wait_for(|now| now.leader != leader_node).await;
         };
         Ok(response.into_inner().take_until(Box::pin(changed)).boxed())
+    }
+
+    /// `status`, which tells a caller whom to ask instead. Without that, a member that knows only voters of the past would
+    /// ask them for ever: what is not replicated to them any more they do not know.
+    fn elsewhere(&self, status: Status) -> Status {
+        let slice = self.slice.borrow().clone();
+        let voters = slice.map(|slice| voters_of(&slice, &self.key));
+        ask_instead(status, voters.unwrap_or_default())
+    }
+
+    /// Has the leader decide about a newcomer's admission.
+    async fn relay_join(&self, request: JoinRequest) -> Result<Response<JoinResponse>, Status> {
+        let leader = self
+            .leader()
+            .ok_or_else(|| Status::unavailable("no leader is known; try again"))?;
+        let answer = timeout(self.answer_within(), self.client(&leader).join(request)).await;
+        answer.map_err(|_| Status::unavailable("the leader does not answer; try again"))?
     }
 
     /// How long the leader may take to answer a relay.
@@ -274,12 +299,8 @@ impl Federation for FederationService {
                 voters: self.0.voters(),
             }));
         }
-        let leader = self
-            .0
-            .leader()
-            .ok_or_else(|| Status::unavailable("no leader is known; try again"))?;
-        let answer = timeout(self.0.answer_within(), self.0.client(&leader).join(request)).await;
-        answer.map_err(|_| Status::unavailable("the leader does not answer; try again"))?
+        let relayed = self.0.relay_join(request).await;
+        relayed.map_err(|status| self.0.elsewhere(status))
     }
 
     type AttachStream = DownStream;
