@@ -15,6 +15,7 @@
 //! - [`scene`], [`history`], [`oracle`], [`rest`]: what is seen from outside, and whether it may be.
 
 pub mod adversary;
+pub mod api;
 pub mod clients;
 pub mod cluster;
 pub mod disk;
