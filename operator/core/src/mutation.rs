@@ -26,11 +26,15 @@ pub enum Mutation {
     WaitForStop,
     /// What is taken from a lost member is to be removed there.
     RequireRemoval,
+    /// A host stops what is `Single` when its lease is over.
+    StopSingles,
+    /// A host confirms a removal only when nothing of it is left.
+    SeeRemoval,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Sync,
         Self::StoreVote,
         Self::FreshSeat,
@@ -41,6 +45,8 @@ impl Mutation {
         Self::WaitForFence,
         Self::WaitForStop,
         Self::RequireRemoval,
+        Self::StopSingles,
+        Self::SeeRemoval,
     ];
 }
 

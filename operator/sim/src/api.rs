@@ -49,7 +49,7 @@ type Pieces = StreamBody<stream::BoxStream<'static, Result<Frame<Bytes>, Broken>
 pub struct Broken;
 
 /// How the API server serves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
     /// It answers.
     #[default]

@@ -1,93 +1,273 @@
-//! The cluster of a simulated member: a model of what `realize` does with `Single` workloads.
+//! The rest of a simulated cluster: the controllers and kubelets that act on what its API server stores, whether or not an
+//! operator runs.
 //!
-//! It starts a copy that it is given while it holds its lease, stops all copies when the lease is over, and confirms a
-//! removal once nothing runs. It follows the uplink of the real operator and knows nothing else. Where its operator is dead
-//! its copies run on; those that were asked to end do end.
-//!
-//! Two things are easier than with real machines: its API server answers within a second, and after a power cut nothing
-//! runs before the operator says so, though a kubelet may be faster (docs/robustness.md).
+//! A Deployment's pods start some time after it asks for them, and end within their grace period after it does not any more. One
+//! thing is easier than with real machines: after a power cut the operator is faster than the kubelets (docs/robustness.md).
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use hanse_core::{command::Command, slice::Slice, workload::Mode};
-use hanse_operator::uplink::Uplink;
-use tokio::time::{Instant, sleep};
+use hanse_core::id::WorkloadKey;
+use hanse_crds::names;
+use serde_json::{Value, json};
 use tracing::info;
 
 use crate::{
-    clients::{GRACE_MS, mode_of},
-    member::SimulatedMember,
-    scene::{Copies, LOOK_EVERY, elapsed},
+    api::{
+        ApiServer,
+        store::{Author, Deletion, Id, Store},
+    },
+    clients::GRACE_MS,
     seeded::Seeded,
 };
 
-/// Runs the cluster until its machine is switched off.
-pub async fn run(member: &SimulatedMember, uplink: &Uplink) {
-    tokio::join!(run_copies(member, uplink), confirm_removals(member, uplink));
+/// The namespaces of every cluster.
+const NAMESPACES: [&str; 3] = ["default", "hanse-system", "shop"];
+
+/// How long after a power cut nothing but the operator runs: longer than its API server may be down meanwhile.
+const KUBELETS_WAIT: Duration = Duration::from_secs(6);
+
+/// The pods of one Deployment.
+#[derive(Debug, Clone, Default)]
+struct Pods {
+    /// Whose they are.
+    workload: Option<WorkloadKey>,
+    /// How many run, those included that are to end.
+    running: u32,
+    /// When they start.
+    starts: Option<Duration>,
+    /// When the last of them has ended.
+    ends: Option<Duration>,
 }
 
-async fn run_copies(member: &SimulatedMember, uplink: &Uplink) {
-    let (slices, standing) = (uplink.slice(), uplink.standing());
-    loop {
-        let ends = standing.borrow().lease_ends;
-        let held = ends.is_some_and(|ends| ends > Instant::now());
-        let slice = slices.borrow().clone();
-        member.scene.with(|seen| {
-            let copies = seen.copies.entry(member.name.clone()).or_default();
-            follow(copies, slice.as_deref(), held, &member.delays);
-        });
-        sleep(LOOK_EVERY).await;
-    }
+/// One cluster without its operator.
+pub struct Cluster {
+    api: ApiServer,
+    delays: Seeded,
+    pods: BTreeMap<Id, Pods>,
+    /// Until when nothing acts: its machines are off, or have just been switched on.
+    idle_until: Duration,
+    /// The revision it has acted on, and when there is more to do without another.
+    seen: u64,
+    due: Option<Duration>,
 }
 
-fn follow(copies: &mut Copies, slice: Option<&Slice>, held: bool, delays: &Seeded) {
-    let now = elapsed();
-    copies.retain(|key, ends| {
-        let runs = ends.is_none_or(|ends| ends > now);
-        if !runs {
-            info!(workload = %key, "its copy has ended");
+impl Cluster {
+    /// An empty cluster with an API server, whose controllers take as long as `delays` says.
+    #[must_use]
+    pub fn new(api: ApiServer, delays: Seeded) -> Self {
+        api.with(fill);
+        Self {
+            api,
+            delays,
+            pods: BTreeMap::new(),
+            idle_until: Duration::ZERO,
+            seen: 0,
+            due: None,
         }
-        runs
-    });
-    let placed = slice.into_iter().flat_map(|slice| slice.placements.keys());
-    let placed = placed.filter(|key| mode_of(key) == Mode::Single);
-    for key in placed.filter(|_| held) {
-        copies.entry(key.clone()).or_insert_with(|| {
-            info!(workload = %key, "its copy starts");
-            None
-        });
     }
-    for (key, ends) in copies {
-        let removed = slice.is_some_and(|slice| slice.removals.contains_key(key));
-        if (removed || !held) && ends.is_none() {
-            info!(workload = %key, removed, held, "its copy is to end");
-            *ends = Some(now + delays.millis(0, 1_000) + delays.millis(0, GRACE_MS));
+
+    /// The workloads of which pods run, each once.
+    #[must_use]
+    pub fn running(&self) -> BTreeSet<&WorkloadKey> {
+        let running = self.pods.values().filter(|pods| pods.running > 0);
+        running.filter_map(|pods| pods.workload.as_ref()).collect()
+    }
+
+    /// How many pods run of each workload, those included that are to end.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<WorkloadKey, u32> {
+        let running = self.pods.values().filter(|pods| pods.running > 0);
+        let counts = running.filter_map(|pods| Some((pods.workload.clone()?, pods.running)));
+        counts.collect()
+    }
+
+    /// The names of the `FederatedWorkload`s in it.
+    #[must_use]
+    pub fn federated(&self) -> BTreeSet<String> {
+        self.api.with(|store| {
+            let kind = store.kind(names::GROUP, "FederatedWorkload");
+            let all = store.list(kind, "");
+            all.map(|(id, _)| format!("{}/{}", id.namespace, id.name))
+                .collect()
+        })
+    }
+
+    /// All its machines are off. What the API server has stored is there when they are on again.
+    pub fn lose_power(&mut self) {
+        self.pods.clear();
+        self.idle_until = Duration::MAX;
+    }
+
+    /// Its machines are switched on.
+    pub fn power_on(&mut self, now: Duration) {
+        if self.idle_until == Duration::MAX {
+            self.idle_until = now + KUBELETS_WAIT;
+            self.due = Some(self.idle_until);
         }
     }
-}
 
-/// Confirms the removals of what does not run any more, each once.
-async fn confirm_removals(member: &SimulatedMember, uplink: &Uplink) {
-    let mut confirmed = BTreeSet::new();
-    loop {
-        let slice = uplink.slice().borrow().clone();
-        let running = member
-            .scene
-            .with(|seen| seen.copies.get(&member.name).cloned());
-        // Before the cluster has looked for the first time, nothing is known to have stopped.
-        if let (Some(slice), Some(running)) = (slice, running) {
-            let gone = slice.removals.iter();
-            let gone = gone.filter(|(key, _)| !running.contains_key(*key));
-            for (key, removal) in gone {
-                if confirmed.insert((key.clone(), removal.epoch)) {
-                    let command = Command::ConfirmRemoval {
-                        workload: key.clone(),
-                        epoch: removal.epoch,
-                    };
-                    member.ask(uplink, command).await;
+    /// Does what is due.
+    pub fn step(&mut self, now: Duration) {
+        let is_due = self.due.is_some_and(|due| due <= now);
+        let revision = self.api.with(|store| store.revision());
+        if now < self.idle_until || (revision == self.seen && !is_due) {
+            return;
+        }
+        let api = self.api.clone();
+        api.with(|store| {
+            end_namespaces(store);
+            let all = store.list(store.kind("apps", "Deployment"), "");
+            let all: BTreeMap<Id, Arc<Value>> = all
+                .map(|(id, object)| (id.clone(), object.clone()))
+                .collect();
+            for (id, object) in &all {
+                self.follow(store, id, object, now);
+            }
+            for (id, pods) in &mut self.pods {
+                if !all.contains_key(id) {
+                    pods.want(0, now, &self.delays, id);
                 }
             }
+            self.pods
+                .retain(|id, pods| pods.running > 0 || all.contains_key(id));
+            self.seen = store.revision();
+        });
+        let times = self.pods.values();
+        self.due = times
+            .flat_map(|pods| [pods.starts, pods.ends])
+            .flatten()
+            .min();
+    }
+
+    /// Does what a Deployment asks for, and writes its status.
+    fn follow(&mut self, store: &mut Store, id: &Id, object: &Value, now: Duration) {
+        let pods = self.pods.entry(id.clone()).or_default();
+        if pods.workload.is_none() {
+            let marked = &object["metadata"]["annotations"][names::WORKLOAD_ANNOTATION];
+            pods.workload = marked.as_str().and_then(|key| key.parse().ok());
         }
-        sleep(LOOK_EVERY).await;
+        let ends = object["metadata"]["deletionTimestamp"].is_string();
+        let asked = object["spec"]["replicas"].as_u64().unwrap_or(1);
+        let wanted = if ends { 0 } else { asked };
+        pods.want(
+            u32::try_from(wanted).unwrap_or(u32::MAX),
+            now,
+            &self.delays,
+            id,
+        );
+        if ends && pods.running == 0 {
+            store.let_go(id);
+            return;
+        }
+        let ready = if pods.ends.is_some() { 0 } else { pods.running };
+        let status = json!({
+            "observedGeneration": object["metadata"]["generation"], "replicas": ready, "updatedReplicas": ready,
+            "readyReplicas": ready, "availableReplicas": ready,
+        });
+        if object["status"] != status {
+            // Nothing refuses it: the object is there and the revision is not named.
+            let _ = store.merge(id, &json!({"status": status}), &author(true));
+        }
+    }
+}
+
+impl Pods {
+    /// `wanted` pods are to run.
+    fn want(&mut self, wanted: u32, now: Duration, delays: &Seeded, id: &Id) {
+        if self.ends.is_some_and(|ends| ends <= now) {
+            info!(
+                name = id.name,
+                namespace = id.namespace,
+                "its pods have ended"
+            );
+            (self.running, self.ends) = (0, None);
+        }
+        if wanted == 0 {
+            self.starts = None;
+            if self.running > 0 && self.ends.is_none() {
+                info!(
+                    name = id.name,
+                    namespace = id.namespace,
+                    "its pods are to end"
+                );
+                self.ends = Some(now + delays.millis(0, 1_000) + delays.millis(0, GRACE_MS));
+            }
+        } else if self.ends.is_none() {
+            if self.running > 0 {
+                self.running = wanted;
+                return;
+            }
+            let starts = self
+                .starts
+                .get_or_insert_with(|| now + delays.millis(50, 1_000));
+            if *starts <= now {
+                info!(
+                    name = id.name,
+                    namespace = id.namespace,
+                    wanted,
+                    "its pods run"
+                );
+                (self.running, self.starts) = (wanted, None);
+            }
+        }
+    }
+}
+
+/// What is there before the operator is.
+fn fill(store: &mut Store) {
+    let id = |kind: usize, name: &str| Id {
+        kind,
+        namespace: String::new(),
+        name: name.to_owned(),
+    };
+    let namespace = store.kind("", "Namespace");
+    for name in NAMESPACES {
+        create(store, &id(namespace, name), json!({}));
+    }
+    let room = json!({"cpu": "64", "memory": "256Gi", "pods": "1000"});
+    let node = json!({
+        "status": {"allocatable": room, "conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    let node_id = id(store.kind("", "Node"), "node-1");
+    create(store, &node_id, json!({}));
+    store
+        .merge(&node_id, &node, &author(true))
+        .expect("the node is there");
+}
+
+fn create(store: &mut Store, id: &Id, object: Value) {
+    store
+        .create(id, object, &author(false))
+        .expect("the cluster is empty");
+}
+
+/// Deletes what is in namespaces that are being deleted, and then these.
+fn end_namespaces(store: &mut Store) {
+    let all = store.list(store.kind("", "Namespace"), "");
+    let ending = all.filter(|(_, object)| object["metadata"]["deletionTimestamp"].is_string());
+    for id in ending.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+        let within = store.within(&id.name);
+        if within.is_empty() {
+            store.let_go(&id);
+        }
+        for inner in within {
+            let marked = store.get(&inner);
+            if marked.is_ok_and(|it| it["metadata"]["deletionTimestamp"].is_null()) {
+                // It was there a moment ago.
+                let _ = store.delete(&inner, &Deletion::default());
+            }
+        }
+    }
+}
+
+fn author(status: bool) -> Author {
+    Author {
+        manager: "kube-controller-manager".to_owned(),
+        status,
+        dry_run: false,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::seeded::Seeded;
+use crate::{api::Service, seeded::Seeded};
 
 /// Something that happens to the machines or the network.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,8 @@ pub enum Fault {
     Release(String, String),
     /// What is sent between two takes up to so many milliseconds from now on.
     Slow(String, String, u64),
+    /// The API server of a cluster serves like this.
+    Serve(String, Service),
 }
 
 impl fmt::Display for Fault {
@@ -45,6 +47,9 @@ impl fmt::Display for Fault {
             Self::Unblock(from, to) => write!(f, "{from} can reach {to}"),
             Self::Hold(a, b) => write!(f, "{a} and {b} wait for each other's messages"),
             Self::Release(a, b) => write!(f, "{a} and {b} get each other's messages"),
+            Self::Serve(it, Service::Up) => write!(f, "the API server of {it} answers again"),
+            Self::Serve(it, Service::Down) => write!(f, "the API server of {it} is down"),
+            Self::Serve(it, Service::Stuck) => write!(f, "the API server of {it} answers nothing"),
             Self::Slow(a, b, most) => {
                 write!(f, "messages between {a} and {b} take up to {most} ms")
             }
@@ -76,6 +81,10 @@ pub fn plan(
                 // nothing else begins.
                 until = at + random.millis(18_000, 32_000);
                 at = until;
+            }
+            if matches!(fault, Fault::Serve(..)) {
+                // As long as it may be for a `Single` to be stopped in time (docs/guarantees.md).
+                until = at + random.millis(300, 3_000);
             }
             planned.push((began, fault));
             planned.extend(repair.map(|repair| (until, repair)));
@@ -116,7 +125,7 @@ fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
             Some(Fault::Unblock(from.clone(), to.clone())),
         )
     };
-    match random.between(0, 11) {
+    match random.between(0, 13) {
         0..=2 => {
             let off = Fault::CutPower(victim.clone());
             vec![(off, Some(Fault::PowerOn(victim.clone())))]
@@ -138,6 +147,11 @@ fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
         }
         7 => vec![(Fault::IsolateLeader, Some(Fault::Reconnect))],
         8..=9 => vec![(Fault::Kill(victim.clone()), None)],
+        10..=11 => {
+            let how = *random.pick(&[Service::Down, Service::Stuck]);
+            let repair = Fault::Serve(victim.clone(), Service::Up);
+            vec![(Fault::Serve(victim.clone(), how), Some(repair))]
+        }
         _ => {
             let slow = |other: &String| {
                 let most = random.between(20, 300);

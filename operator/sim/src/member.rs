@@ -4,10 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use hanse_core::{
-    command::{Attributes, Command, Scheduling},
-    grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
+    command::{Attributes, Command},
     id::PrivateKey,
-    workload::GroupKind,
 };
 use hanse_operator::{
     environment::{Clock, Environment},
@@ -21,7 +19,9 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::sleep;
 
 use crate::{
-    adversary, clients, cluster,
+    adversary,
+    api::ApiServer,
+    clients,
     disk::SimulatedDisk,
     network::{PEER_PORT, SimulatedNetwork},
     scene::{LOOK_EVERY, Running, Scene, elapsed},
@@ -55,8 +55,12 @@ pub struct SimulatedMember {
     pub keys: Seeded,
     /// What its owner asks, and when.
     pub requests: Seeded,
+    /// What its owner writes into its API server, and when.
+    pub orders: Seeded,
     /// How long its cluster takes.
     pub delays: Seeded,
+    /// The API server of its cluster.
+    pub api: ApiServer,
     /// What the simulation sees.
     pub scene: Scene,
 }
@@ -94,17 +98,17 @@ impl SimulatedMember {
         let ledger = operator.ledger.clone();
         let owner = async {
             self.settle_in(&uplink, &peer).await?;
-            clients::run(self, &uplink).await;
+            tokio::join!(
+                clients::run(self, &uplink),
+                clients::run_kubectl(self),
+                adversary::run(self, ledger)
+            );
             std::future::pending().await
-        };
-        let others = async {
-            tokio::join!(cluster::run(self, &uplink), adversary::run(self, ledger));
         };
         tokio::select! {
             biased;
             ended = operator.until(std::future::pending()) => ended.context("the operator ended"),
             ended = owner => ended,
-            () = others => Ok(()),
         }
     }
 
@@ -123,9 +127,6 @@ impl SimulatedMember {
 
     /// What an owner does once: describes the member, lets others run there, invites.
     async fn settle_in(&self, uplink: &Uplink, own: &Peer) -> anyhow::Result<()> {
-        self.ask(uplink, self.describe(Scheduling::Enabled)).await;
-        let grants = vec![anyone()];
-        self.ask(uplink, Command::PublishGrants { grants }).await;
         let invited = self.scene.with(|seen| seen.invitations.clone());
         for (name, owner) in &self.invites {
             if invited.contains_key(name) {
@@ -154,18 +155,6 @@ impl SimulatedMember {
         Ok(())
     }
 
-    /// What its owner says of it.
-    #[must_use]
-    pub fn describe(&self, scheduling: Scheduling) -> Command {
-        Command::Describe {
-            attributes: Attributes {
-                scheduling,
-                ..self.attributes.clone()
-            },
-            version: String::new(),
-        }
-    }
-
     /// Asks the ledger, and has it written down.
     pub async fn ask(&self, uplink: &Uplink, command: Command) {
         let asked = command.clone();
@@ -192,7 +181,7 @@ impl SimulatedMember {
             })),
             boot: self.disk.boot(elapsed),
             entropy: self.keys.entropy(),
-            kubernetes: None,
+            kubernetes: Some(self.api.client()),
         }
     }
 
@@ -219,20 +208,5 @@ impl SimulatedMember {
             capacity: CapacityPolicy::default(),
             notify_url: None,
         }
-    }
-}
-
-/// Lets everyone run Deployments.
-fn anyone() -> Grant {
-    let deployment = GroupKind {
-        group: "apps".into(),
-        kind: "Deployment".into(),
-    };
-    Grant {
-        grantee: Grantee::Any,
-        namespaces: GrantedNamespaces::Any,
-        kinds: [deployment].into(),
-        host_namespace: None,
-        pod_security: PodSecurity::Restricted,
     }
 }

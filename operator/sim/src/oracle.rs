@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hanse_core::{id::Digest, invariants, state::State};
+use hanse_core::{id::Digest, invariants, state::State, workload::Mode};
 use sha2::{Digest as _, Sha256};
 
-use crate::scene::Seen;
+use crate::{clients::mode_of, scene::Seen};
 
 /// Remembers what each replica was seen to have applied.
 #[derive(Default)]
@@ -66,8 +66,9 @@ impl Oracle {
 /// No `Single` workload runs in two clusters.
 pub fn one_copy_each(seen: &Seen) -> Result<(), String> {
     let mut running = BTreeMap::new();
-    for (member, copies) in &seen.copies {
-        for key in copies.keys() {
+    for (member, cluster) in &seen.clusters {
+        let singles = cluster.running().into_iter();
+        for key in singles.filter(|key| mode_of(key) == Mode::Single) {
             if let Some(other) = running.insert(key, member) {
                 return Err(format!(
                     "invariant 1: {key} runs on {other} and on {member}"

@@ -1,5 +1,7 @@
 //! When a federation has grown, when it is at rest, and whether what it answered holds. Each says what is missing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hanse_core::{
     jurisdiction::allows,
     state::{Lease, State},
@@ -42,6 +44,28 @@ pub fn not_at_rest(scene: &Scene, members: &[String]) -> Option<String> {
                 .map(|(key, _)| format!("{key} is not removed everywhere"))
         })
         .or_else(|| unplaced(newest))
+        .or_else(|| members.iter().find_map(|name| differs(scene, name)))
+}
+
+/// How the cluster of a member differs from what the member was told: by what runs, or by the workloads it shows.
+fn differs(scene: &Scene, name: &str) -> Option<String> {
+    scene.with(|seen| {
+        let slice = seen.running.get(name)?.uplink.slice().borrow().clone()?;
+        let cluster = seen.clusters.get(name)?;
+        let placed = slice.placements.iter();
+        let placed = placed.map(|(key, placement)| (key.clone(), placement.share.total()));
+        let wanted: BTreeMap<_, _> = placed.filter(|(_, count)| *count > 0).collect();
+        let running = cluster.counts();
+        if running != wanted {
+            return Some(format!("{name} runs {running:?} instead of {wanted:?}"));
+        }
+        let owned = slice.workloads.keys();
+        let owned: BTreeSet<String> = owned
+            .map(|key| format!("{}/{}", key.namespace, key.name))
+            .collect();
+        let shown = cluster.federated();
+        (shown != owned).then(|| format!("{name} shows {shown:?} instead of {owned:?}"))
+    })
 }
 
 /// Whether a member has not received what the ledger has: as a member, and as a voter if it is one.

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use hanse_core::{id::WorkloadKey, state::State};
+use hanse_core::state::State;
 use hanse_operator::{invitation::Invitation, replicate::ledger::Ledger, uplink::Uplink};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::sleep};
 
-use crate::history::History;
+use crate::{cluster::Cluster, history::History};
 
 /// How often what waits looks again.
 pub const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -17,9 +17,6 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub fn elapsed() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }
-
-/// Copies of `Single` workloads in one cluster, each with when it ends, once it was asked to.
-pub type Copies = BTreeMap<WorkloadKey, Option<Duration>>;
 
 /// The handles of one running operator.
 pub struct Running {
@@ -42,8 +39,8 @@ pub struct Seen {
     pub invitations: BTreeMap<String, Invitation>,
     /// The processes that ended by themselves since the last look, each with its error.
     pub ended: Vec<(String, String)>,
-    /// The copies of `Single` workloads that run now, by the member in whose cluster they do.
-    pub copies: BTreeMap<String, Copies>,
+    /// The clusters, by member.
+    pub clusters: BTreeMap<String, Cluster>,
     /// What clients asked and were answered.
     pub history: History,
     /// Whether clients ask for nothing more.

@@ -12,13 +12,15 @@ use tempfile::TempDir;
 use turmoil::Sim;
 
 use crate::{
+    api::ApiServer,
     clients::JURISDICTIONS,
+    cluster::Cluster,
     disk::SimulatedDisk,
     faults::{self, Fault},
     member::SimulatedMember,
     oracle::{Oracle, one_copy_each},
     rest,
-    scene::Scene,
+    scene::{Scene, Seen},
     seeded::Seeded,
 };
 
@@ -126,6 +128,8 @@ impl Simulation<'_> {
     fn new(seed: u64, files: &TempDir) -> Self {
         let random = Seeded::new(seed, "federation");
         seed_engines_of_this_thread(random.between(0, u64::MAX));
+        // The Kubernetes client draws the jitter of its backoff from it.
+        fastrand::seed(random.between(0, u64::MAX));
         let (fastest, slowest) = (random.between(1, 20), random.between(20, 60));
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
@@ -139,6 +143,8 @@ impl Simulation<'_> {
         let scene = Scene::default();
         let members = members(seed, &random, &scene, files);
         for (name, member) in &members {
+            let cluster = Cluster::new(member.api.clone(), member.delays.clone());
+            scene.with(|seen| seen.clusters.insert(name.clone(), cluster));
             let member = member.clone();
             sim.host(name.as_str(), move || member.clone().run());
         }
@@ -200,7 +206,12 @@ impl Simulation<'_> {
     fn step(&mut self) -> Result<(), String> {
         self.sim.step().map_err(|error| error.to_string())?;
         self.oracle.look(self.scene.states())?;
-        self.scene.with(|seen| one_copy_each(seen))?;
+        let now = self.sim.elapsed();
+        self.scene.with(|seen| {
+            let clusters = seen.clusters.values_mut();
+            clusters.for_each(|cluster| cluster.step(now));
+            one_copy_each(seen)
+        })?;
         self.start_again();
         Ok(())
     }
@@ -248,6 +259,7 @@ impl Simulation<'_> {
             Fault::Unblock(from, to) => self.sim.repair_oneway(from.as_str(), to.as_str()),
             Fault::Hold(a, b) => self.sim.hold(a.as_str(), b.as_str()),
             Fault::Release(a, b) => self.sim.release(a.as_str(), b.as_str()),
+            Fault::Serve(name, how) => self.members[name].api.serve(*how),
             Fault::Slow(a, b, most) => {
                 let most = Duration::from_millis(*most);
                 self.sim
@@ -277,7 +289,7 @@ impl Simulation<'_> {
     fn cut_power(&mut self, name: &str) {
         self.off.insert(name.to_owned(), None);
         self.members[name].disk.cut_power();
-        self.scene.with(|seen| seen.copies.remove(name));
+        self.with_cluster(name, |cluster, _| cluster.lose_power());
         self.end(name);
     }
 
@@ -288,8 +300,16 @@ impl Simulation<'_> {
 
     fn switch_on(&mut self, name: &str) {
         if self.off.remove(name).is_some() {
+            self.with_cluster(name, Cluster::power_on);
             self.sim.bounce(name);
         }
+    }
+
+    fn with_cluster(&self, name: &str, act: impl FnOnce(&mut Cluster, Duration)) {
+        let now = self.sim.elapsed();
+        let cluster =
+            |seen: &mut Seen| seen.clusters.get_mut(name).map(|cluster| act(cluster, now));
+        self.scene.with(cluster);
     }
 
     fn report(&self) -> Report {
@@ -347,7 +367,9 @@ fn members(
             files: files.path().join(name),
             keys: seeded("the keys"),
             requests: seeded("the requests"),
+            orders: seeded("the orders"),
             delays: seeded("the delays"),
+            api: ApiServer::new(seeded("the API server")),
             scene: scene.clone(),
         };
         (name.clone(), member)

@@ -72,25 +72,22 @@ pub async fn run(
     stop: &CancellationToken,
 ) {
     // Boxed because the webhook's client makes this future large.
-    let following = Box::pin(follow(cluster, uplink, local, url));
+    let webhook = url.and_then(Webhook::new);
+    let following = Box::pin(follow(cluster, uplink, local, webhook));
     stop.run_until_cancelled(following).await;
 }
 
-async fn follow(cluster: &Cluster, uplink: &Uplink, local: &Local, url: Option<String>) {
-    let http = reqwest::Client::builder().timeout(TRY_WITHIN).build();
-    let http = http
-        .inspect_err(|error| warn!(%error, "cannot notify over HTTP"))
-        .ok();
+async fn follow(cluster: &Cluster, uplink: &Uplink, local: &Local, webhook: Option<Webhook>) {
     let mut slices = uplink.slice();
     let mut last: Option<Arc<Slice>> = None;
     let mut waiting: VecDeque<Failover> = VecDeque::new();
     loop {
         let next = waiting.pop_front();
         let sending = async {
-            match (&http, &url, &next) {
-                (Some(http), Some(url), Some(failover)) => send(http, url, failover).await,
-                (_, None, Some(_)) | (None, _, Some(_)) => {}
-                (_, _, None) => std::future::pending().await,
+            match (&webhook, &next) {
+                (Some(webhook), Some(failover)) => webhook.send(failover).await,
+                (None, Some(_)) => {}
+                (_, None) => std::future::pending().await,
             }
         };
         tokio::pin!(sending);
@@ -258,18 +255,31 @@ fn reference(local: &Local, workload: &WorkloadKey) -> ObjectReference {
     }
 }
 
-async fn send(http: &reqwest::Client, url: &str, failover: &Failover) {
-    for attempt in 1..=TRIES {
-        let answer = http
-            .post(url)
-            .json(failover)
-            .send()
-            .await
-            .and_then(reqwest::Response::error_for_status);
-        let Err(error) = answer else { return };
-        // Without the URL, which may contain a token.
-        warn!(attempt, error = %error.without_url(), "the receiver at --notify-url did not accept an event");
-        sleep(Duration::from_secs(1) * attempt).await;
+/// The receiver of failovers outside of the cluster.
+struct Webhook {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Webhook {
+    fn new(url: String) -> Option<Self> {
+        let http = reqwest::Client::builder().timeout(TRY_WITHIN).build();
+        let http = http.inspect_err(|error| warn!(%error, "cannot notify over HTTP"));
+        Some(Self {
+            http: http.ok()?,
+            url,
+        })
+    }
+
+    async fn send(&self, failover: &Failover) {
+        for attempt in 1..=TRIES {
+            let sending = self.http.post(&self.url).json(failover).send();
+            let answer = sending.await.and_then(reqwest::Response::error_for_status);
+            let Err(error) = answer else { return };
+            // Without the URL, which may contain a token.
+            warn!(attempt, error = %error.without_url(), "the receiver at --notify-url did not accept an event");
+            sleep(Duration::from_secs(1) * attempt).await;
+        }
     }
 }
 

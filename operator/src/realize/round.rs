@@ -9,6 +9,7 @@ use hanse_core::{
     command::Command,
     health::{self, Observed, bounded},
     id::{Digest, Epoch, Generation, WorkloadKey},
+    mutation::{Mutation, is_on},
     slice::{AssignedPlacement, PlacementPhase, PlacementReport, Slice},
     state::{Keep, Removal},
     workload::ManifestId,
@@ -237,7 +238,7 @@ impl Host {
                 return Next::Retry;
             }
         };
-        if let Some(inventory) = inventory {
+        if let Some(inventory) = inventory.filter(|_| !is_on(Mutation::SeeRemoval)) {
             if inventory.epoch > removal.epoch {
                 warn!(workload = %key, "ignored a removal that is older than what runs");
                 return Next::Done;

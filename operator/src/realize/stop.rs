@@ -7,7 +7,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures::{StreamExt, stream};
-use hanse_core::workload::Stop;
+use hanse_core::{
+    mutation::{Mutation, is_on},
+    workload::Stop,
+};
 use kube::api::DynamicObject;
 use serde_json::Value;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -79,6 +82,7 @@ impl Host {
     fn running(&self, stopped: &BTreeSet<ObjectId>) -> Vec<Running> {
         let inventories = self.inventories.lock();
         let objects = inventories.values().flat_map(Inventory::to_stop);
+        let objects = objects.filter(|_| !is_on(Mutation::StopSingles));
         let running = objects.filter(|(id, _, how)| match self.live.get(id) {
             Some(live) => !is_stopped(&live, *how) && !self.live.has_completed(id),
             None => !self.live.is_gone(id) && !stopped.contains(*id),

@@ -91,7 +91,7 @@ pub fn served() -> Vec<Kind> {
 #[must_use]
 pub fn document(kinds: &[Kind], segments: &[&str], aggregated: bool) -> Option<Value> {
     match segments {
-        ["api"] if aggregated => Some(aggregate(kinds, |group| group.is_empty())),
+        ["api"] if aggregated => Some(aggregate(kinds, str::is_empty)),
         ["apis"] if aggregated => Some(aggregate(kinds, |group| !group.is_empty())),
         ["api"] => Some(json!({"kind": "APIVersions", "versions": ["v1"]})),
         ["apis"] => Some(groups(kinds)),

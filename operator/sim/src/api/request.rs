@@ -144,10 +144,8 @@ impl Request {
             (&Method::GET, true) => Action::List,
             (&Method::POST, true) => {
                 let object: Value = body();
-                request.name = object["metadata"]["name"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
+                let name = object["metadata"]["name"].as_str();
+                name.unwrap_or_default().clone_into(&mut request.name);
                 Action::Create(object)
             }
             (&Method::PUT, false) => Action::Replace(body()),

@@ -136,7 +136,11 @@ impl Store {
         self.revision
     }
 
-    /// The position of one of Kubernetes' own kinds. Panics if it is not served.
+    /// The position of one of Kubernetes' own kinds.
+    ///
+    /// # Panics
+    ///
+    /// If it is not served.
     #[must_use]
     pub fn kind(&self, group: &str, kind: &str) -> usize {
         let at = self.kinds.iter().position(|it| it.is(group, kind));
