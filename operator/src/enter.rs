@@ -198,7 +198,7 @@ fn accepted(response: &JoinResponse, invitation: &Invitation) -> anyhow::Result<
 /// the uplink.
 pub async fn remember(settings: &Settings, own: &PublicKey, uplink: &Uplink) -> anyhow::Result<()> {
     let mut slices = uplink.slice();
-    let mut warned = None;
+    let (mut warned, mut failed) = (None, false);
     while slices.changed().await.is_ok() {
         let Some(slice) = slices.borrow_and_update().clone() else {
             continue;
@@ -226,7 +226,13 @@ pub async fn remember(settings: &Settings, own: &PublicKey, uplink: &Uplink) -> 
             after.voters = voters;
         }
         if after != before {
-            after.write(&settings.data_dir)?;
+            let written = after.write(&settings.data_dir);
+            if let Err(error) = &written
+                && !failed
+            {
+                warn!(%error, "cannot store the voters of today; those stored before are asked after a restart");
+            }
+            failed = written.is_err();
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    cluster::{self, Answers, AnswersKept, Cluster, Local},
+    cluster::{self, AnswersKept, Cluster, Local},
     enter::{self, enter},
     environment::Environment,
     identity,
@@ -111,7 +111,9 @@ impl Operator {
             let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
             tasks.spawn(living);
         }
-        tasks.spawn(publish_readiness(attachment.clone(), answers, readiness));
+        let (problem, seat) = watch::channel(None);
+        let known = readiness::Sources { answers, seat };
+        tasks.spawn(publish_readiness(attachment.clone(), known, readiness));
         tasks.spawn(remember(attachment, credentials.public()));
         let (ledger_tx, ledger) = watch::channel(None);
         let keeper = SeatKeeper {
@@ -124,6 +126,7 @@ impl Operator {
             metrics: metrics.voter,
             local,
             ledger: ledger_tx,
+            problem,
         };
         tasks.spawn(keeper.keep(stop.clone()));
         Ok(Self {
@@ -239,10 +242,10 @@ async fn probes(
 
 async fn publish_readiness(
     member: Attachment,
-    answers: Option<Answers>,
+    known: readiness::Sources,
     readiness: watch::Sender<Readiness>,
 ) -> anyhow::Result<()> {
-    readiness::keep(member.uplink, answers, readiness, member.stop).await;
+    readiness::keep(member.uplink, known, readiness, member.stop).await;
     Ok(())
 }
 

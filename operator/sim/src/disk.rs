@@ -33,9 +33,20 @@ struct Files {
     boot: u64,
     /// Handles of an earlier process are dead.
     process: ProcessId,
+    /// Whether anything can be written: not on a disk that is full or read-only.
+    takes_writes: bool,
     databases: BTreeMap<PathBuf, File>,
     notes: BTreeMap<PathBuf, Vec<u8>>,
     random: Seeded,
+}
+
+impl Files {
+    fn may_write(&self) -> io::Result<()> {
+        if self.takes_writes {
+            return Ok(());
+        }
+        Err(io::ErrorKind::StorageFull.into())
+    }
 }
 
 /// One file: what a reader sees, what survives, and what happened in between.
@@ -73,6 +84,7 @@ impl SimulatedDisk {
         Self(Arc::new(Mutex::new(Files {
             boot: 0,
             process: 0,
+            takes_writes: true,
             databases: BTreeMap::new(),
             notes: BTreeMap::new(),
             random,
@@ -118,9 +130,15 @@ impl SimulatedDisk {
         }
     }
 
-    /// Loses every database.
-    pub fn lose_databases(&self) {
-        self.0.lock().databases.clear();
+    /// Whether anything can be written from now on.
+    pub fn take_writes(&self, takes: bool) {
+        self.0.lock().takes_writes = takes;
+    }
+
+    /// Loses every database whose name ends so.
+    pub fn lose(&self, ending: &str) {
+        let is_lost = |path: &Path| path.to_string_lossy().ends_with(ending);
+        self.0.lock().databases.retain(|path, _| !is_lost(path));
     }
 
     /// The boot of its machine, which has a clock that shows `since`.
@@ -141,8 +159,11 @@ impl Disk for SimulatedDisk {
     }
 
     fn replace(&self, path: PathBuf, content: Vec<u8>) -> BoxFuture<'static, io::Result<()>> {
-        self.0.lock().notes.insert(path, content);
-        std::future::ready(Ok(())).boxed()
+        let files = &mut *self.0.lock();
+        let written = files.may_write().map(|()| {
+            files.notes.insert(path, content);
+        });
+        std::future::ready(written).boxed()
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -204,10 +225,17 @@ impl fmt::Debug for Handle {
 }
 
 impl Handle {
-    fn with<T>(&self, act: impl FnOnce(&mut File) -> Result<T, io::Error>) -> Result<T, io::Error> {
+    fn with<T>(
+        &self,
+        writes: bool,
+        act: impl FnOnce(&mut File) -> Result<T, io::Error>,
+    ) -> Result<T, io::Error> {
         let mut files = self.disk.0.lock();
         if files.process != self.process {
             return Err(io::Error::other("the process has ended"));
+        }
+        if writes {
+            files.may_write()?;
         }
         let file = files.databases.get_mut(&self.path);
         let file = file.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
@@ -215,7 +243,7 @@ impl Handle {
     }
 
     fn change(&self, change: Change) -> Result<(), io::Error> {
-        self.with(|file| {
+        self.with(true, |file| {
             change.apply(&mut file.seen);
             file.since.push(change);
             Ok(())
@@ -230,11 +258,11 @@ fn place(number: u64) -> io::Result<usize> {
 
 impl StorageBackend for Handle {
     fn len(&self) -> Result<u64, io::Error> {
-        self.with(|file| Ok(file.seen.len() as u64))
+        self.with(false, |file| Ok(file.seen.len() as u64))
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.with(|file| {
+        self.with(false, |file| {
             let from = place(offset)?;
             let content = file.seen.get(from..from + out.len());
             let content = content.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
@@ -248,7 +276,7 @@ impl StorageBackend for Handle {
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.with(|file| {
+        self.with(true, |file| {
             let File { synced, since, .. } = file;
             since.drain(..).for_each(|change| change.apply(synced));
             Ok(())

@@ -12,8 +12,8 @@ pub enum Fault {
     Kill(String),
     /// A machine loses power: its processes end and what its disk had not synced may be lost.
     CutPower(String),
-    /// A machine loses power and its replica of the ledger for good.
-    LoseReplica(String),
+    /// A machine loses power and, for good, the files of its replica of the ledger whose names end so.
+    LoseReplica(String, &'static str),
     /// It is switched on again.
     PowerOn(String),
     /// Nothing reaches whoever leads then, and nothing it sends reaches anyone.
@@ -30,6 +30,10 @@ pub enum Fault {
     Release(String, String),
     /// What is sent between two takes up to so many milliseconds from now on.
     Slow(String, String, u64),
+    /// Nothing can be written to its disk: it is full, or read-only.
+    FillDisk(String),
+    /// Its disk can be written to.
+    FreeDisk(String),
     /// The API server of a cluster serves like this.
     Serve(String, Service),
 }
@@ -39,7 +43,12 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill(it) => write!(f, "the operator of {it} is killed"),
             Self::CutPower(it) => write!(f, "{it} loses power"),
-            Self::LoseReplica(it) => write!(f, "{it} loses power and its replica of the ledger"),
+            Self::LoseReplica(it, files) => {
+                write!(
+                    f,
+                    "{it} loses power and what is called '*{files}' of its replica"
+                )
+            }
             Self::PowerOn(it) => write!(f, "{it} is switched on"),
             Self::IsolateLeader => write!(f, "the leader is cut off"),
             Self::Reconnect => write!(f, "everyone can reach everyone"),
@@ -47,6 +56,8 @@ impl fmt::Display for Fault {
             Self::Unblock(from, to) => write!(f, "{from} can reach {to}"),
             Self::Hold(a, b) => write!(f, "{a} and {b} wait for each other's messages"),
             Self::Release(a, b) => write!(f, "{a} and {b} get each other's messages"),
+            Self::FillDisk(it) => write!(f, "the disk of {it} takes no writes"),
+            Self::FreeDisk(it) => write!(f, "the disk of {it} takes writes"),
             Self::Serve(it, Service::Up) => write!(f, "the API server of {it} answers again"),
             Self::Serve(it, Service::Down) => write!(f, "the API server of {it} is down"),
             Self::Serve(it, Service::Stuck) => write!(f, "the API server of {it} answers nothing"),
@@ -104,10 +115,11 @@ pub fn loss(
     to: Duration,
 ) -> [(Duration, Fault); 2] {
     let victim = random.pick(members);
+    let files = *random.pick(&["", "log.redb", "state.redb"]);
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let at = random.millis(millis(from), millis(to));
     [
-        (at, Fault::LoseReplica(victim.clone())),
+        (at, Fault::LoseReplica(victim.clone(), files)),
         (
             at + random.millis(300, 5_000),
             Fault::PowerOn(victim.clone()),
@@ -125,7 +137,7 @@ fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
             Some(Fault::Unblock(from.clone(), to.clone())),
         )
     };
-    match random.between(0, 13) {
+    match random.between(0, 14) {
         0..=2 => {
             let off = Fault::CutPower(victim.clone());
             vec![(off, Some(Fault::PowerOn(victim.clone())))]
@@ -147,7 +159,11 @@ fn trouble(random: &Seeded, members: &[String]) -> Vec<(Fault, Option<Fault>)> {
         }
         7 => vec![(Fault::IsolateLeader, Some(Fault::Reconnect))],
         8..=9 => vec![(Fault::Kill(victim.clone()), None)],
-        10..=11 => {
+        10 => {
+            let full = Fault::FillDisk(victim.clone());
+            vec![(full, Some(Fault::FreeDisk(victim.clone())))]
+        }
+        11..=12 => {
             let how = *random.pick(&[Service::Down, Service::Stuck]);
             let repair = Fault::Serve(victim.clone(), Service::Up);
             vec![(Fault::Serve(victim.clone(), how), Some(repair))]

@@ -238,9 +238,9 @@ impl Simulation<'_> {
         match fault {
             Fault::Kill(name) => self.kill(name),
             Fault::CutPower(name) => self.cut_power(name),
-            Fault::LoseReplica(name) => {
+            Fault::LoseReplica(name, files) => {
                 self.cut_power(name);
-                self.members[name].disk.lose_databases();
+                self.members[name].disk.lose(files);
             }
             Fault::PowerOn(name) => self.switch_on(name),
             Fault::IsolateLeader => {
@@ -259,6 +259,8 @@ impl Simulation<'_> {
             Fault::Unblock(from, to) => self.sim.repair_oneway(from.as_str(), to.as_str()),
             Fault::Hold(a, b) => self.sim.hold(a.as_str(), b.as_str()),
             Fault::Release(a, b) => self.sim.release(a.as_str(), b.as_str()),
+            Fault::FillDisk(name) => self.members[name].disk.take_writes(false),
+            Fault::FreeDisk(name) => self.members[name].disk.take_writes(true),
             Fault::Serve(name, how) => self.members[name].api.serve(*how),
             Fault::Slow(a, b, most) => {
                 let most = Duration::from_millis(*most);

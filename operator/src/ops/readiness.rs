@@ -45,8 +45,17 @@ impl Readiness {
     }
 }
 
+/// What readiness looks at beside the uplink.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// When this cluster's API server last answered; `None` without one.
+    pub answers: Option<Answers>,
+    /// Why this member's replica of the ledger is not open, if it should be.
+    pub seat: watch::Receiver<Option<String>>,
+}
+
 /// The inputs of readiness.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Facts {
     /// The federation's timings; `None` before the first slice.
     timings: Option<Timings>,
@@ -54,6 +63,8 @@ struct Facts {
     lease_over: Option<Duration>,
     /// How long ago this cluster's API server answered; `None` if there is no API server.
     api_answered: Option<Duration>,
+    /// Why this member's replica of the ledger is not open.
+    seat: Option<String>,
 }
 
 fn judge(facts: &Facts) -> Readiness {
@@ -74,13 +85,16 @@ fn judge(facts: &Facts) -> Readiness {
             ago.as_secs()
         ));
     }
+    if let Some(why) = &facts.seat {
+        waiting_for.push(format!("its replica of the ledger: {why}"));
+    }
     Readiness { waiting_for }
 }
 
 /// Keeps `readiness` up to date until `stop`.
 pub async fn keep(
     uplink: Uplink,
-    answers: Option<Answers>,
+    known: Sources,
     readiness: watch::Sender<Readiness>,
     stop: CancellationToken,
 ) {
@@ -94,17 +108,18 @@ pub async fn keep(
         let facts = Facts {
             timings: slice.map(|slice| slice.federation.timings),
             lease_over: Some(over).filter(|over| !over.is_zero()),
-            api_answered: answers.as_ref().map(Answers::elapsed),
+            api_answered: known.answers.as_ref().map(Answers::elapsed),
+            seat: known.seat.borrow().clone(),
         };
         let now = judge(&facts);
-        readiness.send_if_modified(|known| {
-            let changed = known.is_ready() != now.is_ready();
+        readiness.send_if_modified(|before| {
+            let changed = before.is_ready() != now.is_ready();
             if changed && now.is_ready() {
                 info!("ready");
             } else if changed {
                 warn!(waiting_for = now.waiting_for.join("; "), "not ready");
             }
-            std::mem::replace(known, now.clone()) != now
+            std::mem::replace(before, now.clone()) != now
         });
     }
 }
@@ -123,6 +138,7 @@ mod tests {
             timings: Some(Timings::default()),
             lease_over: None,
             api_answered: seconds(5),
+            seat: None,
         };
         assert_eq!(judge(&facts), Readiness::default());
         let without_cluster = Facts {
@@ -138,12 +154,14 @@ mod tests {
             timings: Some(Timings::default()),
             lease_over: seconds(3),
             api_answered: seconds(6),
+            seat: Some("no space left on device".to_owned()),
         };
         assert_eq!(
             judge(&facts).waiting_for,
             [
                 "a leader with a quorum: the lease of this member ended 3 s ago",
-                "this cluster's API server: its last answer was 6 s ago"
+                "this cluster's API server: its last answer was 6 s ago",
+                "its replica of the ledger: no space left on device"
             ]
         );
         let new = Facts {

@@ -43,6 +43,8 @@ pub struct Settings {
     pub federation: FederationId,
     /// This voter: the log index of its `Volunteer`, or [`hanse_core::state::FOUNDER_NODE`].
     pub node: NodeId,
+    /// Whether the ledger has just given it this number, or the founding has not ended: only then its files may be missing.
+    pub is_new: bool,
     /// How fast voters detect that a leader is gone.
     pub timing: Timing,
     /// The keys of the voters in a joiner's invitation: it accepts these until the ledger has newer ones.
@@ -69,6 +71,18 @@ pub enum LedgerError {
     AlreadyFounded,
     #[error("the ledger has stopped: {0}")]
     Stopped(String),
+}
+
+impl LedgerError {
+    /// Whether this replica has forgotten what it voted for or what was decided: it must not vote again, and its member
+    /// needs another seat.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::OpenLog(OpenLogError::Lost) | Self::OpenState(OpenStateError::Lost)
+        )
+    }
 }
 
 /// Who leads, as far as this voter knows.
@@ -102,19 +116,24 @@ struct Shared {
 }
 
 impl Ledger {
-    /// Opens the ledger in `settings.directory`, creating an empty one if there is none. An empty one does nothing
-    /// until it is [`found`](Self::found)ed or a leader sends it entries.
+    /// Opens the ledger in `settings.directory`, creating an empty one for a new node. An empty one does nothing until it is
+    /// [`found`](Self::found)ed or a leader sends it entries.
     pub async fn open(
         settings: Settings,
         dialer: Arc<dyn Dialer>,
         clock: Clock,
     ) -> Result<Self, LedgerError> {
         let Settings {
-            federation, node, ..
+            federation,
+            node,
+            is_new,
+            ..
         } = settings;
         let directory = settings.directory.as_ref();
-        let log = LogStore::open(directory, federation, node).map_err(LedgerError::OpenLog)?;
-        let snapshots = StateStore::open(directory).map_err(LedgerError::OpenState)?;
+        // The log last: who finds it finds the snapshots too, unless they were lost.
+        let snapshots = StateStore::open(directory, is_new).map_err(LedgerError::OpenState)?;
+        let log = LogStore::open(directory, federation, node, is_new);
+        let log = log.map_err(LedgerError::OpenLog)?;
         let machine = Machine::open(snapshots.clone()).map_err(LedgerError::OpenState)?;
         let (state, applied) = (machine.state(), machine.applied());
         if let Some(found) = state.latest().federation
@@ -248,6 +267,21 @@ impl Ledger {
         service.into_server()
     }
 
+    /// Waits until the engine ends, and returns why: a disk that took no write, or a fault that it found in itself. It does
+    /// not begin again; [`close`](Self::close) its files and open them anew.
+    pub async fn ended(&self) -> LedgerError {
+        let mut metrics = self.raft().metrics();
+        loop {
+            let running = metrics.borrow_watched().running_state.clone();
+            if let Err(ended) = running {
+                return stopped(ended);
+            }
+            if metrics.changed().await.is_err() {
+                return stopped("it is gone");
+            }
+        }
+    }
+
     /// Stops this voter. A leader hands over first, so that the others need not wait for the election timeout.
     pub async fn shutdown(&self) -> Result<(), LedgerError> {
         if let Some(successor) = self.successor() {
@@ -262,11 +296,11 @@ impl Ledger {
                 tracing::warn!(%successor, "no voter took over in time; the others will elect a leader");
             }
         }
-        self.halt().await
+        self.close().await
     }
 
     /// Stops this voter without a handover, and closes its files.
-    pub(super) async fn halt(&self) -> Result<(), LedgerError> {
+    pub async fn close(&self) -> Result<(), LedgerError> {
         let halted = self.raft().shutdown().await.map_err(stopped);
         let flushed = self.shared.log.flush().map_err(stopped);
         self.shared.log.close();

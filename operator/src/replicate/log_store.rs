@@ -24,6 +24,9 @@ use super::{
 };
 use crate::environment::Directory;
 
+/// The file.
+const FILE: &str = "log.redb";
+
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 const MARKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("marks");
 
@@ -43,6 +46,8 @@ pub enum OpenLogError {
     Open(#[source] redb::DatabaseError),
     #[error("failed to read the log")]
     Read(#[source] io::Error),
+    #[error("this replica had a log, and it is gone")]
+    Lost,
     #[error(
         "the log belongs to node {node} of federation {federation}; give each voter a data directory of its own, and an empty one a new node"
     )]
@@ -72,23 +77,34 @@ struct Committed {
 }
 
 impl LogStore {
-    /// Opens the log of `node` in `federation`, creating it if there is none. A log never changes its node: a voter
-    /// that opened the log of another would vote in that node's name.
+    /// Opens the log of `node` in `federation`. A log never changes its node: a voter that opened the log of another would
+    /// vote in that node's name. One that does not exist is created only for an `is_new` node: any other has forgotten
+    /// what it voted for.
     pub fn open(
         directory: &dyn Directory,
         federation: FederationId,
         node: NodeId,
+        is_new: bool,
     ) -> Result<Self, OpenLogError> {
+        let names = directory.names().map_err(OpenLogError::Read)?;
+        if !is_new && !names.iter().any(|name| name == FILE) {
+            return Err(OpenLogError::Lost);
+        }
         let log = Self {
             shared: Arc::new(Shared {
-                store: Store::open(directory, "log.redb").map_err(OpenLogError::Open)?,
+                store: Store::open(directory, FILE).map_err(OpenLogError::Open)?,
                 committed: Mutex::default(),
             }),
         };
-        let owner = log.claim(federation, node).map_err(OpenLogError::Read)?;
-        if owner != (federation, node) {
-            let (federation, node) = owner;
-            return Err(OpenLogError::BelongsToAnother { federation, node });
+        match log
+            .claim(federation, node, is_new)
+            .map_err(OpenLogError::Read)?
+        {
+            None => return Err(OpenLogError::Lost),
+            Some(owner) if owner == (federation, node) => {}
+            Some((federation, node)) => {
+                return Err(OpenLogError::BelongsToAnother { federation, node });
+            }
         }
         *log.committed() = Committed {
             position: log
@@ -112,17 +128,25 @@ impl LogStore {
         self.shared.store.close();
     }
 
-    /// Assigns the log to `node` if it has no node yet, and returns the node and federation of the log.
-    fn claim(&self, federation: FederationId, node: NodeId) -> io::Result<(FederationId, NodeId)> {
+    /// The node and federation of the log. One that has none is assigned to `node` if that `is_new`.
+    fn claim(
+        &self,
+        federation: FederationId,
+        node: NodeId,
+        is_new: bool,
+    ) -> io::Result<Option<(FederationId, NodeId)>> {
         self.shared.store.commit(|transaction| {
             transaction.open_table(ENTRIES).map_err(failed)?;
             let mut marks = transaction.open_table(MARKS).map_err(failed)?;
             if let Some(owner) = marks.get(BELONGS_TO).map_err(failed)? {
-                return decode_owner(owner.value());
+                return decode_owner(owner.value()).map(Some);
+            }
+            if !is_new {
+                return Ok(None);
             }
             let owner = [&[1], &federation.0[..], &node.0.to_be_bytes()[..]].concat();
             marks.insert(BELONGS_TO, &owner[..]).map_err(failed)?;
-            Ok((federation, node))
+            Ok(Some((federation, node)))
         })
     }
 

@@ -12,6 +12,9 @@ use super::{
 };
 use crate::environment::Directory;
 
+/// The file.
+const FILE: &str = "state.redb";
+
 const SNAPSHOT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("snapshot");
 
 const META: &str = "meta";
@@ -24,6 +27,8 @@ pub enum OpenStateError {
     Open(#[source] redb::DatabaseError),
     #[error("failed to read the newest snapshot")]
     Read(#[source] io::Error),
+    #[error("this replica had snapshots, and they are gone")]
+    Lost,
 }
 
 /// The newest snapshot. Clones share it.
@@ -33,9 +38,14 @@ pub struct StateStore {
 }
 
 impl StateStore {
-    /// Opens the snapshots, creating the file if there is none.
-    pub fn open(directory: &dyn Directory) -> Result<Self, OpenStateError> {
-        let store = Store::open(directory, "state.redb").map_err(OpenStateError::Open)?;
+    /// Opens the snapshots. A file that does not exist is created only for a replica that `is_new`: of any other the log
+    /// may begin where they ended.
+    pub fn open(directory: &dyn Directory, is_new: bool) -> Result<Self, OpenStateError> {
+        let names = directory.names().map_err(OpenStateError::Read)?;
+        if !is_new && !names.iter().any(|name| name == FILE) {
+            return Err(OpenStateError::Lost);
+        }
+        let store = Store::open(directory, FILE).map_err(OpenStateError::Open)?;
         store
             .commit(|transaction| {
                 transaction.open_table(SNAPSHOT).map_err(failed)?;

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -16,10 +17,14 @@ use hanse_core::{
     id::{NodeId, PublicKey},
     state::{FOUNDER_NODE, Lease, Outcome},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
     leader::{self, Leader},
@@ -28,6 +33,7 @@ use super::{
     sessions::{FederationService, OwnVoter, Sessions},
 };
 use crate::{
+    cluster::agenda::backoff,
     environment::Environment,
     identity::Membership,
     peer::{
@@ -36,13 +42,16 @@ use crate::{
     },
     replicate::{
         engine::Timing,
-        ledger::{self, Ledger},
+        ledger::{self, Ledger, LedgerError},
         membership::{Patience, keep_quorum},
         network::Dialer,
     },
     settings::Settings,
     uplink::{LocalVoter, Uplink},
 };
+
+/// A seat that was served for so long is tried again soon, as after a first failure.
+const STEADY: Duration = Duration::from_mins(1);
 
 /// The inputs of a seat.
 pub struct SeatKeeper {
@@ -58,51 +67,127 @@ pub struct SeatKeeper {
     pub local: watch::Sender<Option<Arc<dyn LocalVoter>>>,
     /// Publishes the ledger of this process.
     pub ledger: watch::Sender<Option<Ledger>>,
+    /// Publishes why the ledger is not open; `None` while it is, and where there is none.
+    pub problem: watch::Sender<Option<String>>,
 }
 
 impl SeatKeeper {
-    /// Opens the seat that this volume has, or asks for a seat, and serves it until `stop`.
+    /// Serves the seat that this volume has, or asks for one, until `stop`.
+    ///
+    /// What ends a seat before, such as a full disk, is logged and shown as what readiness waits for, and the seat is opened
+    /// again. Meanwhile this member is a host as before, through other voters: a process that ended and could not begin again
+    /// would stop nothing that is `Single` when its lease is over (docs/adr/0019).
     pub async fn keep(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        let node = match self.stored_node()? {
-            Some(node) => node,
-            None if self.membership.founding => FOUNDER_NODE,
-            None => {
-                let Some(address) = self.settings.peer_address.clone() else {
-                    return Ok(());
-                };
-                tokio::select! {
-                    () = stop.cancelled() => return Ok(()),
-                    node = volunteer(&self.uplink, address) => node?,
-                }
+        let mut failures = 0;
+        loop {
+            let since = Instant::now();
+            let served = self.take_seat(&stop).await;
+            self.local.send_replace(None);
+            self.ledger.send_replace(None);
+            let Err(why) = served else { return Ok(()) };
+            let why = format!("{why:#}");
+            failures = if since.elapsed() < STEADY {
+                failures + 1
+            } else {
+                0
+            };
+            if self.problem.borrow().as_ref() != Some(&why) {
+                error!(
+                    why,
+                    "this member's replica of the ledger is not open; trying again, and going on as a host"
+                );
             }
-        };
-        let ledger = self.open(node).await?;
-        let mut tasks = self.serve(&ledger, &stop).await?;
-        if self.membership.founding {
-            self.found(&ledger).await?;
-        }
-        self.propose_address(node, &ledger).await;
-        tokio::select! {
-            () = stop.cancelled() => {}
-            Some(ended) = tasks.join_next() => {
-                ended.context("a task of the voter panicked")?.context("the voter stopped")?;
+            self.problem.send_replace(Some(why));
+            if stop
+                .run_until_cancelled(sleep(backoff(failures)))
+                .await
+                .is_none()
+            {
+                return Ok(());
             }
         }
-        self.local.send_replace(None);
-        ledger
-            .shutdown()
-            .await
-            .context("failed to close the ledger")?;
-        Ok(())
     }
 
-    async fn open(&self, node: NodeId) -> anyhow::Result<Ledger> {
+    /// Opens a seat and serves it until `stop`, which is no error.
+    async fn take_seat(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let (ledger, node) = match self.stored_node()? {
+            Some(node) => match self.open(node, self.membership.founding).await {
+                Err(error) if error.is_loss() => {
+                    warn!(%node, %error, "this replica must not vote any more; asking for another seat");
+                    self.new_seat(stop).await?
+                }
+                opened => Some((opened?, node)),
+            },
+            None if self.membership.founding => {
+                Some((self.open(FOUNDER_NODE, true).await?, FOUNDER_NODE))
+            }
+            None => self.new_seat(stop).await?,
+        }
+        .unzip();
+        let (Some(ledger), Some(node)) = (ledger, node) else {
+            return Ok(());
+        };
+        self.problem.send_replace(None);
+        let served = self.serve_until(&ledger, node, stop).await;
+        match served {
+            Ok(()) => ledger
+                .shutdown()
+                .await
+                .context("failed to close the ledger"),
+            Err(why) => {
+                // It has failed already, and is closed so that it can be opened again.
+                let _ = ledger.close().await;
+                Err(why)
+            }
+        }
+    }
+
+    /// Asks for a seat and opens it. `None` if this member wants none, or at `stop`.
+    async fn new_seat(&self, stop: &CancellationToken) -> anyhow::Result<Option<(Ledger, NodeId)>> {
+        let Some(address) = self.settings.peer_address.clone() else {
+            stop.cancelled().await;
+            return Ok(None);
+        };
+        let asked = stop.run_until_cancelled(volunteer(&self.uplink, address));
+        let Some(node) = asked.await.transpose()? else {
+            return Ok(None);
+        };
+        Ok(Some((self.open(node, true).await?, node)))
+    }
+
+    /// Runs all that a voter runs until `stop`, or until a part of it ends.
+    async fn serve_until(
+        &mut self,
+        ledger: &Ledger,
+        node: NodeId,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let mut tasks = self.serve(ledger, stop).await?;
+        let run = async {
+            if self.membership.founding {
+                self.found(ledger).await?;
+            }
+            self.propose_address(node, ledger).await;
+            stop.cancelled().await;
+            Ok(())
+        };
+        tokio::select! {
+            ended = run => ended,
+            why = ledger.ended() => Err(why).context("the voter's engine ended"),
+            Some(ended) = tasks.join_next() => {
+                ended.context("a task of the voter panicked")?.context("the voter stopped")
+            }
+        }
+    }
+
+    async fn open(&self, node: NodeId, is_new: bool) -> Result<Ledger, LedgerError> {
         let timings = self.settings.raft;
         let path = ledger_directory(&self.settings.data_dir).join(node.to_string());
         let settings = ledger::Settings {
             directory: self.environment.disk.directory(path),
             federation: self.membership.federation,
             node,
+            is_new,
             timing: Timing {
                 heartbeat: timings.heartbeat,
                 election_min: timings.election_min,
@@ -120,8 +205,7 @@ impl SeatKeeper {
             Arc::new(PinnedDialer(self.peers.clone())),
             self.environment.clock.clone(),
         )
-        .await
-        .context("failed to open this member's replica of the ledger")?;
+        .await?;
         info!(%node, "opened the ledger");
         self.ledger.send_replace(Some(ledger.clone()));
         Ok(ledger)

@@ -51,6 +51,7 @@ async fn a_voter_killed_while_it_wrote_comes_back_to_the_same_chain() {
         &FileDirectory(directory.path().to_owned()),
         FEDERATION,
         FOUNDER_NODE,
+        false,
     )
     .unwrap();
     let last = disk.get_log_state().await.unwrap().last_log_id.unwrap();
@@ -187,7 +188,7 @@ async fn a_joiner_enters_by_snapshot_and_never_sees_the_history_behind_it() {
     founder.has_voters(&nodes).await;
     let directory = second.killed().await;
     let disk = FileDirectory(directory.path().to_owned());
-    let mut log = LogStore::open(&disk, FEDERATION, nodes[1]).unwrap();
+    let mut log = LogStore::open(&disk, FEDERATION, nodes[1], false).unwrap();
     let purged = log.get_log_state().await.unwrap().last_purged_log_id;
     let entries = log.try_get_log_entries(..).await.unwrap();
     // Its own offer to vote is in the snapshot, so the log begins after it.

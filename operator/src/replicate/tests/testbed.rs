@@ -154,6 +154,10 @@ pub(super) fn settings(directory: &TempDir, node: NodeId, known: &[PublicKey]) -
         directory: Arc::new(FileDirectory(directory.path().to_owned())),
         federation: FEDERATION,
         node,
+        is_new: std::fs::read_dir(directory.path())
+            .unwrap()
+            .next()
+            .is_none(),
         timing: TIMING,
         known_voters: known.iter().copied().collect(),
     }
@@ -298,7 +302,7 @@ impl Voter {
     pub(super) async fn killed(self) -> TempDir {
         self.pipes.0.lock().unwrap().remove(&self.address);
         self.tasks.iter().for_each(JoinHandle::abort);
-        self.ledger.halt().await.unwrap();
+        self.ledger.close().await.unwrap();
         self.directory
     }
 
