@@ -1,6 +1,6 @@
 //! Who should vote: the next step of a ledger towards as many voters as it can have, spread as widely as they can be.
 //!
-//! Comes in: the state, who votes and who learns now, and whom the leader has given up on. Goes out: one [`Step`]; when
+//! Comes in: the state, who votes and who learns now, who is silent, and whom the leader has given up on. Goes out: one [`Step`]; when
 //! it is done, ask again. The rules:
 //!
 //! - 1, 3, 5 or 7 voters. An even number can lose no more of them than the odd number below it.
@@ -30,6 +30,8 @@ pub struct Quorum {
     pub learners: BTreeMap<NodeId, bool>,
     /// Whom the leader has given up on for now: voters lost for long, learners that do not catch up.
     pub given_up: BTreeSet<NodeId>,
+    /// Voters that do not answer the leader, though their members may hold their leases.
+    pub silent: BTreeSet<NodeId>,
     /// The leader itself.
     pub leader: NodeId,
 }
@@ -50,7 +52,7 @@ pub enum Step {
 /// The next step.
 #[must_use]
 pub fn next_step(state: &State, quorum: &Quorum) -> Step {
-    let seats = Seats::of(state);
+    let seats = Seats::of(state, quorum);
     let target = seats.target(quorum);
     let useless: BTreeSet<NodeId> = quorum
         .learners
@@ -81,26 +83,32 @@ pub fn next_step(state: &State, quorum: &Quorum) -> Step {
 }
 
 /// The members that may vote, by their seat. Those revoked have none.
-struct Seats<'a>(BTreeMap<NodeId, &'a Member>);
+struct Seats<'a> {
+    members: BTreeMap<NodeId, &'a Member>,
+    silent: &'a BTreeSet<NodeId>,
+}
 
 impl<'a> Seats<'a> {
-    fn of(state: &'a State) -> Self {
+    fn of(state: &'a State, quorum: &'a Quorum) -> Self {
         let seats = state.members.values().filter_map(|member| {
             let seat = member.seat.as_ref()?;
             let revoked = matches!(member.lease, Lease::Revoked { .. });
             (!revoked).then_some((seat.node, member))
         });
-        Self(seats.collect())
+        Self {
+            members: seats.collect(),
+            silent: &quorum.silent,
+        }
     }
 
+    /// Whether it does well: its member as a host, and it as a voter.
     fn is_alive(&self, node: NodeId) -> bool {
-        self.0
-            .get(&node)
-            .is_some_and(|member| member.lease.is_held())
+        let member = self.members.get(&node);
+        member.is_some_and(|member| member.lease.is_held()) && !self.silent.contains(&node)
     }
 
     fn is_reachable(&self, node: NodeId) -> bool {
-        self.0
+        self.members
             .get(&node)
             .and_then(|member| member.seat.as_ref())
             .is_some_and(|seat| !seat.address.is_empty())
@@ -116,16 +124,17 @@ impl<'a> Seats<'a> {
             voters,
             learners: _,
             given_up,
+            silent: _,
             leader,
         } = quorum;
         let (given_up, kept): (Vec<_>, Vec<_>) = voters
             .iter()
-            .filter(|node| self.0.contains_key(node))
+            .filter(|node| self.members.contains_key(node))
             .partition(|node| given_up.contains(node));
         // Newcomers must reach every voter that stays; a founder without an address stays alone.
         let meets_newcomers = kept.iter().all(|node| self.is_reachable(*node));
         let newcomers: Vec<NodeId> = self
-            .0
+            .members
             .keys()
             .filter(|node| meets_newcomers && !voters.contains(node))
             .filter(|node| self.can_join(**node, quorum))
@@ -165,11 +174,11 @@ impl<'a> Seats<'a> {
 
     /// How many of `chosen` share this one's owner, provider and region.
     fn repeats(&self, node: NodeId, chosen: &[NodeId]) -> (usize, usize, usize) {
-        let Some(member) = self.0.get(&node) else {
+        let Some(member) = self.members.get(&node) else {
             return (usize::MAX, usize::MAX, usize::MAX);
         };
         let sharing = |same: fn(&Member, &Member) -> bool| {
-            let others = chosen.iter().filter_map(|other| self.0.get(other));
+            let others = chosen.iter().filter_map(|other| self.members.get(other));
             others.filter(|other| same(member, other)).count()
         };
         (

@@ -37,8 +37,10 @@ const CAUGHT_UP_ENTRIES: u64 = 128;
 /// When the leader replaces a node, and after which time the node may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// A voter without a lease for this long is replaced if another member can become a voter. Longer than a reboot or
-    /// an upgrade takes.
+    /// A voter that has answered nothing for so long is silent. Longer than an election, and than a disk may be slow.
+    pub silent_voter: Duration,
+    /// A voter without a lease, or silent, for this long is replaced if another member can become a voter. Longer than a
+    /// reboot or an upgrade takes.
     pub lost_voter: Duration,
     /// A learner that has not caught up within this time is replaced by another. Longer than a snapshot may take.
     pub slow_learner: Duration,
@@ -49,6 +51,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
+            silent_voter: Duration::from_secs(10),
             lost_voter: Duration::from_mins(10),
             slow_learner: Duration::from_mins(1),
             second_chance: Duration::from_mins(10),
@@ -112,7 +115,7 @@ async fn take_step(
         // A leader stopped during a joint change: finish it first.
         return change(ledger, ChangeMembers::AddVoterIds([].into())).await;
     }
-    let mut quorum = quorum_of(&metrics);
+    let mut quorum = quorum_of(&metrics, patience);
     quorum.given_up = missing.give_up(ledger, &quorum, patience, Instant::now());
     let step = ledger.read(|state| quorum::next_step(state, &quorum));
     if step != Step::Nothing {
@@ -132,7 +135,7 @@ async fn take_step(
     }
 }
 
-fn quorum_of(metrics: &RaftMetrics<TypeConfig>) -> Quorum {
+fn quorum_of(metrics: &RaftMetrics<TypeConfig>, patience: Patience) -> Quorum {
     let membership = metrics.membership_config.membership();
     let last = metrics.last_log_index.unwrap_or_default();
     let has_caught_up = |node: u64| {
@@ -147,8 +150,21 @@ fn quorum_of(metrics: &RaftMetrics<TypeConfig>) -> Quorum {
             .map(|node| (NodeId(node), has_caught_up(node)))
             .collect(),
         given_up: [].into(),
+        silent: silent(metrics, patience.silent_voter),
         leader: NodeId(metrics.id),
     }
+}
+
+/// The voters that have answered this leader nothing for so long, or nothing yet.
+fn silent(metrics: &RaftMetrics<TypeConfig>, long: Duration) -> BTreeSet<NodeId> {
+    let answers = |voter: &u64| {
+        let heard = metrics.heartbeat.as_ref();
+        let last = heard.and_then(|nodes| nodes.get(voter).copied().flatten());
+        last.is_some_and(|last| openraft::Instant::elapsed(&*last) <= long)
+    };
+    let voters = metrics.membership_config.voter_ids();
+    let others = voters.filter(|voter| *voter != metrics.id);
+    others.filter(|voter| !answers(voter)).map(NodeId).collect()
 }
 
 async fn add_learners(ledger: &Ledger, nodes: Vec<NodeId>) -> Result<(), StepError> {
@@ -227,6 +243,7 @@ impl Missing {
             let is_lost = |node: &NodeId| {
                 let member = state.member_at(*node);
                 member.is_some_and(|(_, member)| !member.lease.is_held())
+                    || quorum.silent.contains(node)
             };
             let voters = quorum.voters.iter().copied();
             voters.filter(is_lost).collect::<Vec<_>>()

@@ -71,6 +71,7 @@ struct Case {
     caught_up: &'static [u64],
     behind: &'static [u64],
     given_up: &'static [u64],
+    silent: &'static [u64],
     step: Step,
 }
 
@@ -87,6 +88,7 @@ impl Case {
                 .into_iter()
                 .collect(),
             given_up: nodes(self.given_up),
+            silent: nodes(self.silent),
             leader: NodeId(self.voters[0]),
         };
         let step = next_step(&state(self.members), &quorum);
@@ -101,6 +103,7 @@ const ALONE: Case = Case {
     caught_up: &[],
     behind: &[],
     given_up: &[],
+    silent: &[],
     step: Step::Nothing,
 };
 
@@ -282,6 +285,33 @@ fn a_voter_is_replaced_when_it_is_lost_for_long_and_somebody_can_take_its_seat()
             because: "after a while another takes its seat",
             given_up: &[3],
             step: Step::ReplaceVoters(nodes(&[1, 2, 4])),
+            ..lost.clone()
+        },
+        Case {
+            because: "so is one whose member does well as a host and that does not answer as a voter",
+            members: &[
+                "1 a x r held",
+                "2 b x r held",
+                "3 c x r held",
+                "4 d x r held",
+            ],
+            silent: &[3],
+            given_up: &[3],
+            step: Step::ReplaceVoters(nodes(&[1, 2, 4])),
+            ..lost.clone()
+        },
+        Case {
+            because: "without a majority that answers nothing can be changed, whatever leases are held",
+            members: &[
+                "1 a x r held",
+                "2 b x r held",
+                "3 c x r held",
+                "4 d x r held",
+                "5 e x r held",
+            ],
+            caught_up: &[4, 5],
+            silent: &[2, 3],
+            given_up: &[2, 3],
             ..lost.clone()
         },
         Case {

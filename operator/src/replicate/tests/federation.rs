@@ -66,6 +66,24 @@ async fn a_voter_killed_while_it_wrote_comes_back_to_the_same_chain() {
     assert_eq!(founder.ledger.read(|state| state.head), expected);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_whose_engine_ended_is_replaced_although_its_member_does_well() {
+    let pipes = Pipes::default();
+    let [founder, second, third] = three(&pipes).await;
+    let nodes = [&founder, &second, &third].map(|voter| voter.ledger.node());
+    founder.has_voters(&nodes).await;
+    let fourth = founder.welcome(4).await;
+    let _third = third.killed().await;
+    let held = founder.ledger.read(|state| {
+        let mut members = state.members.values();
+        members.all(|member| member.lease.is_held())
+    });
+    assert!(held, "nobody takes its lease here");
+    founder
+        .has_voters(&[nodes[0], nodes[1], fourth.ledger.node()])
+        .await;
+}
+
 /// One thread and no file: what a simulator offers.
 #[tokio::test]
 async fn a_ledger_needs_neither_a_second_thread_nor_a_file_system() {

@@ -196,7 +196,12 @@ impl Voter {
             let server = Server::builder().add_service(service);
             server.serve_with_incoming(incoming).await.unwrap();
         });
-        let grow = tokio::spawn(keep_quorum(ledger.clone(), Patience::default()));
+        let patience = Patience {
+            silent_voter: Duration::from_secs(1),
+            lost_voter: Duration::from_secs(2),
+            ..Patience::default()
+        };
+        let grow = tokio::spawn(keep_quorum(ledger.clone(), patience));
         Self {
             key,
             ledger,
