@@ -3,7 +3,12 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use hanse_core::{
+    command::Attributes,
+    selector::{Effect, Taint},
+};
 use hanse_e2e::{Fleet, Links, MemberPlan, View, await_condition, workspace};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -77,6 +82,8 @@ async fn an_api_server_accepts_definitions_and_examples_and_keeps_running_when_l
         )
         .await?;
 
+    agree_on_descriptions(&fleet).await?;
+
     let view = View::of(&fleet.client("lubeck")?);
     await_condition("the view shows the workload", SOON, async || {
         ensure!(view.is_complete(), "a first list is still missing");
@@ -116,4 +123,90 @@ async fn an_api_server_accepts_definitions_and_examples_and_keeps_running_when_l
     })
     .await?;
     Ok(())
+}
+
+/// The ledger takes exactly those descriptions of a member that an API server can hold: any other would be refused in every
+/// other cluster.
+async fn agree_on_descriptions(fleet: &Fleet) -> Result<()> {
+    for (at, attributes) in descriptions().iter().enumerate() {
+        let mut spec = serde_json::to_value(attributes)?;
+        let fields = spec
+            .as_object_mut()
+            .context("the description is an object")?;
+        fields.retain(|_, value| value.as_str() != Some(""));
+        let member = json!({
+            "apiVersion": "hanse.dev/v1alpha1", "kind": "Member", "metadata": {"name": format!("limit-{at}")}, "spec": spec,
+        });
+        let stored = fleet.apply_yaml("lubeck", &member.to_string()).await;
+        let taken = attributes.check();
+        ensure!(
+            stored.is_ok() == taken.is_ok(),
+            "the ledger says {taken:?} to {attributes:?}, the API server {stored:?}"
+        );
+    }
+    Ok(())
+}
+
+/// What is just allowed, and what is just not.
+fn descriptions() -> Vec<Attributes> {
+    let described = |change: &dyn Fn(&mut Attributes)| {
+        let mut attributes = Attributes::default();
+        change(&mut attributes);
+        attributes
+    };
+    let value = |value: &str| described(&|it| value.clone_into(&mut it.provider));
+    let jurisdiction = |value: &str| described(&|it| value.clone_into(&mut it.jurisdiction));
+    let label = |key: &str, value: &str| {
+        described(&|it| it.labels = [(key.to_owned(), value.to_owned())].into())
+    };
+    let labels = |count: usize| {
+        described(&|it| {
+            it.labels = (0..count)
+                .map(|at| (format!("l{at}"), String::new()))
+                .collect();
+        })
+    };
+    let taint = |key: &str, value: &str, effect| Taint {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        effect,
+    };
+    let tainted = |taints: &[Taint]| described(&|it| it.taints = taints.iter().cloned().collect());
+    let taints: Vec<Taint> = (0..17)
+        .map(|at| taint(&format!("t{at}"), "", Effect::NoSchedule))
+        .collect();
+    let (no_schedule, no_execute) = (Effect::NoSchedule, Effect::NoExecute);
+    vec![
+        value(&"a".repeat(63)),
+        value(&"a".repeat(64)),
+        value("a_b.c-d"),
+        value("a_"),
+        value(".a"),
+        value("\u{fc}ber"),
+        jurisdiction(&"E".repeat(32)),
+        jurisdiction(&"E".repeat(33)),
+        jurisdiction("US-CA"),
+        jurisdiction("9"),
+        jurisdiction("eu"),
+        labels(64),
+        labels(65),
+        label(&"k".repeat(317), "v"),
+        label(&"k".repeat(318), "v"),
+        label(&"\u{fc}".repeat(317), "v"),
+        label("hanse.dev/region", "v"),
+        label("tier", "not a value"),
+        tainted(&taints[..16]),
+        tainted(&taints),
+        tainted(&[
+            taint("gpu", "a", no_schedule),
+            taint("gpu", "b", no_execute),
+        ]),
+        tainted(&[
+            taint("gpu", "a", no_schedule),
+            taint("gpu", "b", no_schedule),
+        ]),
+        tainted(&[taint("gpu", &"\u{fc} ".repeat(31), no_schedule)]),
+        tainted(&[taint("gpu", &"v".repeat(64), no_schedule)]),
+        tainted(&[taint("", "v", no_schedule)]),
+    ]
 }

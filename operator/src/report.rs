@@ -15,7 +15,7 @@
 //! - [`reporter`]: the loop and the writes. [`standing`]: whether this member is attached and the quorum answers.
 //! - [`federation`], [`member`], [`policy`], [`workload`], [`conditions`]: the status of each object, as pure
 //!   functions. [`grants`]: how the grants that the policies' status lists stand.
-//! - [`number`]: numbers of the ledger in the API's types.
+//! - [`refused`]: objects that the API server refuses to hold. [`number`]: numbers of the ledger in the API's types.
 
 mod conditions;
 mod federation;
@@ -23,6 +23,7 @@ mod grants;
 mod member;
 mod number;
 mod policy;
+mod refused;
 mod reporter;
 mod shown;
 mod standing;

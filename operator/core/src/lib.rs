@@ -5,6 +5,7 @@
 //! In the order in which data flows:
 //!
 //! - [`id`]: names, keys and numbers.
+//! - [`description`]: what a member may say about itself.
 //! - [`selector`], [`jurisdiction`], [`domain`]: members by their labels and taints, by whose law holds there, by what fails together.
 //! - [`capacity`]: how much a member can still run, and what a pod asks for.
 //! - [`workload`], [`grant`]: what owners ask for, and what hosts permit.
@@ -26,6 +27,7 @@
 pub mod capacity;
 pub mod chain;
 pub mod command;
+pub mod description;
 pub mod domain;
 pub mod grant;
 pub mod health;

@@ -22,6 +22,7 @@ use super::{
     federation,
     grants::{GuestKinds, published, uses},
     member, policy,
+    refused::Refused,
     shown::{Inputs, Shown},
     standing::{Standing, differs},
     workload,
@@ -70,6 +71,7 @@ pub async fn run(
         asked: reported.asked,
         guest_kinds: GuestKinds::default(),
         shown: Shown::default(),
+        refused: Refused::default(),
     };
     stop.run_until_cancelled(reporter.keep()).await;
 }
@@ -83,6 +85,8 @@ struct Reporter<'a> {
     asked: AskedTimings,
     guest_kinds: GuestKinds,
     shown: Shown,
+    /// The members that the API server refuses to show.
+    refused: Refused,
 }
 
 impl Reporter<'_> {
@@ -188,8 +192,13 @@ impl Reporter<'_> {
     }
 
     async fn members(&self, slice: &Slice) -> Result<(), CallError> {
+        self.refused.keep(|name| {
+            let mut members = slice.members.keys();
+            members.any(|member| member.as_str() == name)
+        });
         for (name, row) in &slice.members {
-            self.member(slice, name, row).await?;
+            let shown = self.member(slice, name, row).await;
+            self.refused.pass(name.as_str(), shown)?;
         }
         Ok(())
     }

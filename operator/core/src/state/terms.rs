@@ -7,7 +7,6 @@ use crate::{
     command::Attributes,
     grant::{Grant, MAX_GRANTS},
     id::{Epoch, Generation, MemberName},
-    selector::MAX_RULES,
     timings::Timings,
     workload::GroupKind,
 };
@@ -50,12 +49,9 @@ impl State {
                 reason: format!("`version` must have at most {MAX_VERSION_BYTES} characters"),
             });
         }
-        if attributes.taints.len() > MAX_RULES {
-            return Err(Rejection::TooMany {
-                what: "taints".into(),
-                most: MAX_RULES,
-            });
-        }
+        attributes.check().map_err(|error| Rejection::Invalid {
+            reason: error.to_string(),
+        })?;
         let member = self.member_mut(issuer)?;
         member.version = version;
         // A version is not what plans are decided on, so it leaves the generation as it is.

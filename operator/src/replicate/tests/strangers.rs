@@ -132,7 +132,7 @@ async fn a_message_that_would_stop_the_engine_is_rejected_before_it() {
             .code(),
     ];
     assert_eq!(answers, [Code::InvalidArgument; 3]);
-    founder.asks(describe("still here")).await;
+    founder.asks(describe("still-here")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

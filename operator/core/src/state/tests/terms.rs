@@ -41,6 +41,25 @@ fn a_member_is_described_by_itself_and_the_same_again_changes_nothing() {
 }
 
 #[test]
+fn a_description_that_no_other_cluster_could_show_is_refused() {
+    let mut ledger = Ledger::of(2);
+    let before = ledger.decided();
+    let labels = (0..65).map(|at| (at.to_string(), String::new()));
+    let describe = Command::Describe {
+        attributes: Attributes {
+            labels: labels.collect(),
+            ..Attributes::default()
+        },
+        version: String::new(),
+    };
+    assert_eq!(
+        ledger.refused(2, &describe),
+        "`labels` must have at most 64 items, not 65"
+    );
+    assert_eq!(ledger.decided(), before);
+}
+
+#[test]
 fn another_version_of_its_operator_is_no_reason_to_plan_again() {
     let mut ledger = Ledger::of(2);
     let describe = |version: &str| Command::Describe {
