@@ -1,8 +1,8 @@
 //! Whole federations under a deterministic simulator: the real operator, its store, gRPC and TLS, on simulated machines,
-//! disks and networks. One seed decides everything, so a failure is repeated by its seed.
+//! disks, networks and API servers. One seed decides everything, so a failure is repeated by its seed.
 //!
 //! ```text
-//!  seed ─► faults ─► simulation ─► members: operator, cluster, clients ─► network, disk
+//!  seed ─► faults ─► simulation ─► members: operator, clients ─► network, disk, api ─► cluster
 //!                        │                        │
 //!                        ▼                        ▼
 //!                     oracle ◄──────────────── scene, history
@@ -10,8 +10,8 @@
 //!
 //! - [`simulation`]: one run, from the founding to the rest after the last fault.
 //! - [`seeded`], [`faults`]: what the seed decides.
-//! - [`network`], [`disk`]: what an operator is given in place of a machine.
-//! - [`member`], [`cluster`], [`clients`], [`adversary`]: what runs on it.
+//! - [`network`], [`disk`], [`api`]: what an operator is given in place of a machine and a cluster.
+//! - [`member`], [`clients`], [`adversary`]: what runs on it. [`cluster`]: what acts on an API server beside an operator.
 //! - [`scene`], [`history`], [`oracle`], [`rest`]: what is seen from outside, and whether it may be.
 
 pub mod adversary;
