@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hanse_core::id::WorkloadKey;
+use hanse_core::id::{OwnerName, WorkloadKey};
 use hanse_crds::names;
 use serde_json::{Value, json};
 use tracing::info;
@@ -70,29 +70,62 @@ impl Cluster {
         }
     }
 
-    /// The workloads of which pods run, each once.
-    #[must_use]
-    pub fn running(&self) -> BTreeSet<&WorkloadKey> {
+    /// The workloads of which pods run.
+    pub fn runs(&self) -> impl Iterator<Item = &WorkloadKey> {
         let running = self.pods.values().filter(|pods| pods.running > 0);
-        running.filter_map(|pods| pods.workload.as_ref()).collect()
+        running.filter_map(|pods| pods.workload.as_ref())
     }
 
     /// How many pods run of each workload, those included that are to end.
     #[must_use]
-    pub fn counts(&self) -> BTreeMap<WorkloadKey, u32> {
+    pub fn running(&self) -> BTreeMap<WorkloadKey, u32> {
         let running = self.pods.values().filter(|pods| pods.running > 0);
         let counts = running.filter_map(|pods| Some((pods.workload.clone()?, pods.running)));
         counts.collect()
     }
 
-    /// The names of the `FederatedWorkload`s in it.
+    /// The workloads of which there are objects.
     #[must_use]
-    pub fn federated(&self) -> BTreeSet<String> {
+    pub fn hosted(&self) -> BTreeSet<WorkloadKey> {
+        self.objects("apps", "Deployment", |object| {
+            key_of(&object["metadata"]["annotations"][names::WORKLOAD_ANNOTATION])
+        })
+    }
+
+    /// The workloads that have an inventory.
+    #[must_use]
+    pub fn inventories(&self) -> BTreeSet<WorkloadKey> {
+        self.objects("", "ConfigMap", |object| {
+            let marked = &object["metadata"]["labels"][names::INVENTORY_LABEL];
+            marked
+                .as_str()
+                .and_then(|_| key_of(&object["data"]["workload"]))
+        })
+    }
+
+    /// The workloads that its owner sees there, with the replicas that are said to be ready.
+    #[must_use]
+    pub fn shown(&self, owner: &OwnerName) -> BTreeMap<WorkloadKey, u64> {
+        self.objects(names::GROUP, "FederatedWorkload", |object| {
+            let text = |field: &str| object["metadata"][field].as_str();
+            let key = WorkloadKey {
+                owner: owner.clone(),
+                namespace: text("namespace")?.parse().ok()?,
+                name: text("name")?.parse().ok()?,
+            };
+            Some((key, object["status"]["ready"].as_u64().unwrap_or_default()))
+        })
+    }
+
+    fn objects<T, C: FromIterator<T>>(
+        &self,
+        group: &str,
+        kind: &str,
+        look: impl Fn(&Value) -> Option<T>,
+    ) -> C {
         self.api.with(|store| {
-            let kind = store.kind(names::GROUP, "FederatedWorkload");
-            let all = store.list(kind, "");
-            all.map(|(id, _)| format!("{}/{}", id.namespace, id.name))
-                .collect()
+            let all = store.list(store.kind(group, kind), "");
+            all.filter_map(|(_, object)| look(object)).collect()
         })
     }
 
@@ -147,8 +180,7 @@ impl Cluster {
     fn follow(&mut self, store: &mut Store, id: &Id, object: &Value, now: Duration) {
         let pods = self.pods.entry(id.clone()).or_default();
         if pods.workload.is_none() {
-            let marked = &object["metadata"]["annotations"][names::WORKLOAD_ANNOTATION];
-            pods.workload = marked.as_str().and_then(|key| key.parse().ok());
+            pods.workload = key_of(&object["metadata"]["annotations"][names::WORKLOAD_ANNOTATION]);
         }
         let ends = object["metadata"]["deletionTimestamp"].is_string();
         let asked = object["spec"]["replicas"].as_u64().unwrap_or(1);
@@ -237,6 +269,10 @@ fn fill(store: &mut Store) {
     store
         .merge(&node_id, &node, &author(true))
         .expect("the node is there");
+}
+
+fn key_of(written: &Value) -> Option<WorkloadKey> {
+    written.as_str().and_then(|key| key.parse().ok())
 }
 
 fn create(store: &mut Store, id: &Id, object: Value) {

@@ -67,8 +67,7 @@ impl Oracle {
 pub fn one_copy_each(seen: &Seen) -> Result<(), String> {
     let mut running = BTreeMap::new();
     for (member, cluster) in &seen.clusters {
-        let singles = cluster.running().into_iter();
-        for key in singles.filter(|key| mode_of(key) == Mode::Single) {
+        for key in cluster.runs().filter(|key| mode_of(key) == Mode::Single) {
             if let Some(other) = running.insert(key, member) {
                 return Err(format!(
                     "invariant 1: {key} runs on {other} and on {member}"

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_core::{
+    id::{MemberName, WorkloadKey},
     jurisdiction::allows,
     state::{Lease, State},
 };
 
-use crate::scene::Scene;
+use crate::{cluster::Cluster, scene::Scene};
 
 /// What is missing until all `members` are in and as many vote as may.
 #[must_use]
@@ -47,25 +48,40 @@ pub fn not_at_rest(scene: &Scene, members: &[String]) -> Option<String> {
         .or_else(|| members.iter().find_map(|name| differs(scene, name)))
 }
 
-/// How the cluster of a member differs from what the member was told: by what runs, or by the workloads it shows.
+/// How the cluster of a member differs from what the member was told: by what runs, by what is left of what ran, or by what its
+/// owner sees there.
 fn differs(scene: &Scene, name: &str) -> Option<String> {
+    let member: MemberName = name.parse().ok()?;
     scene.with(|seen| {
         let slice = seen.running.get(name)?.uplink.slice().borrow().clone()?;
         let cluster = seen.clusters.get(name)?;
         let placed = slice.placements.iter();
         let placed = placed.map(|(key, placement)| (key.clone(), placement.share.total()));
         let wanted: BTreeMap<_, _> = placed.filter(|(_, count)| *count > 0).collect();
-        let running = cluster.counts();
-        if running != wanted {
-            return Some(format!("{name} runs {running:?} instead of {wanted:?}"));
+        let placed: BTreeSet<_> = slice.placements.keys().cloned().collect();
+        let mut ready: BTreeMap<WorkloadKey, u64> = BTreeMap::new();
+        for (key, count) in seen.clusters.values().flat_map(Cluster::running) {
+            *ready.entry(key).or_default() += u64::from(count);
         }
         let owned = slice.workloads.keys();
-        let owned: BTreeSet<String> = owned
-            .map(|key| format!("{}/{}", key.namespace, key.name))
-            .collect();
-        let shown = cluster.federated();
-        (shown != owned).then(|| format!("{name} shows {shown:?} instead of {owned:?}"))
+        let owned = owned.map(|key| (key.clone(), ready.get(key).copied().unwrap_or_default()));
+        unequal(name, "runs", &cluster.running(), &wanted)
+            .or_else(|| unequal(name, "has objects of", &cluster.hosted(), &placed))
+            .or_else(|| unequal(name, "has inventories of", &cluster.inventories(), &placed))
+            .or_else(|| {
+                let shown = cluster.shown(&slice.members.get(&member)?.owner);
+                unequal(name, "shows as ready", &shown, &owned.collect())
+            })
     })
+}
+
+fn unequal<T: PartialEq + std::fmt::Debug>(
+    name: &str,
+    what: &str,
+    is: &T,
+    should: &T,
+) -> Option<String> {
+    (is != should).then(|| format!("{name} {what} {is:?} instead of {should:?}"))
 }
 
 /// Whether a member has not received what the ledger has: as a member, and as a voter if it is one.
