@@ -98,11 +98,8 @@ impl SeatKeeper {
                 );
             }
             self.problem.send_replace(Some(why));
-            if stop
-                .run_until_cancelled(sleep(backoff(failures)))
-                .await
-                .is_none()
-            {
+            let pause = stop.run_until_cancelled(sleep(backoff(failures)));
+            if pause.await.is_none() {
                 return Ok(());
             }
         }
@@ -110,10 +107,11 @@ impl SeatKeeper {
 
     /// Opens a seat and serves it until `stop`, which is no error.
     async fn take_seat(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
-        let (ledger, node) = match self.stored_node()? {
+        let seat = match self.stored_node()? {
             Some(node) => match self.open(node, self.membership.founding).await {
                 Err(error) if error.is_loss() => {
                     warn!(%node, %error, "this replica must not vote any more; asking for another seat");
+                    self.problem.send_replace(Some(error.to_string()));
                     self.new_seat(stop).await?
                 }
                 opened => Some((opened?, node)),
@@ -122,14 +120,12 @@ impl SeatKeeper {
                 Some((self.open(FOUNDER_NODE, true).await?, FOUNDER_NODE))
             }
             None => self.new_seat(stop).await?,
-        }
-        .unzip();
-        let (Some(ledger), Some(node)) = (ledger, node) else {
+        };
+        let Some((ledger, node)) = seat else {
             return Ok(());
         };
         self.problem.send_replace(None);
-        let served = self.serve_until(&ledger, node, stop).await;
-        match served {
+        match self.serve_until(&ledger, node, stop).await {
             Ok(()) => ledger
                 .shutdown()
                 .await
