@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use hanse_core::{id::Digest, invariants, state::State, workload::Mode};
+use hanse_core::{invariants, state::State, workload::Mode};
 use sha2::{Digest as _, Sha256};
 
 use crate::{clients::mode_of, scene::Seen};
@@ -12,8 +12,8 @@ use crate::{clients::mode_of, scene::Seen};
 pub struct Oracle {
     /// The last state of each replica since it was switched on.
     last: BTreeMap<String, Arc<State>>,
-    /// The head and the digest of the state at each index that was seen, and who was seen with it first.
-    known: BTreeMap<u64, (Digest, [u8; 32], String)>,
+    /// The state at each index that was seen, and who was seen with it first.
+    known: BTreeMap<u64, (Arc<State>, String)>,
     /// Everything seen, as one number: two runs of a seed must agree on it.
     pub trace: Sha256,
 }
@@ -43,15 +43,13 @@ impl Oracle {
     }
 
     /// Every replica has the same state at an index.
-    fn agree(&mut self, name: &str, state: &State) -> Result<(), String> {
-        let text = serde_json::to_vec(state).map_err(|error| error.to_string())?;
-        let digest: [u8; 32] = Sha256::digest(text).into();
+    fn agree(&mut self, name: &str, state: &Arc<State>) -> Result<(), String> {
         let known = self.known.entry(state.index);
-        let (head, content, first) = known.or_insert_with(|| (state.head, digest, name.to_owned()));
-        if (*head, *content) == (state.head, digest) {
+        let (known, first) = known.or_insert_with(|| (state.clone(), name.to_owned()));
+        if known == state {
             return Ok(());
         }
-        let what = if *head == state.head {
+        let what = if known.head == state.head {
             "the same history and another state"
         } else {
             "another history"

@@ -8,6 +8,15 @@ use super::{
     super::fields::Ownership, Author, Change, Id, KEPT_CHANGES, Refusal, Store, Stored, manager,
 };
 
+/// The metadata that every write changes.
+const BOOKKEEPING: [&str; 5] = [
+    "resourceVersion",
+    "generation",
+    "managedFields",
+    "uid",
+    "creationTimestamp",
+];
+
 impl Store {
     pub(super) fn update(
         &mut self,
@@ -78,10 +87,8 @@ impl Store {
         author: &Author,
     ) -> Result<Arc<Value>, Refusal> {
         let before = self.objects.get(id);
-        let is_same = |stored: &Stored| {
-            stored.ownership == ownership
-                && without_bookkeeping(&stored.object) == without_bookkeeping(&next)
-        };
+        let is_same =
+            |stored: &Stored| stored.ownership == ownership && is_same(&stored.object, &next);
         if let Some(stored) = before.filter(|stored| is_same(stored)) {
             return Ok(stored.object.clone());
         }
@@ -182,16 +189,15 @@ pub(super) fn remove_field(object: &mut Value, name: &str) {
     }
 }
 
-fn without_bookkeeping(object: &Value) -> Value {
-    let mut object = object.clone();
-    for name in [
-        "resourceVersion",
-        "generation",
-        "managedFields",
-        "uid",
-        "creationTimestamp",
-    ] {
-        remove_field(&mut object["metadata"], name);
-    }
-    object
+/// Whether two contents are the same but for what the API server itself writes.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let differs = |name: &&String, one: &Value, other: &Value, ignored: &[&str]| {
+        !ignored.contains(&name.as_str()) && one[name.as_str()] != other[name.as_str()]
+    };
+    let any = |one: &Value, other: &Value, ignored: &[&str]| {
+        let names = [one, other].into_iter().filter_map(Value::as_object);
+        let mut names = names.flat_map(serde_json::Map::keys);
+        names.any(|name| differs(&name, one, other, ignored))
+    };
+    !any(one, other, &["metadata"]) && !any(&one["metadata"], &other["metadata"], &BOOKKEEPING)
 }
