@@ -10,6 +10,7 @@ pub struct VoterMetrics {
     surges: IntCounter,
     silent: IntGauge,
     held_back: IntGauge,
+    not_open: IntGauge,
 }
 
 impl VoterMetrics {
@@ -31,6 +32,11 @@ impl VoterMetrics {
             "hanse_silent_members_held_back",
             "Of these, the members whose replicas are not placed elsewhere in addition, because too many are silent at once.",
         )?;
+        let not_open = IntGauge::new(
+            "hanse_ledger_not_open",
+            "1 while this member's own replica of the ledger should be open and is not; 0 otherwise.",
+        )?;
+        registry.register(Box::new(not_open.clone()))?;
         registry.register(Box::new(failovers.clone()))?;
         registry.register(Box::new(surges.clone()))?;
         registry.register(Box::new(silent.clone()))?;
@@ -40,6 +46,7 @@ impl VoterMetrics {
             surges,
             silent,
             held_back,
+            not_open,
         })
     }
 
@@ -53,6 +60,11 @@ impl VoterMetrics {
             .filter(|row| row.surge.is_some() && row.reason.urgency() == Urgency::Silent);
         self.failovers.inc_by(failovers.count() as u64);
         self.surges.inc_by(surges.count() as u64);
+    }
+
+    /// Shows whether this member's replica of the ledger fails to open.
+    pub(crate) fn ledger_fails(&self, fails: bool) {
+        self.not_open.set(i64::from(fails));
     }
 
     /// Shows who is silent; nobody, once this operator no longer leads.

@@ -97,12 +97,18 @@ impl SeatKeeper {
                     "this member's replica of the ledger is not open; trying again, and going on as a host"
                 );
             }
-            self.problem.send_replace(Some(why));
+            self.say(Some(why));
             let pause = stop.run_until_cancelled(sleep(backoff(failures)));
             if pause.await.is_none() {
                 return Ok(());
             }
         }
+    }
+
+    /// Publishes why the ledger is not open; `None` if it is.
+    fn say(&self, problem: Option<String>) {
+        self.metrics.ledger_fails(problem.is_some());
+        self.problem.send_replace(problem);
     }
 
     /// Opens a seat and serves it until `stop`, which is no error.
@@ -111,7 +117,7 @@ impl SeatKeeper {
             Some(node) => match self.open(node, self.membership.founding).await {
                 Err(error) if error.is_loss() => {
                     warn!(%node, %error, "this replica must not vote any more; asking for another seat");
-                    self.problem.send_replace(Some(error.to_string()));
+                    self.say(Some(error.to_string()));
                     self.new_seat(stop).await?
                 }
                 opened => Some((opened?, node)),
@@ -124,7 +130,7 @@ impl SeatKeeper {
         let Some((ledger, node)) = seat else {
             return Ok(());
         };
-        self.problem.send_replace(None);
+        self.say(None);
         match self.serve_until(&ledger, node, stop).await {
             Ok(()) => ledger
                 .shutdown()
