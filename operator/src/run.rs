@@ -127,6 +127,7 @@ impl Operator {
             local,
             ledger: ledger_tx,
             problem,
+            given: None,
         };
         tasks.spawn(keeper.keep(stop.clone()));
         Ok(Self {

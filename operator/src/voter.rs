@@ -6,7 +6,8 @@
 //!     └───starts──► leader ◄──────── leader_state ◄───────┘                leader ───┘
 //! ```
 //!
-//! - [`seat`]: opens this member's replica of the ledger and runs the modules below.
+//! - [`seat`]: opens this member's replica of the ledger and runs the modules below. [`founding`]: the first entries of a
+//!   federation.
 //! - [`sessions`], [`session`]: which members may attach, relaying to the leader, and one member's stream on the
 //!   leader.
 //! - [`leader`]: the leader's loop: expire, renew, fence, plan.
@@ -14,6 +15,7 @@
 //!   term.
 //! - [`metrics`]: the metrics of this module.
 
+mod founding;
 mod leader;
 mod leader_state;
 mod metrics;

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod full_disk;
 mod loopback;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -33,6 +34,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::timeout;
 
+use full_disk::FullDisk;
 use loopback::free_address;
 
 /// Longer than any of these steps takes on a loaded machine. Only a failing test waits so long.
@@ -50,13 +52,17 @@ fn environment() -> Environment {
 }
 
 async fn start(name: &str, owner: &str, entry: Entry) -> Member {
+    start_on(environment(), name, owner, entry).await
+}
+
+async fn start_on(environment: Environment, name: &str, owner: &str, entry: Entry) -> Member {
     let directory = tempfile::tempdir().unwrap();
     let address = free_address();
     let mut settings = template(name, owner, &directory);
     settings.peer_listen.clone_from(&address);
     settings.peer_address = Some(address.clone());
     settings.entry = entry;
-    let operator = timeout(PATIENCE, Operator::start(settings.clone(), environment()))
+    let operator = timeout(PATIENCE, Operator::start(settings.clone(), environment))
         .await
         .unwrap()
         .unwrap();
@@ -420,6 +426,34 @@ async fn a_member_that_knows_nobody_who_votes_is_told_who_does() {
         slice.members.contains_key(&five.settings.name)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_disk_is_full_hosts_and_asks_for_one_seat_only() {
+    let one = start("one", "acme", Entry::Found).await;
+    let invitation = one.invite("beta").await;
+    let disk = FullDisk::new();
+    let full = Environment {
+        disk: Arc::new(disk.clone()),
+        ..environment()
+    };
+    let two = start_on(full, "two", "beta", Entry::Join(invitation)).await;
+    timeout(PATIENCE, disk.has_refused(4)).await.unwrap();
+    assert!(two.operator.uplink.standing().borrow().attached);
+    let seat = |slice: &Slice| {
+        let seat = slice.members[&two.settings.name].seat.as_ref();
+        seat.map(|seat| seat.node)
+    };
+    let slice = two
+        .until("it has a seat", |slice| seat(slice).is_some())
+        .await;
+    let given = seat(&slice).unwrap();
+
+    disk.make_room();
+    let mut ledgers = two.operator.ledger.clone();
+    let opened = timeout(PATIENCE, ledgers.wait_for(Option::is_some)).await;
+    let opened = opened.unwrap().unwrap().clone().unwrap();
+    assert_eq!(opened.node(), given);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,7 +206,8 @@ impl Kubectl {
     async fn put(&self, name: &str, random: &Seeded) -> kube::Result<()> {
         let mode = mode_named(name);
         let domicile: Vec<_> = domicile(random).into_iter().collect();
-        let placement = json!({"mode": mode_word(mode), "replicas": replicas(mode, random), "domicile": domicile});
+        let placement =
+            json!({"mode": mode, "replicas": replicas(mode, random), "domicile": domicile});
         let spec = json!({"manifests": [manifest(name, random)], "placement": placement});
         let patch = Patch::Merge(json!({"spec": spec}));
         let workloads = self.workloads();
@@ -219,14 +220,6 @@ impl Kubectl {
             }
             written => written.map(drop),
         }
-    }
-}
-
-fn mode_word(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Divided => "Divided",
-        Mode::Duplicated => "Duplicated",
-        Mode::Single => "Single",
     }
 }
 

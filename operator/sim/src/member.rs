@@ -1,4 +1,4 @@
-//! One simulated member: its operator, a cluster that runs what it is told to, and the clients of its owner.
+//! One simulated member: its operator and the clients of its owner.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -1,6 +1,7 @@
 //! A refusal that names the voters to ask instead, in the metadata of its status: a caller that does not know of it sees the
 //! refusal alone.
 
+use hanse_core::quorum::MAX_VOTERS;
 use prost::Message as _;
 use tonic::{Status, metadata::MetadataValue};
 
@@ -9,10 +10,7 @@ use super::{address::Peer, proto::federation as proto};
 /// The key of the metadata: a `Voters`, encoded.
 const VOTERS: &str = "hanse-voters-bin";
 
-/// The most voters that a refusal names. More than vote in any federation, and less than a header may hold.
-const MAX_VOTERS: usize = 16;
-
-/// `status`, which tells the caller to ask one of `voters` instead. Voters beyond the sixteenth are left out.
+/// `status`, which tells the caller to ask one of `voters` instead. More than a federation can have are left out, so that a header can hold them.
 #[must_use]
 pub fn ask_instead(mut status: Status, voters: Vec<Peer>) -> Status {
     if voters.is_empty() {
@@ -27,7 +25,7 @@ pub fn ask_instead(mut status: Status, voters: Vec<Peer>) -> Status {
     status
 }
 
-/// The voters that `status` tells the caller to ask instead, at most sixteen; none if it names none that can be read.
+/// The voters that `status` tells the caller to ask instead, at most as many as a federation can have; none if it names none that can be read.
 #[must_use]
 pub fn named_by(status: &Status) -> Vec<Peer> {
     let value = status.metadata().get_bin(VOTERS);
@@ -63,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn more_voters_than_a_header_holds_are_left_out() {
+    fn more_voters_than_a_federation_can_have_are_left_out() {
         let many: Vec<Peer> = (0..40).map(peer).collect();
         let refusal = ask_instead(Status::unavailable(""), many.clone());
         assert_eq!(named_by(&refusal), many[..MAX_VOTERS]);

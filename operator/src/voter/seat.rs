@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context;
 use hanse_core::{
-    command::{Command, Newcomer, SignedCommand},
+    command::Command,
     id::{NodeId, PublicKey},
     state::{FOUNDER_NODE, Lease, Outcome},
 };
@@ -69,6 +69,8 @@ pub struct SeatKeeper {
     pub ledger: watch::Sender<Option<Ledger>>,
     /// Publishes why the ledger is not open; `None` while it is, and where there is none.
     pub problem: watch::Sender<Option<String>>,
+    /// A seat that the ledger gave to this process and whose replica was not opened yet.
+    pub given: Option<NodeId>,
 }
 
 impl SeatKeeper {
@@ -97,7 +99,7 @@ impl SeatKeeper {
                     "this member's replica of the ledger is not open; trying again, and going on as a host"
                 );
             }
-            self.say(Some(why));
+            self.show(Some(why));
             let pause = stop.run_until_cancelled(sleep(backoff(failures)));
             if pause.await.is_none() {
                 return Ok(());
@@ -106,7 +108,7 @@ impl SeatKeeper {
     }
 
     /// Publishes why the ledger is not open; `None` if it is.
-    fn say(&self, problem: Option<String>) {
+    fn show(&self, problem: Option<String>) {
         self.metrics.ledger_fails(problem.is_some());
         self.problem.send_replace(problem);
     }
@@ -117,7 +119,7 @@ impl SeatKeeper {
             Some(node) => match self.open(node, self.membership.founding).await {
                 Err(error) if error.is_loss() => {
                     warn!(%node, %error, "this replica must not vote any more; asking for another seat");
-                    self.say(Some(error.to_string()));
+                    self.show(Some(error.to_string()));
                     self.new_seat(stop).await?
                 }
                 opened => Some((opened?, node)),
@@ -130,7 +132,8 @@ impl SeatKeeper {
         let Some((ledger, node)) = seat else {
             return Ok(());
         };
-        self.say(None);
+        self.given = None;
+        self.show(None);
         match self.serve_until(&ledger, node, stop).await {
             Ok(()) => ledger
                 .shutdown()
@@ -144,17 +147,24 @@ impl SeatKeeper {
         }
     }
 
-    /// Asks for a seat and opens it. `None` if this member wants none, or at `stop`.
-    async fn new_seat(&self, stop: &CancellationToken) -> anyhow::Result<Option<(Ledger, NodeId)>> {
+    /// Asks for a seat and opens it. `None` if this member wants none, or at `stop`. While a disk takes no writes, the seat that was
+    /// given first is tried again: each question is an entry of the ledger.
+    async fn new_seat(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<(Ledger, NodeId)>> {
         let Some(address) = self.settings.peer_address.clone() else {
             stop.cancelled().await;
             return Ok(None);
         };
-        let asked = stop.run_until_cancelled(volunteer(&self.uplink, address));
-        let Some(node) = asked.await.transpose()? else {
-            return Ok(None);
-        };
-        Ok(Some((self.open(node, true).await?, node)))
+        if self.given.is_none() {
+            let asked = stop.run_until_cancelled(volunteer(&self.uplink, address));
+            self.given = asked.await.transpose()?;
+        }
+        match self.given {
+            Some(node) => Ok(Some((self.open(node, true).await?, node))),
+            None => Ok(None),
+        }
     }
 
     /// Runs all that a voter runs until `stop`, or until a part of it ends.
@@ -293,66 +303,6 @@ impl SeatKeeper {
             .with_context(|| format!("failed to read {}", path.display()))?;
         let numbers = names.iter().filter_map(|name| name.parse().ok());
         Ok(numbers.max().map(NodeId))
-    }
-
-    /// Writes the first entries of a federation. A step may have been done before a crash, so each step checks first.
-    async fn found(&mut self, ledger: &Ledger) -> anyhow::Result<()> {
-        let address = self.settings.peer_address.clone().unwrap_or_default();
-        if ledger.is_pristine().await? {
-            ledger
-                .found(&address, self.credentials.public())
-                .await
-                .context("failed to found the federation")?;
-        }
-        let mut leadership = ledger.leadership();
-        leadership
-            .wait_for(|now| now.is_self)
-            .await
-            .context("the ledger closed")?;
-        while ledger.read(|state| state.federation.is_none()) {
-            let founder = Newcomer {
-                name: self.settings.name.clone(),
-                owner: self.settings.owner.clone(),
-                key: self.credentials.public(),
-            };
-            let federation = self.membership.federation;
-            let command = Command::Found {
-                federation,
-                founder,
-                timings: self.membership.timings,
-            };
-            let signed = SignedCommand::sign(&federation, &self.credentials.key, 1, &command);
-            if let Err(reason) = ledger.propose(signed).await {
-                error!(%reason, "failed to found the federation; trying again");
-            }
-        }
-        self.membership.founding = false;
-        self.membership.write(&self.settings.data_dir)?;
-        info!(federation = %self.membership.federation, "founded the federation");
-        Ok(())
-    }
-
-    /// Proposes the address of a founder: its seat exists before its address is in the ledger.
-    async fn propose_address(&self, node: NodeId, ledger: &Ledger) {
-        let Some(address) = self
-            .settings
-            .peer_address
-            .clone()
-            .filter(|_| node == FOUNDER_NODE)
-        else {
-            return;
-        };
-        let key = self.credentials.public();
-        let told = ledger.read(|state| {
-            let seat = state
-                .member_of(&key)
-                .and_then(|(_, member)| member.seat.as_ref());
-            seat.is_none_or(|seat| !seat.address.is_empty())
-        });
-        if !told {
-            // If the operator stops meanwhile, the next start checks again.
-            let _ = self.uplink.propose(Command::Volunteer { address }).await;
-        }
     }
 }
 

@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is this one of Kubernetes' own kinds.
+    /// Whether it is the kind of this name in this group.
     #[must_use]
     pub fn is(&self, group: &str, kind: &str) -> bool {
         self.group == group && self.kind == kind

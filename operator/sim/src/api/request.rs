@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::{Method, header, request::Parts};
+use http::{HeaderName, Method, header, request::Parts};
 use serde_json::{Value, json};
 
 use super::{
@@ -77,89 +77,42 @@ struct Target<'p> {
 impl Request {
     /// Reads a request. A path that leads nowhere is not found, as is a kind that is not served.
     pub fn read(store: &Store, head: &Parts, body: &[u8]) -> Result<Self, Refusal> {
-        let segments: Vec<&str> = head
-            .uri
-            .path()
-            .split('/')
-            .filter(|it| !it.is_empty())
-            .collect();
-        let query: BTreeMap<String, String> =
-            form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes())
-                .into_owned()
-                .collect();
-        let given = |name: &str| query.get(name).cloned().unwrap_or_default();
-        let accepts = |what: &str| {
-            let accept = head.headers.get(header::ACCEPT);
-            accept
-                .and_then(|it| it.to_str().ok())
-                .is_some_and(|it| it.contains(what))
-        };
+        let given = Given::of(head);
         let mut request = Self {
             kind: 0,
             namespace: String::new(),
             name: String::new(),
             status: false,
-            manager: given("fieldManager"),
-            dry_run: given("dryRun") == "All",
-            selector: Selector::parse(&given("labelSelector")),
-            metadata_only: accepts("as=PartialObjectMetadata"),
+            manager: given.query("fieldManager").to_owned(),
+            dry_run: given.query("dryRun") == "All",
+            selector: Selector::parse(given.query("labelSelector")),
+            metadata_only: given
+                .header(&header::ACCEPT)
+                .contains("as=PartialObjectMetadata"),
             action: Action::List,
         };
-        let aggregated = accepts("as=APIGroupDiscoveryList");
-        if let Some(document) = document(store.kinds(), &segments, aggregated) {
+        let path = head.uri.path().split('/').filter(|it| !it.is_empty());
+        let path: Vec<&str> = path.collect();
+        let aggregated = given
+            .header(&header::ACCEPT)
+            .contains("as=APIGroupDiscoveryList");
+        if let Some(document) = document(store.kinds(), &path, aggregated) {
             request.action = Action::Discover(document);
             return Ok(request);
         }
-        let nowhere = || {
-            Refusal::new(
-                404,
-                "NotFound",
-                "the server could not find the requested resource",
-            )
-        };
-        let (group, version, rest) = match segments.as_slice() {
-            ["api", version, rest @ ..] => ("", *version, rest),
-            ["apis", group, version, rest @ ..] => (*group, *version, rest),
-            _ => return Err(nowhere()),
-        };
-        let target = target(rest).ok_or_else(nowhere)?;
-        let kind = store.kinds().iter().position(|kind| {
-            kind.group == group && kind.version == version && kind.plural == target.plural
-        });
-        request.kind = kind.ok_or_else(nowhere)?;
+        let (kind, target) = find(store, &path).ok_or_else(|| {
+            let message = "the server could not find the requested resource";
+            Refusal::new(404, "NotFound", message)
+        })?;
+        request.kind = kind;
         target.namespace.clone_into(&mut request.namespace);
         target.name.clone_into(&mut request.name);
         request.status = target.status;
-        let body = || serde_json::from_slice(body).unwrap_or_default();
-        let content_type = head.headers.get(header::CONTENT_TYPE);
-        let content_type = content_type
-            .and_then(|it| it.to_str().ok())
-            .unwrap_or_default();
-        request.action = match (&head.method, target.name.is_empty()) {
-            (&Method::GET, false) => Action::Get,
-            (&Method::GET, true) if matches!(given("watch").as_str(), "true" | "1") => {
-                let revision = given("resourceVersion").parse().unwrap_or_default();
-                Action::Watch { revision }
-            }
-            (&Method::GET, true) => Action::List,
-            (&Method::POST, true) => {
-                let object: Value = body();
-                let name = object["metadata"]["name"].as_str();
-                name.unwrap_or_default().clone_into(&mut request.name);
-                Action::Create(object)
-            }
-            (&Method::PUT, false) => Action::Replace(body()),
-            (&Method::PATCH, false) if content_type.contains("apply-patch") => {
-                let force = given("force") == "true";
-                Action::Apply {
-                    object: body(),
-                    force,
-                }
-            }
-            (&Method::PATCH, false) => Action::Merge(body()),
-            (&Method::DELETE, false) => Action::Delete(deletion(&body())),
-            _ => return Err(Refusal::new(405, "MethodNotAllowed", "not supported here")),
-        };
+        request.action = action(&head.method, &given, target.name.is_empty(), body)?;
+        if let Action::Create(object) = &request.action {
+            let name = object["metadata"]["name"].as_str();
+            name.unwrap_or_default().clone_into(&mut request.name);
+        }
         Ok(request)
     }
 
@@ -181,6 +134,71 @@ impl Request {
             object.clone()
         }
     }
+}
+
+/// What a request says beside its path and its body.
+struct Given<'h> {
+    head: &'h Parts,
+    query: BTreeMap<String, String>,
+}
+
+impl<'h> Given<'h> {
+    fn of(head: &'h Parts) -> Self {
+        let query = head.uri.query().unwrap_or_default();
+        let query = form_urlencoded::parse(query.as_bytes());
+        Self {
+            head,
+            query: query.into_owned().collect(),
+        }
+    }
+
+    /// A part of the query; empty if it is not there.
+    fn query(&self, name: &str) -> &str {
+        self.query.get(name).map_or("", String::as_str)
+    }
+
+    /// A header; empty if it is not there.
+    fn header(&self, name: &HeaderName) -> &str {
+        let value = self.head.headers.get(name);
+        value.and_then(|value| value.to_str().ok()).unwrap_or("")
+    }
+}
+
+/// What is to be done with all objects of a kind, or with one.
+fn action(method: &Method, given: &Given<'_>, all: bool, body: &[u8]) -> Result<Action, Refusal> {
+    let body = || serde_json::from_slice(body).unwrap_or_default();
+    let applies = given.header(&header::CONTENT_TYPE).contains("apply-patch");
+    let watches = matches!(given.query("watch"), "true" | "1");
+    Ok(match (method.as_str(), all) {
+        ("GET", false) => Action::Get,
+        ("GET", true) if watches => Action::Watch {
+            revision: given.query("resourceVersion").parse().unwrap_or_default(),
+        },
+        ("GET", true) => Action::List,
+        ("POST", true) => Action::Create(body()),
+        ("PUT", false) => Action::Replace(body()),
+        ("PATCH", false) if applies => Action::Apply {
+            object: body(),
+            force: given.query("force") == "true",
+        },
+        ("PATCH", false) => Action::Merge(body()),
+        ("DELETE", false) => Action::Delete(deletion(&body())),
+        _ => return Err(Refusal::new(405, "MethodNotAllowed", "not supported here")),
+    })
+}
+
+/// The kind that a path is about, and what of it.
+fn find<'p>(store: &Store, path: &[&'p str]) -> Option<(usize, Target<'p>)> {
+    let (group, version, rest) = match path {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return None,
+    };
+    let target = target(rest)?;
+    let kind = store.kinds().iter().position(|kind| {
+        kind.group == group && kind.version == version && kind.plural == target.plural
+    });
+    Some((kind?, target))
 }
 
 fn target<'p>(segments: &[&'p str]) -> Option<Target<'p>> {

@@ -139,7 +139,7 @@ impl Store {
         self.revision
     }
 
-    /// The position of one of Kubernetes' own kinds.
+    /// The position of the kind of this name in this group.
     ///
     /// # Panics
     ///
