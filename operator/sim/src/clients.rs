@@ -144,7 +144,7 @@ pub async fn run_kubectl(member: &SimulatedMember) {
     let random = &member.orders;
     let longest = if member.is_quiet { 120_000 } else { 10_000 };
     while member.scene.pause(random.millis(500, longest)).await {
-        // What is refused, a person may try again later.
+        // A request that is refused is not repeated.
         let _ = kubectl.write_something(random).await;
     }
     insist(async || kubectl.schedule(Scheduling::Enabled).await).await;

@@ -74,8 +74,8 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether this replica has forgotten what it voted for or what was decided: it must not vote again, and its member
-    /// needs another seat.
+    /// Whether what this replica voted for, or what was decided, is lost: it must not vote again, and its member needs
+    /// another seat.
     #[must_use]
     pub fn is_loss(&self) -> bool {
         matches!(
@@ -267,8 +267,8 @@ impl Ledger {
         service.into_server()
     }
 
-    /// Waits until the engine ends, and returns why: a disk that took no write, or a fault that it found in itself. It does
-    /// not begin again; [`close`](Self::close) its files and open them anew.
+    /// Waits until the engine ends, and returns why: mostly a write that failed. It does not begin again;
+    /// [`close`](Self::close) its files and open them anew.
     pub async fn ended(&self) -> LedgerError {
         let mut metrics = self.raft().metrics();
         loop {

@@ -78,8 +78,8 @@ struct Committed {
 
 impl LogStore {
     /// Opens the log of `node` in `federation`. A log never changes its node: a voter that opened the log of another would
-    /// vote in that node's name. One that does not exist is created only for an `is_new` node: any other has forgotten
-    /// what it voted for.
+    /// vote in that node's name. One that does not exist is created only for an `is_new` node: with the log of any other,
+    /// what it voted for is lost.
     pub fn open(
         directory: &dyn Directory,
         federation: FederationId,

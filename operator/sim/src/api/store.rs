@@ -81,7 +81,7 @@ impl Refusal {
     }
 }
 
-/// What a watch is told.
+/// What a watch delivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The revision after it.
@@ -360,7 +360,7 @@ fn owned_by_others(conflicts: &[Conflict]) -> Refusal {
     }
 }
 
-/// What a watch with `selector` is told of a change.
+/// What a watch with `selector` delivers of a change.
 fn event(change: &Change, selector: &Selector) -> Option<Event> {
     let selects = |object: &&Arc<Value>| selector.selects(object);
     let (before, after) = (
