@@ -67,8 +67,9 @@ pub struct FederationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub leader: Option<String>,
-    /// `Healthy`: a majority of voters is in contact. `Lost`: it is not, so that nothing can be decided; everything keeps
-    /// running as last decided, except `Single` workloads, which stop when their host's lease ends.
+    /// `Healthy`: all voters vote. `Degraded`: a majority does, the others are in `silentVoters`. `Lost`: no majority is in
+    /// contact, so that nothing can be decided; everything keeps running as last decided, except `Single` workloads, which
+    /// stop when their host's lease ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Quorum")]
     pub quorum: Option<Quorum>,
@@ -81,6 +82,11 @@ pub struct FederationStatus {
     #[serde(default)]
     #[schemars(range(min = 0, max = 16))]
     pub voter_count: i32,
+    /// Those of them that do not vote now, as the leader sees it: their members are lost, or their ledgers do not answer.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 63), regex(pattern = DNS_LABEL)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub silent_voters: BTreeSet<String>,
     /// The Raft term: grows with every election.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
@@ -136,8 +142,10 @@ pub enum FederationRole {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub enum Quorum {
-    /// A majority of voters is in contact.
+    /// All voters vote.
     Healthy,
-    /// It is not.
+    /// A majority does.
+    Degraded,
+    /// No majority is in contact.
     Lost,
 }

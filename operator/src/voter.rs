@@ -10,7 +10,7 @@
 //!   federation.
 //! - [`sessions`], [`session`]: which members may attach, relaying to the leader, and one member's stream on the
 //!   leader.
-//! - [`leader`]: the leader's loop: expire, renew, fence, plan.
+//! - [`leader`]: the leader's loop, and [`term`], what it decides in one term: expire, renew, fence, plan.
 //! - [`leader_state`]: deadlines and standings: soft state that the loop and the sessions share and that ends with a
 //!   term.
 //! - [`metrics`]: the metrics of this module.
@@ -23,6 +23,7 @@ mod pace;
 mod seat;
 mod session;
 mod sessions;
+mod term;
 
 pub use metrics::VoterMetrics;
 pub use seat::SeatKeeper;

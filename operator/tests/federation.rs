@@ -51,6 +51,14 @@ fn environment() -> Environment {
     Environment::of_this_machine(TcpNetwork::default(), None)
 }
 
+/// The environment of this machine, with this disk.
+fn on(disk: &FullDisk) -> Environment {
+    Environment {
+        disk: Arc::new(disk.clone()),
+        ..environment()
+    }
+}
+
 async fn start(name: &str, owner: &str, entry: Entry) -> Member {
     start_on(environment(), name, owner, entry).await
 }
@@ -134,8 +142,14 @@ impl Member {
 }
 
 async fn three() -> [Member; 3] {
+    three_with(environment()).await
+}
+
+/// The second of them has this environment.
+async fn three_with(environment: Environment) -> [Member; 3] {
     let one = start("one", "acme", Entry::Found).await;
-    let two = start("two", "beta", Entry::Join(one.invite("beta").await)).await;
+    let entry = Entry::Join(one.invite("beta").await);
+    let two = start_on(environment, "two", "beta", entry).await;
     let three = start("three", "gamma", Entry::Join(one.invite("gamma").await)).await;
     for member in [&one, &two, &three] {
         member
@@ -433,10 +447,7 @@ async fn a_member_whose_disk_is_full_hosts_and_asks_for_one_seat_only() {
     let one = start("one", "acme", Entry::Found).await;
     let invitation = one.invite("beta").await;
     let disk = FullDisk::new();
-    let full = Environment {
-        disk: Arc::new(disk.clone()),
-        ..environment()
-    };
+    let full = on(&disk);
     let two = start_on(full, "two", "beta", Entry::Join(invitation)).await;
     timeout(PATIENCE, disk.has_refused(4)).await.unwrap();
     assert!(two.operator.uplink.standing().borrow().attached);
@@ -454,6 +465,34 @@ async fn a_member_whose_disk_is_full_hosts_and_asks_for_one_seat_only() {
     let opened = timeout(PATIENCE, ledgers.wait_for(Option::is_some)).await;
     let opened = opened.unwrap().unwrap().clone().unwrap();
     assert_eq!(opened.node(), given);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_whose_ledger_does_not_open_is_no_voter_to_count_on_until_it_does() {
+    let disk = FullDisk::new();
+    disk.make_room();
+    let [one, two, _three] = three_with(on(&disk)).await;
+    // Whoever leads must find out: not the one that fails.
+    disk.fill();
+    let mut ledgers = two.operator.ledger.clone();
+    let ledger = ledgers.borrow().clone().unwrap();
+    ledger.close().await.unwrap();
+    let name = &two.settings.name;
+    let slice = one
+        .until("two does not vote", |slice| {
+            slice.federation.silent_voters.contains(name)
+        })
+        .await;
+    assert!(slice.members[name].lease.is_held());
+    assert_eq!(slice.federation.voters.len(), 3);
+
+    disk.make_room();
+    let opened = timeout(PATIENCE, ledgers.wait_for(Option::is_some)).await;
+    drop(opened.unwrap().unwrap());
+    one.until("all vote", |slice| {
+        slice.federation.silent_voters.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

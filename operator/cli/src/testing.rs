@@ -34,7 +34,7 @@ pub(crate) fn federation(quorum: Quorum, voters: &[&str]) -> Federation {
         id: Some("4f1d2c3b5a697887a0b1c2d3e4f50617".into()),
         member: Some(voters[0].into()),
         role: Some(FederationRole::Leader),
-        leader: (quorum == Quorum::Healthy).then(|| voters[0].into()),
+        leader: (quorum != Quorum::Lost).then(|| voters[0].into()),
         quorum: Some(quorum),
         voters: voters.iter().map(ToString::to_string).collect(),
         voter_count: i32::try_from(voters.len()).unwrap(),

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    id::NodeId,
+    id::{MemberName, NodeId},
     state::{Lease, Member, State},
 };
 
@@ -47,6 +47,12 @@ pub enum Step {
     DropLearners(BTreeSet<NodeId>),
     /// Make these the voters, in one change.
     ReplaceVoters(BTreeSet<NodeId>),
+}
+
+/// Whether a voter counts for the quorum: its lease is held, and its ledger is not one of those that answer nothing.
+#[must_use]
+pub fn votes(name: &MemberName, member: &Member, silent: &BTreeSet<MemberName>) -> bool {
+    member.lease.is_held() && !silent.contains(name)
 }
 
 /// The next step.

@@ -75,6 +75,9 @@ pub struct FederationView {
     /// The silent members that the brake holds back: nothing runs in addition for them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub held_back: BTreeSet<MemberName>,
+    /// The voters that do not vote: their leases are lost, or their ledgers answer nothing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent_voters: BTreeSet<MemberName>,
 }
 
 /// One member as the others see it.
@@ -271,6 +274,8 @@ pub struct Standing {
     pub suspects: Suspects,
     /// The members that are heard and say that their API server answers nothing.
     pub control_planes_down: BTreeSet<MemberName>,
+    /// The voters whose ledgers answer nothing, though their members may be heard.
+    pub silent_voters: BTreeSet<MemberName>,
 }
 
 impl Slice {

@@ -43,6 +43,7 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
             voters: BTreeSet::from([member.parse().unwrap()]),
             timings: Timings::default(),
             held_back: BTreeSet::new(),
+            silent_voters: BTreeSet::new(),
         },
         members: [(member.parse().unwrap(), view)].into_iter().collect(),
         placements: OrdMap::new(),

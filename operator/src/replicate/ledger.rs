@@ -234,6 +234,21 @@ impl Ledger {
         metrics.membership_config.voter_ids().map(NodeId).collect()
     }
 
+    /// The voters that have answered this node, the leader, nothing for so long, or nothing yet.
+    #[must_use]
+    pub fn silent_voters(&self, long: Duration) -> BTreeSet<NodeId> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let answers = |voter: &u64| {
+            let heard = metrics.heartbeat.as_ref();
+            let last = heard.and_then(|nodes| nodes.get(voter).copied().flatten());
+            last.is_some_and(|last| openraft::Instant::elapsed(&*last) <= long)
+        };
+        let voters = metrics.membership_config.voter_ids();
+        let others = voters.filter(|voter| *voter != metrics.id);
+        others.filter(|voter| !answers(voter)).map(NodeId).collect()
+    }
+
     /// Whether this node leads and a quorum has answered it within the last `within`. A leader must check this before
     /// it acknowledges a heartbeat, which renews the member's lease.
     #[must_use]

@@ -34,10 +34,13 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 /// A learner this many entries behind has caught up: the rest fits in one message.
 const CAUGHT_UP_ENTRIES: u64 = 128;
 
+/// A voter that has answered nothing for so long is silent. Longer than an election, and than a disk may be slow.
+pub const SILENT_VOTER_AFTER: Duration = Duration::from_secs(10);
+
 /// When the leader replaces a node, and after which time the node may return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// A voter that has answered nothing for so long is silent. Longer than an election, and than a disk may be slow.
+    /// A voter that has answered nothing for so long is silent.
     pub silent_voter: Duration,
     /// A voter without a lease, or silent, for this long is replaced if another member can become a voter. Longer than a
     /// reboot or an upgrade takes.
@@ -51,7 +54,7 @@ pub struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         Self {
-            silent_voter: Duration::from_secs(10),
+            silent_voter: SILENT_VOTER_AFTER,
             lost_voter: Duration::from_mins(10),
             slow_learner: Duration::from_mins(1),
             second_chance: Duration::from_mins(10),
@@ -115,7 +118,8 @@ async fn take_step(
         // A leader stopped during a joint change: finish it first.
         return change(ledger, ChangeMembers::AddVoterIds([].into())).await;
     }
-    let mut quorum = quorum_of(&metrics, patience);
+    let silent = ledger.silent_voters(patience.silent_voter);
+    let mut quorum = quorum_of(&metrics, silent);
     quorum.given_up = missing.give_up(ledger, &quorum, patience, Instant::now());
     let step = ledger.read(|state| quorum::next_step(state, &quorum));
     if step != Step::Nothing {
@@ -135,7 +139,7 @@ async fn take_step(
     }
 }
 
-fn quorum_of(metrics: &RaftMetrics<TypeConfig>, patience: Patience) -> Quorum {
+fn quorum_of(metrics: &RaftMetrics<TypeConfig>, silent: BTreeSet<NodeId>) -> Quorum {
     let membership = metrics.membership_config.membership();
     let last = metrics.last_log_index.unwrap_or_default();
     let has_caught_up = |node: u64| {
@@ -150,21 +154,9 @@ fn quorum_of(metrics: &RaftMetrics<TypeConfig>, patience: Patience) -> Quorum {
             .map(|node| (NodeId(node), has_caught_up(node)))
             .collect(),
         given_up: [].into(),
-        silent: silent(metrics, patience.silent_voter),
+        silent,
         leader: NodeId(metrics.id),
     }
-}
-
-/// The voters that have answered this leader nothing for so long, or nothing yet.
-fn silent(metrics: &RaftMetrics<TypeConfig>, long: Duration) -> BTreeSet<NodeId> {
-    let answers = |voter: &u64| {
-        let heard = metrics.heartbeat.as_ref();
-        let last = heard.and_then(|nodes| nodes.get(voter).copied().flatten());
-        last.is_some_and(|last| openraft::Instant::elapsed(&*last) <= long)
-    };
-    let voters = metrics.membership_config.voter_ids();
-    let others = voters.filter(|voter| *voter != metrics.id);
-    others.filter(|voter| !answers(voter)).map(NodeId).collect()
 }
 
 async fn add_learners(ledger: &Ledger, nodes: Vec<NodeId>) -> Result<(), StepError> {

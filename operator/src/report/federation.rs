@@ -45,16 +45,19 @@ pub(super) fn status(
     status.observed_generation = *generation;
     status.member = Some(own.to_string());
     status.fencing = Some(Fencing::Cooperative);
-    status.quorum = Some(if standing.quorate {
-        Quorum::Healthy
-    } else {
-        Quorum::Lost
+    let silent = slice.map(|slice| &slice.federation.silent_voters);
+    status.quorum = Some(match (standing.quorate, silent) {
+        (false, _) => Quorum::Lost,
+        (true, Some(silent)) if !silent.is_empty() => Quorum::Degraded,
+        (true, _) => Quorum::Healthy,
     });
     status.leader = None;
     if let Some(slice) = slice {
         let federation = &slice.federation;
         status.id = Some(federation.id.to_string());
         status.voters = federation.voters.iter().map(ToString::to_string).collect();
+        let silent = federation.silent_voters.iter();
+        status.silent_voters = silent.map(ToString::to_string).collect();
         status.voter_count = length(federation.voters.len());
         status.term = Some(count(federation.term));
         status.height = Some(count(federation.index));
@@ -259,6 +262,17 @@ mod tests {
             (lost.leader, lost.role, lost.quorum),
             (None, Some(FederationRole::Candidate), Some(Quorum::Lost))
         );
+    }
+
+    #[test]
+    fn a_quorum_with_a_voter_that_does_not_vote_is_degraded_and_names_it() {
+        let mut slice = slice("acme", "acme-1", 20);
+        slice.federation.silent_voters = ["b-1".parse().unwrap()].into();
+        let degraded = status_of(Some(&slice), true, true);
+        assert_eq!(degraded.quorum, Some(Quorum::Degraded));
+        assert_eq!(degraded.silent_voters, ["b-1".to_owned()].into());
+        let lost = status_of(Some(&slice), true, false);
+        assert_eq!(lost.quorum, Some(Quorum::Lost));
     }
 
     #[test]

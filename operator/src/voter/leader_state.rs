@@ -1,6 +1,6 @@
 //! The state that the leader's loop and the sessions share: soft state that ends with a term.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
     capacity::{Capacities, Capacity},
@@ -15,7 +15,7 @@ use tokio::{
     sync::{Notify, Semaphore, watch},
     time::Instant,
 };
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::replicate::ledger::Ledger;
 
@@ -100,6 +100,21 @@ impl LeaderState {
         });
     }
 
+    /// Takes over whose ledgers answer nothing.
+    pub(super) fn note_voters(&self, silent: BTreeSet<MemberName>) {
+        let before = &self.standing().silent_voters;
+        if *before == silent {
+            return;
+        }
+        for voter in silent.difference(before) {
+            warn!(%voter, "this voter's ledger answers nothing: it does not count for the quorum");
+        }
+        for voter in before.difference(&silent) {
+            info!(%voter, "this voter's ledger answers again, or another has its seat");
+        }
+        self.change_standing(|standing| standing.silent_voters = silent);
+    }
+
     /// What was seen of hosts at the last plan.
     pub(super) fn observations(&self) -> Arc<Observations> {
         self.observations.read().clone()
@@ -131,6 +146,7 @@ impl LeaderState {
         let (capacities, standing) = (self.capacities(), self.standing());
         let hearsay = Hearsay {
             reports: Some(&standing.reports),
+            silent_voters: &standing.silent_voters,
             ..Hearsay::of_all_heard(&observations, &capacities)
         };
         let answer = match serde_json::from_slice(question) {

@@ -27,10 +27,11 @@ use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
 use super::{
-    leader::{self, Leader},
+    leader,
     leader_state::LeaderState,
     metrics::VoterMetrics,
     sessions::{FederationService, OwnVoter, Sessions},
+    term::Leader,
 };
 use crate::{
     cluster::agenda::backoff,

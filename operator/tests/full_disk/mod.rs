@@ -24,6 +24,11 @@ impl FullDisk {
         Self { refused }
     }
 
+    /// From now on no database can be opened. Those that are open stay so.
+    pub(crate) fn fill(&self) {
+        self.refused.send_replace(Some(0));
+    }
+
     /// Waits until it has refused so often.
     pub(crate) async fn has_refused(&self, times: u32) {
         let mut refused = self.refused.subscribe();

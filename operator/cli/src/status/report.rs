@@ -58,6 +58,9 @@ pub(super) struct FederationRow {
     pub(super) quorum: Option<Quorum>,
     pub(super) leader: Option<String>,
     pub(super) voters: BTreeSet<String>,
+    /// Those of them that do not vote now.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) silent_voters: BTreeSet<String>,
     pub(super) height: Option<i64>,
     pub(super) head: Option<String>,
     pub(super) term: Option<i64>,
@@ -132,6 +135,7 @@ impl Report {
         let lost_members = lost(&members);
         let workloads: Vec<WorkloadRow> = workloads.iter().map(WorkloadRow::of).collect();
         let mut findings = quorum_findings(&federation);
+        findings.extend(silent_voters(&federation, &lost_members));
         findings.extend(workloads.iter().filter_map(WorkloadRow::finding));
         findings.extend(lost_members.iter().map(LostMember::finding));
         // Stable: within a degree of badness the quorum comes first, then workloads, then members.
@@ -157,6 +161,7 @@ impl FederationRow {
             leader,
             quorum,
             voters,
+            silent_voters,
             term,
             height,
             head,
@@ -169,6 +174,7 @@ impl FederationRow {
             quorum,
             leader,
             voters,
+            silent_voters,
             height,
             head,
             term,
@@ -240,16 +246,32 @@ fn quorum_findings(federation: &FederationRow) -> Vec<Finding> {
              workloads, which stop when their host's lease ends"
                 .to_owned(),
         )),
-        Some(Quorum::Healthy) if voters < VOTERS_TO_SURVIVE_A_LOSS => Some((
+        Some(Quorum::Healthy | Quorum::Degraded) if voters < VOTERS_TO_SURVIVE_A_LOSS => Some((
             Safety::AtRisk,
             format!("the quorum has {}: with three or more it survives the loss of any one", count(voters, "voter")),
         )),
-        Some(Quorum::Healthy) => None,
+        Some(Quorum::Healthy | Quorum::Degraded) => None,
     };
     finding
         .map(|(safety, message)| Finding { safety, message })
         .into_iter()
         .collect()
+}
+
+/// The voters that do not vote though their members are not lost.
+fn silent_voters(federation: &FederationRow, lost: &[LostMember]) -> Vec<Finding> {
+    let is_lost = |voter: &&String| lost.iter().any(|member| member.name == **voter);
+    let silent = federation.silent_voters.iter();
+    let silent =
+        silent.filter(|voter| federation.quorum == Some(Quorum::Degraded) && !is_lost(voter));
+    let finding = |voter: &String| Finding {
+        safety: Safety::AtRisk,
+        message: format!(
+            "voter {voter} does not vote, though it hosts: its ledger is not open, or the leader cannot reach it. Its pod says why: \
+             kubectl -n hanse-system get pods, in its cluster"
+        ),
+    };
+    silent.map(finding).collect()
 }
 
 impl WorkloadRow {

@@ -57,6 +57,7 @@ fn verdict(report: &Report, paint: Paint) -> String {
 fn federation(row: &FederationRow, paint: Paint) -> String {
     let quorum = match row.quorum {
         Some(Quorum::Healthy) => paint.text(Mood::Good, "Healthy"),
+        Some(Quorum::Degraded) => paint.text(Mood::Warning, "Degraded"),
         Some(Quorum::Lost) => paint.text(Mood::Bad, "Lost"),
         None => paint.text(Mood::Warning, "Unknown"),
     };
@@ -65,7 +66,13 @@ fn federation(row: &FederationRow, paint: Paint) -> String {
         .iter()
         .map(|voter| {
             let leads = row.leader.as_ref() == Some(voter);
-            format!("{voter}{}", if leads { " (leader)" } else { "" })
+            let is_silent = row.silent_voters.contains(voter);
+            let part = match (leads, is_silent) {
+                (true, _) => " (leader)",
+                (false, true) => " (does not vote)",
+                (false, false) => "",
+            };
+            format!("{voter}{part}")
         })
         .collect();
     let voters = format!("{}: {}", count(voters.len(), "voter"), voters.join(", "));
@@ -388,6 +395,20 @@ mod tests {
         insta::assert_snapshot!(screen(Objects {
             federation: federation(Quorum::Lost, &["acme-eu-1", "beta-us-1", "gamma-ap-1"]),
             members,
+            workloads: vec![web()],
+        }));
+    }
+
+    #[test]
+    fn a_voter_that_does_not_vote_is_named_though_it_hosts() {
+        let mut federation =
+            federation(Quorum::Degraded, &["acme-eu-1", "beta-us-1", "gamma-ap-1"]);
+        if let Some(status) = &mut federation.status {
+            status.silent_voters = ["gamma-ap-1".to_owned()].into();
+        }
+        insta::assert_snapshot!(screen(Objects {
+            federation,
+            members: three_members(),
             workloads: vec![web()],
         }));
     }

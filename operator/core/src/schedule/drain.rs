@@ -59,7 +59,7 @@ impl Case<'_> {
 pub fn drain(state: &State, hearsay: Hearsay<'_>, member: &MemberName) -> Option<Drain> {
     let scheduling = state.members.get(member)?.attributes.scheduling;
     let capacities = Rooms::settled(state, hearsay.capacities);
-    let settled = Hearsay::of_all_heard(hearsay.observations, &capacities);
+    let settled = hearsay.settled(&capacities);
     let (runs, stops) = (state.placements.at(member), state.removals.at(member));
     let all: BTreeSet<_> = runs.chain(stops).collect();
     let report = |key: &WorkloadKey, host: &MemberName| Some(&**hearsay.reports?.get(key, host)?);

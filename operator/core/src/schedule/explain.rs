@@ -107,8 +107,7 @@ pub fn explain(state: &State, hearsay: Hearsay<'_>, key: &WorkloadKey) -> Option
         members: members.collect(),
         more,
     };
-    let hearsay = Hearsay::of_all_heard(observations, &capacities);
-    explanation.find(state, hearsay, key);
+    explanation.find(state, hearsay.settled(&capacities), key);
     Some(explanation)
 }
 

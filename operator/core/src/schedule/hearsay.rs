@@ -29,6 +29,8 @@ pub struct Hearsay<'a> {
     pub reports: Option<&'a PerHost<Arc<PlacementReport>>>,
     /// The members whose API servers are down: what they reported is out of date.
     pub control_planes_down: &'a BTreeSet<MemberName>,
+    /// The voters whose ledgers answer nothing, though their members may be heard: they do not count for the quorum.
+    pub silent_voters: &'a BTreeSet<MemberName>,
 }
 
 impl<'a> Hearsay<'a> {
@@ -42,6 +44,15 @@ impl<'a> Hearsay<'a> {
             capacities,
             reports: None,
             control_planes_down: &NOBODY,
+            silent_voters: &NOBODY,
+        }
+    }
+
+    /// What will be heard in the end, with these capacities: who is silent is heard again, and all that is placed is ready.
+    pub(super) fn settled(self, capacities: &'a Capacities) -> Self {
+        Self {
+            silent_voters: self.silent_voters,
+            ..Self::of_all_heard(self.observations, capacities)
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct Planner {
     state: State,
     observations: Observations,
     heard: Heard,
+    /// The voters that do not count for the quorum though they hold their leases.
+    silent_voters: BTreeSet<MemberName>,
     order: Order,
     rooms: Rooms,
     surges: Surges,
@@ -129,7 +131,7 @@ impl Planner {
             let concerned = state.placements.at(name).chain(state.removals.at(name));
             due.extend(concerned.cloned());
         }
-        self.update_quorum(&members, &before, &mut due);
+        self.update_quorum((&members, &before), hearsay.silent_voters, &mut due);
         self.update_candidates(&members, &before, &mut due);
         for key in state.placements.changed_since(&before.placements) {
             let hosts = before.placements.of(key).chain(state.placements.of(key));
@@ -231,8 +233,8 @@ impl Planner {
     /// What the quorum survives is part of what every workload survives.
     fn update_quorum(
         &mut self,
-        members: &[&MemberName],
-        before: &State,
+        (members, before): (&[&MemberName], &State),
+        silent_voters: &BTreeSet<MemberName>,
         due: &mut BTreeSet<WorkloadKey>,
     ) {
         let votes = |state: &State, name| {
@@ -241,11 +243,13 @@ impl Planner {
         };
         let mut members = members.iter();
         let concerned = before.voters != self.state.voters
+            || self.silent_voters != *silent_voters
             || members.any(|name| votes(before, *name) || votes(&self.state, *name));
         if !concerned {
             return;
         }
-        let quorum = Survival::of_quorum(&self.state);
+        self.silent_voters.clone_from(silent_voters);
+        let quorum = Survival::of_quorum(&self.state, silent_voters);
         if *self.quorum == quorum {
             return;
         }

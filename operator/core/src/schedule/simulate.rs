@@ -127,15 +127,14 @@ pub fn simulate(
     asker: (&MemberName, &OwnerName),
     changes: &[Change],
 ) -> Result<Simulation, SimulateError> {
-    // Who is silent now is heard or lost in the end.
-    let hearsay = Hearsay::of_all_heard(hearsay.observations, hearsay.capacities);
+    let hearsay = hearsay.settled(hearsay.capacities);
     let mut before = World::of(state.clone());
     before.settle(hearsay);
     let mut after = World::of(before.state.clone());
     for change in changes {
         after.happen(asker.0, change)?;
     }
-    let no_quorum = survival::too_few_voters(&after.state);
+    let no_quorum = survival::too_few_voters(&after.state, hearsay.silent_voters);
     if no_quorum.is_some() {
         // Nobody applies this plan; what it finds holds.
         after.plan(hearsay);

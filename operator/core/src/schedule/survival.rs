@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     domain::FailureDomain,
     id::MemberName,
+    quorum::votes,
     state::{Member, State},
 };
 
@@ -54,19 +55,23 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// The voters that hold their leases, and how many there are in all.
-fn voters(state: &State) -> (Vec<(&MemberName, &Member)>, usize) {
+/// The voters that vote, and how many there are in all.
+fn voters<'a>(
+    state: &'a State,
+    silent: &BTreeSet<MemberName>,
+) -> (Vec<(&'a MemberName, &'a Member)>, usize) {
     let members = state.members.iter();
-    let heard = members.filter(|(_, member)| member.lease.is_held() && state.is_voter(member));
-    (heard.collect(), state.voters.len())
+    let voting =
+        members.filter(|(name, member)| state.is_voter(member) && votes(name, member, silent));
+    (voting.collect(), state.voters.len())
 }
 
-/// That there are too few voters already.
-pub(super) fn too_few_voters(state: &State) -> Option<Gap> {
-    let (heard, all) = voters(state);
-    (all > 0 && heard.len() < majority(all)).then_some(Gap::NoQuorum {
+/// That there are too few voters already, without those in `silent`.
+pub(super) fn too_few_voters(state: &State, silent: &BTreeSet<MemberName>) -> Option<Gap> {
+    let (voting, all) = voters(state, silent);
+    (all > 0 && voting.len() < majority(all)).then_some(Gap::NoQuorum {
         without: None,
-        left: heard.len(),
+        left: voting.len(),
         voters: all,
     })
 }
@@ -154,9 +159,9 @@ impl Survival {
         Self::default()
     }
 
-    /// Of a quorum: the voters that are left can decide.
-    pub(super) fn of_quorum(state: &State) -> Self {
-        let (voters, all) = voters(state);
+    /// Of a quorum: the voters that are left can decide. Those in `silent` are gone already.
+    pub(super) fn of_quorum(state: &State, silent: &BTreeSet<MemberName>) -> Self {
+        let (voters, all) = voters(state, silent);
         Self::find(|kind| {
             let mut lost: BTreeMap<Place<'_>, usize> = BTreeMap::new();
             for (name, member) in &voters {

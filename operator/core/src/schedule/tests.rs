@@ -50,6 +50,8 @@ struct Federation {
     capacities: Capacities,
     /// Whose API servers are down by now.
     control_planes_down: BTreeSet<MemberName>,
+    /// Whose ledgers answer nothing by now.
+    silent_voters: BTreeSet<MemberName>,
     /// How far hosts have come.
     reports: PerHost<Arc<PlacementReport>>,
     /// Has seen all moments.
@@ -69,6 +71,7 @@ impl Federation {
             capacities: Capacities::new(),
             reports: PerHost::default(),
             control_planes_down: BTreeSet::new(),
+            silent_voters: BTreeSet::new(),
             observer: Observer::default(),
             planner: Planner::default(),
         };
@@ -195,6 +198,7 @@ impl Federation {
             capacities: &self.capacities,
             reports: Some(&self.reports),
             control_planes_down: &self.control_planes_down,
+            silent_voters: &self.silent_voters,
         }
     }
 

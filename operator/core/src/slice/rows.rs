@@ -11,6 +11,7 @@ use super::{
 use crate::{
     command::Scheduling,
     id::{Digest, MemberName, WorkloadKey},
+    quorum::votes,
     state::{State, Workload},
     workload::{ManifestId, Mode},
 };
@@ -21,19 +22,22 @@ pub(super) fn federation(
     leader: &MemberName,
     term: u64,
 ) -> Option<FederationView> {
-    let voters = state
-        .voters
+    let voters = state.voters.iter();
+    let voters: Vec<_> = voters.filter_map(|node| state.member_at(*node)).collect();
+    let names = voters.iter().map(|(name, _)| (*name).clone());
+    let silent = voters
         .iter()
-        .filter_map(|node| state.member_at(*node));
+        .filter(|(name, member)| !votes(name, member, &standing.silent_voters));
     Some(FederationView {
         id: state.federation?,
         index: state.index,
         head: state.head,
         term,
         leader: leader.clone(),
-        voters: voters.map(|(name, _)| name.clone()).collect(),
+        voters: names.collect(),
         timings: state.timings,
         held_back: standing.suspects.held_back().cloned().collect(),
+        silent_voters: silent.map(|(name, _)| (*name).clone()).collect(),
     })
 }
 

@@ -27,7 +27,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0_u8..23, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
+    (0_u8..24, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
         |(kind, member, workload, value, applied)| Event {
             kind,
             member,
@@ -154,6 +154,8 @@ impl Federation {
             }
             22 if even => drop(self.control_planes_down.insert(member)),
             22 => drop(self.control_planes_down.remove(&member)),
+            23 if even => drop(self.silent_voters.insert(member)),
+            23 => drop(self.silent_voters.remove(&member)),
             20 => self.come(&workload, name, PlacementPhase::Ready),
             21 => self.come(&workload, name, PlacementPhase::Applied),
             17 | 18 => self.report(name, u32::from(event.value), even),

@@ -66,6 +66,22 @@ fn with_one_voter_or_with_one_lost_nothing_is_survived() {
 }
 
 #[test]
+fn a_voter_whose_ledger_answers_nothing_is_one_less_though_its_member_holds_its_lease() {
+    let mut federation =
+        Federation::of(&["acme-1", "beta-1", "gamma-1"]).with(Mode::Divided, Some(3));
+    federation.elect(&["acme-1", "beta-1", "gamma-1"]);
+    federation.plan();
+    federation.silent_voters.insert("acme-1".parse().unwrap());
+    let gap = "without member 'gamma-1' the federation has 1 of 3 voters, and nothing is decided with less than 2";
+    assert_eq!(federation.survival(), (None, gap.to_owned()));
+    federation.silent_voters.clear();
+    assert_eq!(
+        federation.survival(),
+        (Some(FailureDomain::Owner), String::new())
+    );
+}
+
+#[test]
 fn who_has_no_second_host_is_told_which_domain_has_them_all() {
     let mut federation =
         Federation::of(&["acme-1", "acme-2", "beta-1"]).with(Mode::Divided, Some(2));

@@ -65,9 +65,11 @@ impl Soft {
                 }
             }
             3 if self.pool => drop(standing.control_planes_down.insert(host)),
+            4 if self.pool => drop(standing.silent_voters.insert(host)),
             3 => {
                 standing.suspects = Suspects::default();
                 standing.control_planes_down.clear();
+                standing.silent_voters.clear();
             }
             _ => {
                 let (observations, capacities) = (Observations::default(), Capacities::new());
