@@ -91,6 +91,10 @@ pub struct FederationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]
     pub term: Option<i64>,
+    /// What builds of the operator of different age have in common. Grows some time after all voters run a newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub level: Option<i32>,
     /// The index of the newest ledger entry this member has seen applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = MAX_SAFE_INTEGER))]

@@ -169,6 +169,10 @@ pub struct MemberStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub version: Option<String>,
+    /// The newest level that its operator knows. While a voter's is lower than another's, the federation's stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub level: Option<i32>,
     /// Placements it hosts.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]

@@ -12,6 +12,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt as _};
+use hanse_core::level::Level;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use redb::{Builder, Database, DatabaseError};
 use rustix::time::{ClockId, clock_gettime};
@@ -32,6 +33,8 @@ pub struct Environment {
     pub boot: Boot,
     /// The source of keys and identifiers.
     pub entropy: Entropy,
+    /// Which build of the operator it is, as far as other members notice.
+    pub build: Build,
     /// The cluster's API server; without it the operator votes and can lead, but hosts and observes nothing.
     pub kubernetes: Option<kube::Client>,
 }
@@ -46,7 +49,27 @@ impl Environment {
             clock: Clock::system(),
             boot: Boot::of_this_machine(),
             entropy: Entropy(Arc::new(rand::random)),
+            build: Build::default(),
             kubernetes,
+        }
+    }
+}
+
+/// What sets builds of the operator apart in a federation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build {
+    /// The newest level that it knows.
+    pub level: Level,
+    /// For how long all voters must know a level before this one, as the leader, raises the federation to it.
+    pub raises_after: Duration,
+}
+
+/// An hour: by then it is seen whether an upgrade has to be taken back, which a raised level does not allow.
+impl Default for Build {
+    fn default() -> Self {
+        Self {
+            level: Level::NEWEST,
+            raises_after: Duration::from_hours(1),
         }
     }
 }

@@ -24,6 +24,7 @@
 use hanse_core::{
     command::Attributes,
     id::{MemberName, WorkloadKey},
+    level::Level,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -72,14 +73,15 @@ pub struct AllProblems {
     pub members: Problems<MemberName>,
 }
 
-/// Observes until `stop`. `first` describes this member if its own `Member` object does not exist yet.
+/// Observes until `stop`. `first` describes this member if its own `Member` object does not exist yet; `level` is the newest
+/// that this build knows.
 pub async fn run(
     cluster: &Cluster,
     uplink: &Uplink,
     local: &Local,
     terms: &TermsSender,
     problems: &AllProblems,
-    first: &Attributes,
+    (first, level): (&Attributes, Level),
     stop: &CancellationToken,
 ) {
     let own = member::Own {
@@ -89,6 +91,7 @@ pub async fn run(
         published: terms.attributes(),
         problems: &problems.members,
         first,
+        level,
     };
     tokio::join!(
         workloads::run(cluster, uplink, &local.workloads, problems, stop),

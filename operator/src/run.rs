@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::{
     cluster::{self, AnswersKept, Cluster, Local},
     enter::{self, enter},
-    environment::Environment,
+    environment::{Build, Environment},
     identity,
     observe::{self, AllProblems},
     ops::{
@@ -105,7 +105,7 @@ impl Operator {
         let uplink = attach(uplink_settings, &stop, &mut tasks);
         tasks.spawn(stored_lease(&uplink, &settings, &environment, &stop));
         take_census(&registry, &settings, &uplink)?;
-        let attachment = Attachment::new(&settings, &uplink, &stop);
+        let attachment = Attachment::new((&settings, environment.build), &uplink, &stop);
         if let Some(client) = environment.kubernetes.clone() {
             let cluster = local_cluster(&settings, &environment, client);
             let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
@@ -204,14 +204,20 @@ fn attach(
 #[derive(Clone)]
 struct Attachment {
     settings: Settings,
+    build: Build,
     uplink: Uplink,
     stop: CancellationToken,
 }
 
 impl Attachment {
-    fn new(settings: &Settings, uplink: &Uplink, stop: &CancellationToken) -> Self {
+    fn new(
+        (settings, build): (&Settings, Build),
+        uplink: &Uplink,
+        stop: &CancellationToken,
+    ) -> Self {
         Self {
             settings: settings.clone(),
+            build,
             uplink: uplink.clone(),
             stop: stop.clone(),
         }
@@ -305,12 +311,13 @@ async fn live_in_cluster(
 ) -> anyhow::Result<()> {
     let Attachment {
         settings,
+        build,
         uplink,
         stop,
     } = &member;
     let (local, problems) = (Local::default(), AllProblems::default());
     let (sender, terms) = observe::terms();
-    let first = &settings.attributes;
+    let first = (&settings.attributes, build.level);
     let reported = Reported {
         local: &local,
         problems: &problems,

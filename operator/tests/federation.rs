@@ -17,12 +17,13 @@ use hanse_core::{
     command::{Attributes, Command},
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Generation, MemberName, PrivateKey, WorkloadKey},
+    level::Level,
     slice::Slice,
     state::{Lease, Outcome, Rejection},
     workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
 };
 use hanse_operator::{
-    environment::Environment,
+    environment::{Build, Environment},
     identity::Membership,
     invitation::Invitation,
     peer::{Peer, TcpNetwork},
@@ -493,6 +494,81 @@ async fn a_voter_whose_ledger_does_not_open_is_no_voter_to_count_on_until_it_doe
         slice.federation.silent_voters.is_empty()
     })
     .await;
+}
+
+/// A build that knows this level, and raises a federation to one as soon as all voters know it.
+fn knowing(level: u32) -> Environment {
+    Environment {
+        build: Build {
+            level: Level(level),
+            raises_after: Duration::ZERO,
+        },
+        ..environment()
+    }
+}
+
+impl Member {
+    /// Says what the observer of its cluster would say.
+    async fn says_that_it_knows(&self, level: u32) {
+        self.accepted(Command::Describe {
+            attributes: Attributes::default(),
+            version: String::new(),
+            level: Level(level),
+        })
+        .await;
+    }
+
+    /// Runs from now on as a build that knows this level.
+    async fn becomes(mut self, level: u32) -> Self {
+        self.operator.stop().await;
+        let started = Operator::start(self.settings.clone(), knowing(level));
+        self.operator = timeout(PATIENCE, started).await.unwrap().unwrap();
+        self.says_that_it_knows(level).await;
+        self
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_of_different_age_vote_only_at_a_level_that_they_know() {
+    let mut one = start_on(knowing(2), "one", "acme", Entry::Found).await;
+    let mut joined = Vec::new();
+    for (name, owner, level) in [
+        ("two", "beta", 1),
+        ("three", "gamma", 3),
+        ("four", "delta", 2),
+    ] {
+        let entry = Entry::Join(one.invite(owner).await);
+        let member = start_on(knowing(level), name, owner, entry).await;
+        member.says_that_it_knows(level).await;
+        joined.push(member);
+    }
+    let [old, new, mut four] = joined.try_into().ok().unwrap();
+    let vote = |slice: &Slice| slice.federation.voters.len() == 3;
+    let slice = old.until("three vote", vote).await;
+    assert!(!slice.federation.voters.contains(&old.settings.name));
+    assert_eq!(slice.federation.level, Level(2));
+
+    one = one.becomes(3).await;
+    four = four.becomes(3).await;
+    for member in [&one, &old, &new, &four] {
+        member
+            .until("all voters know a newer level", |slice| {
+                slice.federation.level == Level(3)
+            })
+            .await;
+    }
+
+    // What is decided at this level is not for a build that knows less: its member goes on without a vote.
+    four = four.becomes(2).await;
+    let name = &four.settings.name;
+    for member in [&one, &four] {
+        member
+            .until("four does not vote", |slice| {
+                slice.federation.silent_voters.contains(name)
+            })
+            .await;
+    }
+    assert!(four.operator.ledger.borrow().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use crate::{
         Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PrivateKey, PublicKey,
         Signature, WorkloadKey,
     },
+    level::Level,
     reason::Reason,
     selector::Taint,
     state::Surge,
@@ -124,7 +125,8 @@ pub struct PlacementChange {
 
 /// A command to the ledger. The variants are in the order of a federation's life.
 ///
-/// The encoding is JSON with the variant's name as the key: variants and fields may be added, never renamed.
+/// The encoding is JSON with the variant's name as the key: variants and fields may be added, each with the [`Level`] from
+/// which it may be used, and never renamed. A reader refuses what it does not know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Command {
@@ -137,6 +139,9 @@ pub enum Command {
         /// The timings it starts with.
         #[serde(default)]
         timings: Timings,
+        /// The level it starts with: the newest that the founder knows.
+        #[serde(default, skip_serializing_if = "Level::is_first")]
+        level: Level,
     },
     /// A member invites one newcomer of `owner`. The holder of the private half of `invitation` may use it, once.
     Invite {
@@ -162,13 +167,16 @@ pub enum Command {
         /// Which member.
         member: MemberName,
     },
-    /// The issuer's owner describes it, and its operator reports its own version.
+    /// The issuer's owner describes it, and its operator reports its own version and the newest level it knows.
     Describe {
         /// The description.
         attributes: Attributes,
         /// The version of the operator.
         #[serde(default)]
         version: String,
+        /// The newest level that the operator knows.
+        #[serde(default, skip_serializing_if = "Level::is_first")]
+        level: Level,
     },
     /// The issuer offers to vote, reachable at `address` (`HOST:PORT`). The log index becomes its node id.
     Volunteer {
@@ -225,6 +233,11 @@ pub enum Command {
         /// The objects, each with the digest of the manifest that it was applied from.
         objects: BTreeMap<ManifestId, Digest>,
     },
+    /// The leader: from now on commands and rules of this level may be used. Refused unless all voters know it.
+    RaiseLevel {
+        /// Higher than the one before.
+        to: Level,
+    },
     /// The leader: no lease granted before the timings were set at `since` runs any more. Ignored if they were set again.
     SettleTimings {
         /// The index of the entry that set the timings.
@@ -271,7 +284,8 @@ impl Command {
             | Self::RemoveWorkload { .. }
             | Self::ConfirmRemoval { .. }
             | Self::Complete { .. } => Lane::Member,
-            Self::SettleTimings { .. }
+            Self::RaiseLevel { .. }
+            | Self::SettleTimings { .. }
             | Self::ExpireLeases { .. }
             | Self::RenewLeases { .. }
             | Self::Fence { .. }
@@ -345,6 +359,22 @@ impl SignedCommand {
         }
     }
 
+    /// The same with another body, signed anew.
+    #[cfg(test)]
+    pub(crate) fn sign_body(federation: &FederationId, key: &PrivateKey, other: &Self) -> Self {
+        let message = message(
+            federation,
+            &key.public(),
+            other.lane,
+            other.sequence,
+            &other.body,
+        );
+        Self {
+            signature: key.sign(&message),
+            ..other.clone()
+        }
+    }
+
     /// The command, if the issuer really signed it for this federation.
     pub fn verify(&self, federation: &FederationId) -> Result<Command, VerifyError> {
         if self.body.len() > MAX_COMMAND_BYTES {
@@ -369,8 +399,19 @@ impl SignedCommand {
     }
 
     /// The command without the check of its signature: for what has already been verified.
+    /// A part that is not known makes the whole unreadable: who skipped it would do something else than asked.
     pub fn read(&self) -> Result<Command, VerifyError> {
-        serde_json::from_str(&self.body).map_err(|error| VerifyError::Unreadable(error.to_string()))
+        let mut unknown = None;
+        let mut json = serde_json::Deserializer::from_str(&self.body);
+        let command = serde_ignored::deserialize(&mut json, |path| {
+            unknown.get_or_insert_with(|| path.to_string());
+        });
+        let command = command.and_then(|command| json.end().map(|()| command));
+        let command = command.map_err(|error| VerifyError::Unreadable(error.to_string()))?;
+        match unknown {
+            Some(path) => Err(VerifyError::Unreadable(format!("unknown field `{path}`"))),
+            None => Ok(command),
+        }
     }
 }
 

@@ -114,6 +114,7 @@ mod tests {
             sponsor: None,
             attributes: Attributes::default(),
             version: String::new(),
+            level: crate::level::Level::FIRST,
             grants: Vec::new(),
             kinds: None,
             seat: None,

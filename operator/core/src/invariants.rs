@@ -156,6 +156,9 @@ pub fn check_step(before: &State, after: &State) -> Result<(), Violation> {
         before.federation.is_none() || before.federation == after.federation,
         || "the federation became another".to_owned(),
     )?;
+    ensure(2, before.level <= after.level, || {
+        "the federation's level went down".to_owned()
+    })?;
     issuers_only_count(before, after)?;
     members_only_change(before, after)?;
     workloads_only_grow(before, after)?;

@@ -11,6 +11,7 @@
 //! - [`workload`], [`grant`]: what owners ask for, and what hosts permit.
 //! - [`command`]: what can be asked of the ledger, signed.
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
+//! - [`level`]: what builds of different age have in common.
 //! - [`per_host`]: a table of workloads and hosts, whose copies cost nothing.
 //! - [`timings`]: how long a lease lasts and how often it is renewed, and what follows from that.
 //! - [`lease`]: who is alive, on the leader's clock and on the member's own.
@@ -36,6 +37,7 @@ pub mod inquiry;
 pub mod invariants;
 pub mod jurisdiction;
 pub mod lease;
+pub mod level;
 pub mod mutation;
 pub mod per_host;
 pub mod quorum;

@@ -5,7 +5,7 @@
 //!
 //! - 1, 3, 5 or 7 voters. An even number can lose no more of them than the odd number below it.
 //! - A voter that does well keeps its seat: every change of voters is a risk taken.
-//! - A new voter holds its lease, can be reached, and is of an owner with as few voters as possible; then of such a
+//! - A new voter holds its lease, can be reached, knows the federation's level, and is of an owner with as few voters as possible; then of such a
 //!   provider; then of such a region.
 //! - A voter whose seat is gone (its volume was lost, or its member revoked) is removed. One given up on is
 //!   replaced when somebody can take its seat, and keeps it until then.
@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     id::{MemberName, NodeId},
+    level::Level,
     state::{Lease, Member, State},
 };
 
@@ -92,6 +93,7 @@ pub fn next_step(state: &State, quorum: &Quorum) -> Step {
 struct Seats<'a> {
     members: BTreeMap<NodeId, &'a Member>,
     silent: &'a BTreeSet<NodeId>,
+    level: Level,
 }
 
 impl<'a> Seats<'a> {
@@ -104,6 +106,7 @@ impl<'a> Seats<'a> {
         Self {
             members: seats.collect(),
             silent: &quorum.silent,
+            level: state.level,
         }
     }
 
@@ -120,8 +123,17 @@ impl<'a> Seats<'a> {
             .is_some_and(|seat| !seat.address.is_empty())
     }
 
+    /// Whether its operator can apply the entries of this level.
+    fn is_up_to_date(&self, node: NodeId) -> bool {
+        let member = self.members.get(&node);
+        member.is_some_and(|member| member.level >= self.level)
+    }
+
     fn can_join(&self, node: NodeId, quorum: &Quorum) -> bool {
-        self.is_alive(node) && self.is_reachable(node) && !quorum.given_up.contains(&node)
+        self.is_alive(node)
+            && self.is_reachable(node)
+            && self.is_up_to_date(node)
+            && !quorum.given_up.contains(&node)
     }
 
     /// Whom the ledger should have as voters; those it has, if no better set is safe to change to.

@@ -12,7 +12,7 @@ pub const MAX_RULES: usize = 16;
 
 /// One condition on the value of a label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Expression {
     /// The label.
     pub key: String,
@@ -92,7 +92,7 @@ pub(crate) fn contradiction<'a>(
 
 /// A mark with which the owner of a member keeps away what does not tolerate it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Taint {
     /// Its name.
     pub key: String,
@@ -121,7 +121,7 @@ impl Effect {
 
 /// The taints that do not keep a workload away.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Toleration {
     /// The name of the taint; `None` for all names.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::{Attributes, SignedCommand},
     id::{Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PublicKey, WorkloadKey},
+    level::Level,
     per_host::{PerHost, changed_keys},
     reason::Reason,
     schedule::{Diagnosis, Findings},
@@ -65,6 +66,9 @@ pub struct FederationView {
     pub head: Digest,
     /// The leader's term.
     pub term: u64,
+    /// What commands and rules may be used.
+    #[serde(default, skip_serializing_if = "Level::is_first")]
+    pub level: Level,
     /// Who leads.
     pub leader: MemberName,
     /// Who votes.
@@ -93,6 +97,9 @@ pub struct MemberView {
     /// The version of its operator; empty until it has reported one.
     #[serde(default)]
     pub version: String,
+    /// The newest level that its operator knows.
+    #[serde(default, skip_serializing_if = "Level::is_first")]
+    pub level: Level,
     /// Its right to run what it was given.
     pub lease: Lease,
     /// Its seat, where it offered to vote.

@@ -21,6 +21,7 @@ use crate::{
     chain::{self, Link},
     command::{Command, Lane, SignedCommand},
     id::{Digest, Epoch, FederationId, MemberName, NodeId, OwnerName, PublicKey, WorkloadKey},
+    level::Level,
     mutation::{Mutation, is_on},
     per_host::{self, PerHost},
     timings::Timings,
@@ -69,6 +70,9 @@ pub struct State {
     /// granted for.
     #[serde(default)]
     pub longest_lease_ms: u64,
+    /// What commands and rules may be used.
+    #[serde(default, skip_serializing_if = "Level::is_first")]
+    pub level: Level,
     /// The voters of the newest configuration.
     pub voters: BTreeSet<NodeId>,
     /// How far each issuer has counted, those revoked included: a number is never free again.
@@ -112,6 +116,7 @@ impl Default for State {
             timings: Timings::default(),
             timings_since: Epoch(0),
             longest_lease_ms: 0,
+            level: Level::FIRST,
             voters: BTreeSet::new(),
             issuers: OrdMap::new(),
             members: OrdMap::new(),
@@ -186,6 +191,12 @@ impl State {
             }
         };
         let command = signed.verify(&federation)?;
+        if command.level() > self.level {
+            return Err(Rejection::AboveLevel {
+                needs: command.level(),
+                level: self.level,
+            });
+        }
         if is_on(Mutation::CheckSequence) {
             return Ok(Admission::Next(Box::new(command)));
         }
@@ -221,8 +232,9 @@ impl State {
                 federation,
                 founder,
                 timings,
+                level,
             } => {
-                self.found(index, signed, federation, founder, timings)?;
+                self.found(index, signed, federation, founder, (timings, level))?;
                 return Ok(index);
             }
             Command::Admit {
@@ -250,7 +262,8 @@ impl State {
             Command::Describe {
                 attributes,
                 version,
-            } => self.describe(index, &issuer, attributes, version),
+                level,
+            } => self.describe(index, &issuer, attributes, (version, level)),
             Command::Volunteer { address } => self.volunteer(index, &issuer, address),
             Command::PublishGrants { grants } => self.publish_grants(index, &issuer, grants),
             Command::PublishKinds { kinds } => self.publish_kinds(index, &issuer, kinds),
@@ -262,6 +275,7 @@ impl State {
             }
             Command::Complete { workload, objects } => self.complete(&issuer, &workload, objects),
             Command::SetTimings { timings } => self.set_timings(index, timings),
+            Command::RaiseLevel { to } => self.raise_level(to),
             Command::SettleTimings { since } => self.settle_timings(since),
             Command::ExpireLeases { leases } => self.expire_leases(index, &leases),
             Command::RenewLeases { leases } => self.renew_leases(index, &leases),

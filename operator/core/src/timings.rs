@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// How long a lease lasts and how often it is renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Timings {
     /// How long a member may be silent before it is lost, in milliseconds: 300 to 3,600,000.
     pub lease_ms: u64,

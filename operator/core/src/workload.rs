@@ -65,7 +65,7 @@ pub enum Mode {
 
 /// The object whose count `placement.replicas` is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Scales {
     /// Its kind, for example `Deployment`.
     pub kind: String,
@@ -81,7 +81,7 @@ impl Scales {
 
 /// Where a workload may run and how many replicas it wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct PlacementRules {
     /// How replicas are spread over members.
     pub mode: Mode,
@@ -133,7 +133,7 @@ impl PlacementRules {
 
 /// What one workload asks for, checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkloadSpec {
     /// The objects to run. They are applied by wave, and within a wave in this order.
     pub manifests: Vec<Manifest>,

@@ -1,14 +1,22 @@
 //! One simulated member: its operator and the clients of its owner.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use hanse_core::{
     command::{Attributes, Command},
     id::PrivateKey,
+    level::Level,
 };
 use hanse_operator::{
-    environment::{Clock, Environment},
+    environment::{Build, Clock, Environment},
     invitation::Invitation,
     peer::Peer,
     run::Operator,
@@ -31,6 +39,9 @@ use crate::{
 /// The wall clock at the start of every simulation, in seconds since 1970.
 const EPOCH_SECONDS: i64 = 1_800_000_000;
 
+/// For how long all voters must know a level before the leader raises the federation to it.
+const RAISES_AFTER: Duration = Duration::from_secs(5);
+
 /// One member, whether its machine is on or off.
 #[derive(Clone)]
 pub struct SimulatedMember {
@@ -51,6 +62,10 @@ pub struct SimulatedMember {
     pub disk: SimulatedDisk,
     /// The files that are always whole: its key and its membership.
     pub files: PathBuf,
+    /// How often its machine was turned on.
+    pub starts: Arc<AtomicU32>,
+    /// Whether the build it starts with is older than those of others. It is upgraded with the next start.
+    pub is_outdated: bool,
     /// What its keys are made of.
     pub keys: Seeded,
     /// What its owner asks, and when.
@@ -77,6 +92,7 @@ impl SimulatedMember {
     }
 
     async fn live(&self) -> anyhow::Result<()> {
+        self.starts.fetch_add(1, Ordering::Relaxed);
         let entry = if self.founds {
             Entry::Found
         } else {
@@ -171,6 +187,15 @@ impl SimulatedMember {
         format!("{}:{PEER_PORT}", self.name)
     }
 
+    /// The older build knows the first level, the newer one a second, which has nothing of its own.
+    fn build(&self) -> Build {
+        let is_old = self.is_outdated && self.starts.load(Ordering::Relaxed) == 1;
+        Build {
+            level: Level(if is_old { 1 } else { 2 }),
+            raises_after: RAISES_AFTER,
+        }
+    }
+
     fn environment(&self) -> Environment {
         Environment {
             network: Arc::new(SimulatedNetwork::of_process(self.disk.clone())),
@@ -181,6 +206,7 @@ impl SimulatedMember {
             })),
             boot: self.disk.boot(elapsed),
             entropy: self.keys.entropy(),
+            build: self.build(),
             kubernetes: Some(self.api.client()),
         }
     }

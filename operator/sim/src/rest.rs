@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hanse_core::{
     id::{MemberName, WorkloadKey},
     jurisdiction::allows,
+    level,
     state::{Lease, State},
 };
 
@@ -45,6 +46,10 @@ pub fn not_at_rest(scene: &Scene, members: &[String]) -> Option<String> {
                 .map(|(key, _)| format!("{key} is not removed everywhere"))
         })
         .or_else(|| unplaced(newest))
+        .or_else(|| {
+            let next = level::next(newest)?;
+            Some(format!("the federation is not raised to level {next}"))
+        })
         .or_else(|| members.iter().find_map(|name| differs(scene, name)))
 }
 

@@ -1,6 +1,6 @@
 //! One simulation from its seed: a federation grows, its clients ask, faults happen, all is repaired, and it comes to rest.
 
-use std::{cell::Cell, collections::BTreeMap, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use hanse_core::{
     command::Attributes,
@@ -353,6 +353,8 @@ fn members(
             .map(|other| (names[other].clone(), owner(other)))
             .collect()
     };
+    // Where the founder is up to date, so is everybody: an older build could not vote.
+    let upgrades = random.chance(50);
     let member = |(at, name): (usize, &String)| {
         let seeded = |purpose: &str| Seeded::new(seed, &format!("{purpose} of {name}"));
         let member = SimulatedMember {
@@ -367,6 +369,8 @@ fn members(
             invites: invites(at),
             disk: SimulatedDisk::new(seeded("the disk")),
             files: files.path().join(name),
+            starts: Arc::default(),
+            is_outdated: upgrades && (at == 0 || random.chance(50)),
             keys: seeded("the keys"),
             requests: seeded("the requests"),
             orders: seeded("the orders"),

@@ -8,6 +8,7 @@ use std::{
 use hanse_core::{
     command::Attributes,
     id::{Digest, Epoch, FederationId, Generation, MemberName, NodeId, PrivateKey},
+    level::Level,
     schedule::Diagnosis,
     slice::{FederationView, HostStanding, MemberView, OwnedWorkload, Slice},
     state::{Lease, Seat},
@@ -26,6 +27,7 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
         key: PrivateKey::from_seed(&[1; 32]).public(),
         attributes: Attributes::default(),
         version: String::new(),
+        level: Level::FIRST,
         lease: Lease::Held { epoch: Epoch(2) },
         seat: Some(Seat {
             node: NodeId(1),
@@ -39,6 +41,7 @@ pub(crate) fn slice(owner: &str, member: &str, index: u64) -> Slice {
             index,
             head: Digest([3; 32]),
             term: 4,
+            level: Level::FIRST,
             leader: member.parse().unwrap(),
             voters: BTreeSet::from([member.parse().unwrap()]),
             timings: Timings::default(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hanse_core::{
     command::{Attributes, Command, Scheduling},
     id::MemberName,
+    level::Level,
     selector::{Effect, Taint},
     slice::Slice,
     state::Outcome,
@@ -49,6 +50,8 @@ pub(super) struct Own<'a> {
     pub(super) problems: &'a Problems<MemberName>,
     /// Describes this member if its object does not exist yet.
     pub(super) first: &'a Attributes,
+    /// The newest level that this build knows.
+    pub(super) level: Level,
 }
 
 impl Own<'_> {
@@ -95,7 +98,13 @@ impl Own<'_> {
         }
         let slice = self.uplink.slice().borrow().clone();
         let slice = slice.as_deref();
-        match decide(name, own.as_ref(), slice, self.first, last.as_ref()) {
+        match decide(
+            name,
+            own.as_ref(),
+            slice,
+            (self.first, self.level),
+            last.as_ref(),
+        ) {
             Decision::Nothing => {
                 let row = slice.and_then(|slice| slice.members.get(name));
                 if row.map(|row| &row.attributes) == own.as_ref() {
@@ -130,6 +139,7 @@ impl Own<'_> {
         let command = Command::Describe {
             attributes: attributes.clone(),
             version: VERSION.to_owned(),
+            level: self.level,
         };
         let problem = match self.uplink.propose(command).await {
             Ok(Outcome::Accepted { index }) => {
@@ -168,7 +178,7 @@ fn decide(
     name: &MemberName,
     own: Option<&Attributes>,
     slice: Option<&Slice>,
-    first: &Attributes,
+    (first, level): (&Attributes, Level),
     last: Option<&(Attributes, u64)>,
 ) -> Decision {
     let Some(slice) = slice else {
@@ -184,7 +194,7 @@ fn decide(
     };
     let on_the_way = last
         .is_some_and(|(attributes, index)| attributes == own && slice.federation.index < *index);
-    if (row.attributes == *own && row.version == VERSION) || on_the_way {
+    if (row.attributes == *own && row.version == VERSION && row.level == level) || on_the_way {
         Decision::Nothing
     } else {
         Decision::Describe(own.clone())
@@ -305,7 +315,7 @@ mod tests {
             &"acme-1".parse().unwrap(),
             own.map(attributes).as_ref(),
             slice.as_ref(),
-            &attributes("first"),
+            (&attributes("first"), Level::FIRST),
             last.as_ref(),
         )
     }
@@ -334,15 +344,18 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_proposes_its_version_if_the_ledger_has_another() {
+    fn an_operator_proposes_its_version_and_level_if_the_ledger_has_others() {
         let mut slice = slice("acme", "acme-1", 20);
         let name: MemberName = "acme-1".parse().unwrap();
         slice.members.get_mut(&name).unwrap().version = "0.0.1".into();
         let own = Attributes::default();
-        assert_eq!(
-            decide(&name, Some(&own), Some(&slice), &own, None),
-            Decision::Describe(own.clone())
-        );
+        let decided = |slice: &Slice, level| {
+            decide(&name, Some(&own), Some(slice), (&own, Level(level)), None)
+        };
+        assert_eq!(decided(&slice, 1), Decision::Describe(own.clone()));
+        slice.members.get_mut(&name).unwrap().version = VERSION.into();
+        assert_eq!(decided(&slice, 1), Decision::Nothing);
+        assert_eq!(decided(&slice, 2), Decision::Describe(own.clone()));
     }
 
     #[test]

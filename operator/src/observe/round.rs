@@ -232,6 +232,7 @@ impl Round<'_> {
             | Rejection::ExpiredInvitation
             | Rejection::InvitedAnother { .. }
             | Rejection::NameTaken { .. }
+            | Rejection::AboveLevel { .. }
             | Rejection::NotFound { .. }
             | Rejection::TooMany { .. } => {
                 self.set_problem(problem(generation, "Rejected", rejection.to_string()));

@@ -1,7 +1,8 @@
 //! The format of the ledger on disk: one byte for the version, then a message of `raft.proto`, or JSON for the state.
 //! The consensus engine's types are never written to disk, so that an upgraded engine can read existing files.
 
-use hanse_core::state::State;
+use hanse_core::{level::Level, state::State};
+use serde::Deserialize;
 
 use super::{
     engine::{Entry, LogId, SnapshotMeta, Vote},
@@ -25,6 +26,27 @@ pub enum DecodeError {
     Inconsistent(#[source] WireError),
     #[error("the state is not readable")]
     State(#[source] serde_json::Error),
+    #[error(transparent)]
+    AboveLevel(#[from] AboveLevel),
+}
+
+/// Why a replica cannot go on: it would apply entries by rules that it does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the federation is at level {level}, and this operator knows up to {known}: upgrade it")]
+pub struct AboveLevel {
+    level: Level,
+    known: Level,
+}
+
+impl AboveLevel {
+    /// Checks that a build that knows levels up to `known` can apply entries at this level.
+    pub(super) fn check(level: Level, known: Level) -> Result<(), Self> {
+        if level > known {
+            Err(Self { level, known })
+        } else {
+            Ok(())
+        }
+    }
 }
 
 impl From<DecodeError> for std::io::Error {
@@ -91,8 +113,17 @@ pub(super) fn encode_state(state: &State) -> Result<Vec<u8>, DecodeError> {
     Ok(bytes)
 }
 
-pub(super) fn decode_state(bytes: &[u8]) -> Result<State, DecodeError> {
-    serde_json::from_slice(body(bytes)?).map_err(DecodeError::State)
+pub(super) fn decode_state(bytes: &[u8], known: Level) -> Result<State, DecodeError> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        level: Level,
+    }
+    let body = body(bytes)?;
+    // First its level: the rest may be written as only newer builds can read it.
+    let Head { level } = serde_json::from_slice(body).map_err(DecodeError::State)?;
+    AboveLevel::check(level, known)?;
+    serde_json::from_slice(body).map_err(DecodeError::State)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
 
 use hanse_core::{
     id::{FederationId, NodeId, PublicKey},
+    level::Level,
     state::State,
 };
 use openraft::{
@@ -45,6 +46,8 @@ pub struct Settings {
     pub node: NodeId,
     /// Whether the ledger has just given it this number, or the founding has not ended: only then its files may be missing.
     pub is_new: bool,
+    /// The newest level that this build knows.
+    pub level: Level,
     /// How fast voters detect that a leader is gone.
     pub timing: Timing,
     /// The keys of the voters in a joiner's invitation: it accepts these until the ledger has newer ones.
@@ -134,7 +137,8 @@ impl Ledger {
         let snapshots = StateStore::open(directory, is_new).map_err(LedgerError::OpenState)?;
         let log = LogStore::open(directory, federation, node, is_new);
         let log = log.map_err(LedgerError::OpenLog)?;
-        let machine = Machine::open(snapshots.clone()).map_err(LedgerError::OpenState)?;
+        let machine =
+            Machine::open(snapshots.clone(), settings.level).map_err(LedgerError::OpenState)?;
         let (state, applied) = (machine.state(), machine.applied());
         if let Some(found) = state.latest().federation
             && found != federation
@@ -274,6 +278,7 @@ impl Ledger {
         let service = RaftService {
             federation: self.federation(),
             node: self.node(),
+            level: self.shared.settings.level,
             raft: self.raft().clone(),
             state: self.shared.state.clone(),
             known: self.shared.known.clone(),

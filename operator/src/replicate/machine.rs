@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
 use hanse_core::{
     id::NodeId,
+    level::Level,
     state::{Entry as Fact, Outcome, State},
 };
 use openraft::{
@@ -19,7 +20,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::{
-    encoding,
+    encoding::{self, AboveLevel},
     engine::{Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig, Write},
     state_store::{OpenStateError, StateStore},
     storage,
@@ -56,24 +57,27 @@ pub struct Machine {
     last: Option<LogId>,
     membership: StoredMembership,
     store: StateStore,
+    /// The newest level that this build knows.
+    known: Level,
     applied: watch::Sender<u64>,
 }
 
 impl Machine {
     /// A machine that starts from the newest snapshot in `store`.
-    pub fn open(store: StateStore) -> Result<Self, OpenStateError> {
+    pub fn open(store: StateStore, known: Level) -> Result<Self, OpenStateError> {
         let mut machine = Self {
             state: State::default(),
             shared: SharedState::default(),
             last: None,
             membership: StoredMembership::default(),
             store,
+            known,
             applied: watch::Sender::new(0),
         };
         if let Some(Snapshot { meta, snapshot }) =
             machine.store.newest().map_err(OpenStateError::Read)?
         {
-            let state = encoding::decode_state(&snapshot)
+            let state = encoding::decode_state(&snapshot, known)
                 .map_err(|error| OpenStateError::Read(error.into()))?;
             machine.replace(&meta, state);
         }
@@ -100,7 +104,9 @@ impl Machine {
         self.membership = meta.last_membership.clone();
     }
 
-    fn apply_entry(&mut self, entry: &Entry) -> Option<Outcome> {
+    /// Fails before an entry at a level that this build does not know: another build decides what it does.
+    fn apply_entry(&mut self, entry: &Entry) -> Result<Option<Outcome>, AboveLevel> {
+        AboveLevel::check(self.state.level, self.known)?;
         let (index, term) = (
             entry.log_id.index(),
             entry.log_id.committed_leader_id().term,
@@ -125,7 +131,7 @@ impl Machine {
             }
         };
         self.shared.publish(&self.state);
-        outcome
+        Ok(outcome)
     }
 }
 
@@ -142,7 +148,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
-            let outcome = self.apply_entry(&entry);
+            let outcome = self.apply_entry(&entry).map_err(io::Error::other)?;
             if let Some(responder) = responder {
                 responder.send(outcome);
             }
@@ -169,7 +175,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         meta: &SnapshotMeta,
         snapshot: Bytes,
     ) -> Result<(), io::Error> {
-        let state = storage::blocking(|| encoding::decode_state(&snapshot))?;
+        let state = storage::blocking(|| encoding::decode_state(&snapshot, self.known))?;
         self.store.save(meta, &snapshot)?;
         self.replace(meta, state);
         Ok(())

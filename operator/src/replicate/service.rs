@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
     id::{FederationId, NodeId, PublicKey},
+    level::Level,
     state::Lease,
 };
 use openraft::async_runtime::WatchReceiver as _;
@@ -60,6 +61,8 @@ pub struct RaftService {
     pub(super) node: NodeId,
     pub(super) raft: Raft,
     pub(super) state: SharedState,
+    /// The newest level that this build knows.
+    pub(super) level: Level,
     pub(super) known: KnownVoters,
     pub(super) caller: CallerKey,
 }
@@ -153,7 +156,7 @@ impl RaftService {
 
     /// The engine stops permanently on an unreadable snapshot, so the snapshot is checked before the engine gets it.
     fn check(&self, snapshot: &Snapshot) -> Result<(), Status> {
-        let state = storage::blocking(|| encoding::decode_state(&snapshot.snapshot))
+        let state = storage::blocking(|| encoding::decode_state(&snapshot.snapshot, self.level))
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let covered = snapshot.meta.last_log_id.map_or(0, |id| id.index());
         let ours = state

@@ -37,6 +37,7 @@ impl SeatKeeper {
                 federation,
                 founder,
                 timings: self.membership.timings,
+                level: self.environment.build.level,
             };
             let signed = SignedCommand::sign(&federation, &self.credentials.key, 1, &command);
             if let Err(reason) = ledger.propose(signed).await {

@@ -201,6 +201,7 @@ impl SeatKeeper {
             federation: self.membership.federation,
             node,
             is_new,
+            level: self.environment.build.level,
             timing: Timing {
                 heartbeat: timings.heartbeat,
                 election_min: timings.election_min,
@@ -247,6 +248,7 @@ impl SeatKeeper {
             state,
             key: self.credentials.key.clone(),
             grace: self.settings.raft.election_max,
+            raises_after: self.environment.build.raises_after,
             metrics: self.metrics.clone(),
         };
         let leading = stop.clone();

@@ -6,6 +6,7 @@ use hanse_core::{
     command::{Command, Lane, PlacementChange, SignedCommand},
     id::{Epoch, FederationId, MemberName, PrivateKey, PublicKey},
     lease::Lessor,
+    level::{self, Level},
     schedule::{Hearsay, Observer, Planner, Proposed, Seen},
     state::{Lease, MAX_PLAN_ROWS, Outcome, State},
     suspicion::Suspects,
@@ -24,6 +25,8 @@ pub(super) struct Leader {
     pub(super) key: PrivateKey,
     /// How much longer than a lease a new leader waits before it expires a lease: the time an election may have taken.
     pub(super) grace: Duration,
+    /// For how long all voters must know a level before the federation is raised to it.
+    pub(super) raises_after: Duration,
     /// The metrics of the voter.
     pub(super) metrics: VoterMetrics,
 }
@@ -57,6 +60,8 @@ pub(super) struct Term<'a> {
     observer: Observer,
     /// Who is silent.
     suspects: Suspects,
+    /// The level that all voters know, and since when.
+    next_level: Option<(Level, Duration)>,
 }
 
 impl<'a> Term<'a> {
@@ -74,6 +79,7 @@ impl<'a> Term<'a> {
             planner: Planner::default(),
             observer: Observer::default(),
             suspects: Suspects::default(),
+            next_level: None,
         }
     }
 
@@ -83,6 +89,7 @@ impl<'a> Term<'a> {
         self.renew().await?;
         self.fence().await?;
         self.settle().await?;
+        self.raise().await?;
         self.suspect().await;
         self.note_voters();
         self.plan().await
@@ -159,6 +166,21 @@ impl<'a> Term<'a> {
                 .await
                 .map(drop),
             None => Ok(()),
+        }
+    }
+
+    /// Proposes the level that all voters have known for long enough.
+    async fn raise(&mut self) -> Result<(), ProposeError> {
+        let now = self.leader.state.now();
+        let next = self.leader.ledger().read(level::next);
+        let since = self.next_level.filter(|(level, _)| Some(*level) == next);
+        self.next_level = since.or_else(|| Some((next?, now)));
+        match self.next_level {
+            Some((to, since)) if now.saturating_sub(since) >= self.leader.raises_after => {
+                info!(level = %to, "all voters know this level");
+                self.propose(Command::RaiseLevel { to }).await.map(drop)
+            }
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -334,6 +334,7 @@ fn member(number: usize) -> Result<Member> {
             ..Attributes::default()
         },
         version: String::new(),
+        level: hanse_core::level::Level::NEWEST,
         grants: vec![granted],
         kinds: None,
         seat: None,

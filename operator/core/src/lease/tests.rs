@@ -28,6 +28,8 @@ fn state(lease: Lease) -> State {
         sponsor: None,
         attributes: Attributes::default(),
         version: String::new(),
+        level: crate::level::Level::FIRST,
+
         grants: Vec::new(),
         kinds: None,
         seat: None,

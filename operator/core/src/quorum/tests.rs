@@ -36,6 +36,7 @@ fn member(row: &str) -> (String, Member) {
             ..Attributes::default()
         },
         version: String::new(),
+        level: Level::FIRST,
         grants: vec![],
         kinds: None,
         seat: Some(Seat {

@@ -286,6 +286,7 @@ fn member_row(name: &str, seed: u8) -> Member {
         sponsor: None,
         attributes: Attributes::default(),
         version: String::new(),
+        level: crate::level::Level::FIRST,
         grants: vec![Grant {
             grantee: Grantee::Any,
             namespaces: GrantedNamespaces::Any,

@@ -69,7 +69,8 @@ impl State {
                 format!("the completion of workload '{workload}'"),
                 "its hosts",
             ),
-            Command::SettleTimings { .. }
+            Command::RaiseLevel { .. }
+            | Command::SettleTimings { .. }
             | Command::ExpireLeases { .. }
             | Command::RenewLeases { .. }
             | Command::Fence { .. }

@@ -6,6 +6,7 @@ use super::{Invitation, Lease, Member, Rejection, Seat, State};
 use crate::{
     command::{Attributes, Newcomer, SignedCommand, admission_message},
     id::{Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey, Signature},
+    level::Level,
     mutation::{Mutation, is_on},
     timings::Timings,
 };
@@ -24,7 +25,7 @@ impl State {
         signed: &SignedCommand,
         federation: FederationId,
         founder: Newcomer,
-        timings: Timings,
+        (timings, level): (Timings, Level),
     ) -> Result<(), Rejection> {
         if self.federation.is_some() {
             return Err(Rejection::AlreadyFounded);
@@ -32,7 +33,10 @@ impl State {
         own_key(signed, &founder)?;
         self.set_timings(index, timings)?;
         self.federation = Some(federation);
+        self.level = level;
+        let name = founder.name.clone();
         self.enter(index, founder, None);
+        self.member_mut(&name)?.level = level;
         Ok(())
     }
 
@@ -170,6 +174,7 @@ impl State {
             sponsor,
             attributes: Attributes::default(),
             version: String::new(),
+            level: Level::FIRST,
             grants: Vec::new(),
             kinds: None,
             seat,

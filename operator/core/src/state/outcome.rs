@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command::VerifyError,
     id::{Generation, MemberName, OwnerName},
+    level::Level,
 };
 
 /// What came of a command.
@@ -67,6 +68,10 @@ pub enum Rejection {
     BeingRemoved,
     #[error("there is no such {what}")]
     NotFound { what: String },
+    #[error(
+        "it needs level {needs}, and the federation is at level {level}: it is raised when all voters run an operator that knows it"
+    )]
+    AboveLevel { needs: Level, level: Level },
     #[error("{reason}")]
     Invalid { reason: String },
     #[error("{what}: at most {most} are kept; remove some first")]

@@ -12,6 +12,7 @@ use crate::{
     command::{Attributes, Command, Lane, SignedCommand},
     grant::Grant,
     id::{Digest, Epoch, Generation, MemberName, NodeId, OwnerName, PublicKey},
+    level::Level,
     reason::Reason,
     workload::{GroupKind, ManifestId, Share, WorkloadSpec},
 };
@@ -72,6 +73,9 @@ pub struct Member {
     /// The version of its operator; empty until it has reported one.
     #[serde(default)]
     pub version: String,
+    /// The newest level that its operator knows, as far as it has reported.
+    #[serde(default, skip_serializing_if = "Level::is_first")]
+    pub level: Level,
     /// What its owner lets others run there.
     pub grants: Vec<Grant>,
     /// The kinds that its API server serves; `None` until it has reported them.

@@ -7,6 +7,7 @@ use crate::{
     command::Attributes,
     grant::{Grant, MAX_GRANTS},
     id::{Epoch, Generation, MemberName},
+    level::Level,
     timings::Timings,
     workload::GroupKind,
 };
@@ -30,6 +31,26 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn raise_level(&mut self, to: Level) -> Result<(), Rejection> {
+        let mut members = self.members.iter();
+        let ignorant = members.find(|(_, row)| self.is_voter(row) && row.level < to);
+        match ignorant {
+            Some((name, row)) => Err(Rejection::Invalid {
+                reason: format!(
+                    "`to` must be a level that all voters know, and '{name}' knows up to {}, not {to}",
+                    row.level
+                ),
+            }),
+            None if to <= self.level => Err(Rejection::Invalid {
+                reason: format!("`to` must be higher than {}, not {to}", self.level),
+            }),
+            None => {
+                self.level = to;
+                Ok(())
+            }
+        }
+    }
+
     pub(super) fn settle_timings(&mut self, since: Epoch) -> Result<(), Rejection> {
         if self.timings_since == since {
             self.longest_lease_ms = self.timings.lease_ms;
@@ -42,7 +63,7 @@ impl State {
         index: u64,
         issuer: &MemberName,
         attributes: Attributes,
-        version: String,
+        (version, level): (String, Level),
     ) -> Result<(), Rejection> {
         if version.len() > MAX_VERSION_BYTES {
             return Err(Rejection::Invalid {
@@ -53,8 +74,8 @@ impl State {
             reason: error.to_string(),
         })?;
         let member = self.member_mut(issuer)?;
-        member.version = version;
-        // A version is not what plans are decided on, so it leaves the generation as it is.
+        (member.version, member.level) = (version, level);
+        // Neither is what plans are decided on, so they leave the generation as it is.
         if member.attributes != attributes {
             member.attributes = attributes;
             member.generation = Generation(index);

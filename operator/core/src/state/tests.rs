@@ -11,6 +11,7 @@ use crate::{
     command::{Attributes, Newcomer, PlacementChange, SignedCommand, admission_message},
     grant::Grant,
     id::{Generation, PrivateKey},
+    level::Level,
     reason::Reason,
     workload::{Manifest, Mode, PlacementRules, ScaleTarget, Share, WorkloadSpec},
 };
@@ -18,6 +19,7 @@ use crate::{
 mod commands;
 mod invariants;
 mod leases;
+mod levels;
 mod membership;
 mod placements;
 mod properties;
@@ -115,6 +117,7 @@ impl Ledger {
             federation: FEDERATION,
             founder: newcomer("one", "acme", 1),
             timings: Timings::default(),
+            level: Level::FIRST,
         };
         assert_eq!(ledger.ask(1, &found), Outcome::Accepted { index: 1 });
         ledger

@@ -21,7 +21,7 @@ pub const MAX_OPERATIONS: usize = 64;
 
 /// What is different in the members that it is for, of the manifests that it is for. Its JSON is the one that users write.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Override {
     /// The members it is for.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -42,7 +42,7 @@ pub struct Override {
 
 /// Members by their labels, those of what a member is included. All of it must hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Labelled {
     /// Labels with these values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -54,7 +54,7 @@ pub struct Labelled {
 
 /// Some of the manifests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Which {
     /// Of this kind; `None` for all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

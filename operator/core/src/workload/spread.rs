@@ -10,7 +10,7 @@ pub const MAX_SPREAD: usize = 4;
 
 /// A rule about the domains of one kind in which a workload runs. Its JSON is the one that users write.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Spread {
     /// Their kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 use hanse_core::{
     command::{Command, SignedCommand},
     id::{FederationId, PrivateKey},
+    level::Level,
     state::State,
 };
 use openraft::EntryPayload;
@@ -108,7 +109,7 @@ fn a_state_reads_as_it_was_written() {
     state.apply(1, 1, hanse_core::state::Entry::Command { time_ms, command });
     let bytes = encode_state(&state).unwrap();
     assert_eq!(bytes[0], VERSION);
-    assert_eq!(decode_state(&bytes).unwrap(), state);
+    assert_eq!(decode_state(&bytes, Level::FIRST).unwrap(), state);
 }
 
 #[test]

@@ -2,6 +2,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
     command::{Command, Lane, MAX_COMMAND_BYTES, SignedCommand, VerifyError},
+    level::Level,
     state::{FOUNDER_NODE, Outcome},
 };
 use openraft::{Instant, RaftLogReader as _, storage::RaftLogStorage as _};
@@ -104,6 +105,7 @@ async fn a_ledger_needs_neither_a_second_thread_nor_a_file_system() {
         federation: FEDERATION,
         founder: newcomer(1),
         timings: hanse_core::timings::Timings::default(),
+        level: Level::NEWEST,
     };
     let signed = SignedCommand::sign(&FEDERATION, &key, 1, &found);
     let index = accepted(ledger.propose(signed).await.unwrap());

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use hanse_core::{id::NodeId, state::FOUNDER_NODE};
+use hanse_core::{id::NodeId, level::Level, state::FOUNDER_NODE};
 use openraft::{
     StorageError,
     storage::RaftLogStorage as _,
@@ -25,7 +25,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for OnDisk {
         let directory = tempfile::tempdir().unwrap();
         let disk = FileDirectory(directory.path().to_owned());
         let log = LogStore::open(&disk, FEDERATION, FOUNDER_NODE, true).unwrap();
-        let machine = Machine::open(StateStore::open(&disk, true).unwrap()).unwrap();
+        let machine = Machine::open(StateStore::open(&disk, true).unwrap(), Level::NEWEST).unwrap();
         Ok((directory, log, machine))
     }
 }

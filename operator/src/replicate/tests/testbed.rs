@@ -15,6 +15,7 @@ use std::{
 use hanse_core::{
     command::{Attributes, Command, Newcomer, SignedCommand, admission_message},
     id::{Digest, FederationId, NodeId, PrivateKey, PublicKey},
+    level::Level,
     state::{FOUNDER_NODE, Outcome},
     timings::Timings,
 };
@@ -158,6 +159,7 @@ pub(super) fn settings(directory: &TempDir, node: NodeId, known: &[PublicKey]) -
             .unwrap()
             .next()
             .is_none(),
+        level: Level::NEWEST,
         timing: TIMING,
         known_voters: known.iter().copied().collect(),
     }
@@ -228,6 +230,7 @@ impl Voter {
                 federation: FEDERATION,
                 founder,
                 timings: Timings::default(),
+                level: Level::FIRST,
             })
             .await;
         voter.asks(Command::Volunteer { address }).await;
@@ -347,6 +350,7 @@ pub(super) fn describe(region: &str) -> Command {
     Command::Describe {
         attributes,
         version: String::new(),
+        level: Level::NEWEST,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     command::PlacementChange,
     domain::FailureDomain,
     id::{Epoch, Generation, MemberName, PublicKey, WorkloadKey},
+    level::Level,
     state::{Lease, Member, State},
     workload::Share,
 };
@@ -75,6 +76,7 @@ impl World {
                     sponsor: None,
                     attributes: attributes.clone(),
                     version: String::new(),
+                    level: Level::NEWEST,
                     grants: grants.clone(),
                     kinds: None,
                     seat: None,

@@ -25,6 +25,7 @@ fn a_federation_is_founded_once_by_the_founders_own_key_with_timings_that_keep_t
         federation: FEDERATION,
         founder: newcomer("one", "acme", number),
         timings,
+        level: Level::FIRST,
     };
     let hasty = Timings {
         lease_ms: 299,
@@ -55,6 +56,8 @@ fn a_founder_enters_with_a_seat_and_without_a_sponsor() {
         sponsor: None,
         attributes: Attributes::default(),
         version: String::new(),
+        level: Level::FIRST,
+
         grants: Vec::new(),
         kinds: None,
         seat: Some(Seat {

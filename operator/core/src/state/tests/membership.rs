@@ -32,6 +32,8 @@ fn a_newcomer_enters_with_a_lease_and_no_seat() {
         sponsor: Some(member("one")),
         attributes: Attributes::default(),
         version: String::new(),
+        level: Level::FIRST,
+
         grants: Vec::new(),
         kinds: None,
         seat: None,

@@ -24,7 +24,7 @@ pub(super) struct Step {
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
     let stale = prop::bool::weighted(0.2);
-    (0_u8..12, 1_u8..=4, 0_u8..4, any::<bool>(), stale).prop_map(
+    (0_u8..13, 1_u8..=4, 0_u8..4, any::<bool>(), stale).prop_map(
         |(act, number, target, variant, stale)| Step {
             act,
             number,
@@ -50,6 +50,12 @@ impl Step {
             8 => (1, Command::Fence { leases: leases() }),
             // Rarely: a member that was revoked does not come back.
             9 if self.variant && self.stale => (self.number, revoke(self.host())),
+            12 => (
+                1,
+                Command::RaiseLevel {
+                    to: Level(1 + u32::from(self.target)),
+                },
+            ),
             _ => (1, self.assign(ledger)),
         }
     }
@@ -83,6 +89,7 @@ impl Step {
         Command::Describe {
             attributes,
             version: format!("0.{}.0", self.target),
+            level: Level(1 + u32::from(self.target)),
         }
     }
 

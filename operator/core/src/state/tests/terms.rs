@@ -28,6 +28,7 @@ fn a_member_is_described_by_itself_and_the_same_again_changes_nothing() {
     let describe = Command::Describe {
         attributes: attributes.clone(),
         version: "0.1.0".into(),
+        level: Level::FIRST,
     };
     let mut expected = ledger.decided();
     let index = accepted(ledger.ask(2, &describe));
@@ -51,6 +52,7 @@ fn a_description_that_no_other_cluster_could_show_is_refused() {
             ..Attributes::default()
         },
         version: String::new(),
+        level: Level::FIRST,
     };
     assert_eq!(
         ledger.refused(2, &describe),
@@ -65,6 +67,7 @@ fn another_version_of_its_operator_is_no_reason_to_plan_again() {
     let describe = |version: &str| Command::Describe {
         attributes: Attributes::default(),
         version: version.into(),
+        level: Level::FIRST,
     };
     let mut expected = ledger.decided();
     accepted(ledger.ask(2, &describe("0.2.0")));
