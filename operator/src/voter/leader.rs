@@ -21,7 +21,6 @@ use super::{
     leader_state::LeaderState,
     term::{Leader, Term},
 };
-use crate::replicate::propose::ProposeError;
 
 /// Runs the loop whenever this node is the leader, until `stop`.
 pub(super) async fn run(leader: Leader, stop: CancellationToken) {
@@ -46,7 +45,7 @@ pub(super) async fn run(leader: Leader, stop: CancellationToken) {
         let end = tokio::select! {
             () = stop.cancelled() => return,
             _ = leadership.wait_for(|now| !now.is_self || now.term != term) => "the term ended".to_owned(),
-            error = lead(&leader, term, predecessor) => error.to_string(),
+            () = lead(&leader, term, predecessor) => "the ledger is closed".to_owned(),
         };
         info!(term, reason = end, "no longer leading");
         leader.state.lessor(Lessor::follow);
@@ -68,13 +67,17 @@ async fn keep_awake(state: Arc<LeaderState>, stop: CancellationToken) {
     }
 }
 
-/// Leads for one term, after `predecessor` if that is known. Returns only when this node can no longer decide.
-async fn lead(leader: &Leader, term: u64, predecessor: Option<NodeId>) -> ProposeError {
-    // All entries of earlier terms must be applied before anything is decided on the state.
+/// Waits until all entries of earlier terms are applied, and what was proposed in this one and committed.
+async fn confirmed(leader: &Leader) {
     while let Err(error) = leader.ledger().confirm_leadership().await {
         warn!(%error, "waiting to be confirmed as the leader");
         sleep(leader.look_every()).await;
     }
+}
+
+/// Leads for one term, after `predecessor` if that is known. Returns when the ledger is closed.
+async fn lead(leader: &Leader, term: u64, predecessor: Option<NodeId>) {
+    confirmed(leader).await;
     let mut term = Term::new(leader, term);
     let now = leader.state.now();
     leader.state.lessor(|lessor| {
@@ -87,17 +90,19 @@ async fn lead(leader: &Leader, term: u64, predecessor: Option<NodeId>) -> Propos
     let mut applied = leader.ledger().applied();
     loop {
         applied.mark_unchanged();
+        // The term goes on, with its deadlines and with the streams of the members, who report nothing twice.
         if let Err(error) = term.decide().await {
-            return error;
+            warn!(%error, "a decision has no answer; deciding again once a quorum answers");
+            confirmed(leader).await;
+            term.count_again();
+            continue;
         }
         let now = leader.state.now();
         let next = leader.state.lessor(|lessor| lessor.next_look(now));
         let wait = next.map_or(Duration::MAX, |at| at.saturating_sub(now));
         let look = Instant::now() + wait.min(leader.look_every());
         tokio::select! {
-            changed = applied.changed() => if changed.is_err() {
-                return ProposeError::Unavailable("the ledger is closed".into());
-            },
+            changed = applied.changed() => if changed.is_err() { return },
             () = leader.state.look.notified() => {}
             () = sleep_until(look) => {}
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
     command::{Command, Lane, PlacementChange, SignedCommand},
-    id::{Epoch, FederationId, MemberName, PrivateKey, PublicKey},
+    id::{Epoch, FederationId, MemberName, PrivateKey},
     lease::Lessor,
     level::{self, Level},
     schedule::{Hearsay, Observer, Planner, Proposed, Seen},
@@ -66,21 +66,30 @@ pub(super) struct Term<'a> {
 
 impl<'a> Term<'a> {
     pub(super) fn new(leader: &'a Leader, term: u64) -> Self {
-        let key = leader.key.public();
-        let sequence = leader.ledger().read(|state| last_sequence(state, &key));
-        Self {
+        let mut term = Self {
             leader,
             number: term,
             began: leader.state.now(),
             federation: leader.ledger().federation(),
-            sequence,
+            sequence: 0,
             confirmed: true,
             proposed: Proposed::default(),
             planner: Planner::default(),
             observer: Observer::default(),
             suspects: Suspects::default(),
             next_level: None,
-        }
+        };
+        term.count_again();
+        term
+    }
+
+    /// Takes the last number from the state, when it is not known whether the last decision was committed.
+    pub(super) fn count_again(&mut self) {
+        let key = self.leader.key.public();
+        self.sequence = self.leader.ledger().read(|state| {
+            let issuer = state.issuers.get(&key);
+            issuer.map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
+        });
     }
 
     /// Makes every decision that is due.
@@ -322,7 +331,7 @@ impl<'a> Term<'a> {
             Outcome::Rejected { rejection } => {
                 // A command rejected by a rule has used its number; one rejected for its number has not.
                 warn!(reason = %rejection, "the ledger rejected a decision of the leader");
-                self.sequence = ledger.read(|state| last_sequence(state, &key.public()));
+                self.count_again();
                 // The rejected decision is an entry of the log and wakes this loop. Without a pause it would be proposed
                 // again at once, for as long as this leader has not learned why.
                 sleep(self.leader.look_every()).await;
@@ -330,14 +339,6 @@ impl<'a> Term<'a> {
             }
         }
     }
-}
-
-/// The last number that the holder of `key` has used as a leader.
-fn last_sequence(state: &State, key: &PublicKey) -> u64 {
-    state
-        .issuers
-        .get(key)
-        .map_or(0, |issuer| issuer.lane(Lane::Leader).sequence)
 }
 
 fn is_lost(state: &State, (member, epoch): &(MemberName, Epoch)) -> bool {
