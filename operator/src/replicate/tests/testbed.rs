@@ -1,7 +1,7 @@
 //! Voters in one process, connected by pipes that carry the caller's key.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     pin::Pin,
     sync::{
@@ -297,13 +297,15 @@ impl Voter {
     }
 
     pub(super) async fn has_voters(&self, voters: &[NodeId]) {
-        let applied = self.ledger.applied();
-        let ledger = self.ledger.clone();
-        let expected = voters.iter().copied().collect();
-        until(applied, move |_| {
-            ledger.voters() == expected && ledger.read(|state| state.voters == expected)
+        let expected: BTreeSet<NodeId> = voters.iter().copied().collect();
+        until(self.ledger.applied(), |_| {
+            self.ledger.read(|state| state.voters == expected)
         })
         .await;
+        // The engine says so a moment later.
+        let nodes = expected.iter().map(|node| node.0);
+        let said = self.ledger.raft().wait(Some(PATIENCE));
+        said.voter_ids(nodes, "these vote").await.unwrap();
     }
 
     /// Stops without a handover, and returns what is on the disk.
