@@ -182,6 +182,9 @@ pub enum Command {
     Volunteer {
         /// `HOST:PORT`.
         address: String,
+        /// The newest level that its operator knows: below the federation's it gets no vote.
+        #[serde(default, skip_serializing_if = "Level::is_first")]
+        level: Level,
     },
     /// From now on leases last as long and are renewed as often as this.
     SetTimings {
@@ -313,12 +316,24 @@ pub struct SignedCommand {
     pub issuer: PublicKey,
     /// Which of the issuer's numberings `sequence` is of.
     pub lane: Lane,
+    /// In the leader's lane, the term that it was decided in, from [`Level::DECISIONS_OF_THE_LEADER`] on. Otherwise 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub term: u64,
     /// One more than the issuer's last command in this lane; starts at 1.
     pub sequence: u64,
     /// The [`Command`] as JSON, exactly the bytes that were signed.
     pub body: String,
     /// Over everything above and the federation.
     pub signature: Signature,
+}
+
+/// For serde.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(term: &u64) -> bool {
+    *term == 0
 }
 
 /// Why the bytes of a command are not acceptable.
@@ -339,7 +354,7 @@ pub enum VerifyError {
 }
 
 impl SignedCommand {
-    /// Signs `command` as number `sequence` of the key's holder.
+    /// Signs `command` as number `sequence` of the key's holder, who leads no term that anybody asks for.
     #[must_use]
     pub fn sign(
         federation: &FederationId,
@@ -347,30 +362,56 @@ impl SignedCommand {
         sequence: u64,
         command: &Command,
     ) -> Self {
-        let lane = command.lane();
-        let body = serde_json::to_string(command).unwrap_or_default();
-        let message = message(federation, &key.public(), lane, sequence, &body);
-        Self {
+        Self::sign_in(0, federation, key, sequence, command)
+    }
+
+    /// Signs `command` as a decision of the leader of `term`.
+    #[must_use]
+    pub fn sign_in(
+        term: u64,
+        federation: &FederationId,
+        key: &PrivateKey,
+        sequence: u64,
+        command: &Command,
+    ) -> Self {
+        let mut signed = Self {
             issuer: key.public(),
-            lane,
+            lane: command.lane(),
+            term,
             sequence,
-            body,
-            signature: key.sign(&message),
-        }
+            body: serde_json::to_string(command).unwrap_or_default(),
+            signature: Signature([0; 64]),
+        };
+        signed.signature = key.sign(&signed.message(federation));
+        signed
+    }
+
+    /// What is signed.
+    fn message(&self, federation: &FederationId) -> Vec<u8> {
+        let mut message = b"hanse/command/v1\0".to_vec();
+        message.extend_from_slice(&federation.0);
+        message.extend_from_slice(&self.issuer.0);
+        message.extend_from_slice(&self.place());
+        message.extend_from_slice(self.body.as_bytes());
+        message
+    }
+
+    /// Lane, term and number, so that no two have the same bytes.
+    pub(crate) fn place(&self) -> Vec<u8> {
+        let mut place = match (self.lane, self.term) {
+            (Lane::Member, _) => vec![0],
+            (Lane::Leader, 0) => vec![1],
+            (Lane::Leader, term) => [&[2], &term.to_be_bytes()[..]].concat(),
+        };
+        place.extend_from_slice(&self.sequence.to_be_bytes());
+        place
     }
 
     /// The same with another body, signed anew.
     #[cfg(test)]
     pub(crate) fn sign_body(federation: &FederationId, key: &PrivateKey, other: &Self) -> Self {
-        let message = message(
-            federation,
-            &key.public(),
-            other.lane,
-            other.sequence,
-            &other.body,
-        );
         Self {
-            signature: key.sign(&message),
+            signature: key.sign(&other.message(federation)),
             ..other.clone()
         }
     }
@@ -380,18 +421,15 @@ impl SignedCommand {
         if self.body.len() > MAX_COMMAND_BYTES {
             return Err(VerifyError::TooLarge);
         }
-        let message = message(
-            federation,
-            &self.issuer,
-            self.lane,
-            self.sequence,
-            &self.body,
-        );
-        if !self.issuer.verifies(&message, &self.signature) {
+        if !self
+            .issuer
+            .verifies(&self.message(federation), &self.signature)
+        {
             return Err(VerifyError::BadSignature(self.issuer.short()));
         }
         let command = self.read()?;
-        if command.lane() == self.lane {
+        let has_no_term = self.lane == Lane::Leader || self.term == 0;
+        if command.lane() == self.lane && has_no_term {
             Ok(command)
         } else {
             Err(VerifyError::WrongLane)
@@ -415,25 +453,6 @@ impl SignedCommand {
     }
 }
 
-fn message(
-    federation: &FederationId,
-    issuer: &PublicKey,
-    lane: Lane,
-    sequence: u64,
-    body: &str,
-) -> Vec<u8> {
-    let mut message = b"hanse/command/v1\0".to_vec();
-    message.extend_from_slice(&federation.0);
-    message.extend_from_slice(&issuer.0);
-    message.push(match lane {
-        Lane::Member => 0,
-        Lane::Leader => 1,
-    });
-    message.extend_from_slice(&sequence.to_be_bytes());
-    message.extend_from_slice(body.as_bytes());
-    message
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,6 +462,7 @@ mod tests {
     fn signed() -> SignedCommand {
         let command = Command::Volunteer {
             address: "eu-1.example:7443".into(),
+            level: Level::FIRST,
         };
         SignedCommand::sign(&FEDERATION, &PrivateKey::from_seed(&[2; 32]), 7, &command)
     }
@@ -451,6 +471,7 @@ mod tests {
     fn a_signed_command_reads_back() {
         let expected = Command::Volunteer {
             address: "eu-1.example:7443".into(),
+            level: Level::FIRST,
         };
         assert_eq!(signed().verify(&FEDERATION), Ok(expected));
     }

@@ -30,8 +30,11 @@ impl Level {
     /// The first: what every build knows.
     pub const FIRST: Self = Self(1);
 
+    /// A leader's decision names its term, and is refused unless its issuer leads that term.
+    pub const DECISIONS_OF_THE_LEADER: Self = Self(2);
+
     /// The newest that this build knows.
-    pub const NEWEST: Self = Self(1);
+    pub const NEWEST: Self = Self::DECISIONS_OF_THE_LEADER;
 
     /// For serde: the first is not written.
     #[must_use]

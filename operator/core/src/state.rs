@@ -90,6 +90,17 @@ pub struct State {
     pub removals: PerHost<Removal>,
 }
 
+/// Where an entry stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogId {
+    /// Its index.
+    pub index: u64,
+    /// The term it was put there in.
+    pub term: u64,
+    /// Who led that term.
+    pub leader: NodeId,
+}
+
 /// What the state machine sees of a log entry.
 #[derive(Debug, Clone, Copy)]
 pub enum Entry<'a> {
@@ -129,8 +140,9 @@ impl Default for State {
 }
 
 impl State {
-    /// Applies the entry at `index` of `term`. `Some` outcome for commands only.
-    pub fn apply(&mut self, index: u64, term: u64, entry: Entry<'_>) -> Option<Outcome> {
+    /// Applies the entry at `id`. `Some` outcome for commands only.
+    pub fn apply(&mut self, id: LogId, entry: Entry<'_>) -> Option<Outcome> {
+        let LogId { index, term, .. } = id;
         self.index = index;
         match entry {
             Entry::Blank => {
@@ -152,17 +164,17 @@ impl State {
                 let bytes = canonical(time_ms, command);
                 self.head = chain::extend(&self.head, index, term, Link::Command(&bytes));
                 self.time_ms = self.time_ms.max(time_ms);
-                Some(self.decide(index, command))
+                Some(self.decide(id, command))
             }
         }
     }
 
-    fn decide(&mut self, index: u64, signed: &SignedCommand) -> Outcome {
-        match self.check_envelope(signed) {
+    fn decide(&mut self, id: LogId, signed: &SignedCommand) -> Outcome {
+        match self.check_envelope(id, signed) {
             Ok(Admission::Repeated(outcome)) => outcome,
             Err(rejection) => Outcome::Rejected { rejection },
             Ok(Admission::Next(command)) => {
-                let outcome = match self.execute(index, signed, *command) {
+                let outcome = match self.execute(id.index, signed, *command) {
                     Ok(index) => Outcome::Accepted { index },
                     Err(rejection) => Outcome::Rejected { rejection },
                 };
@@ -181,7 +193,7 @@ impl State {
     }
 
     /// Signature and sequence: everything that must hold before any rule looks at the command.
-    fn check_envelope(&self, signed: &SignedCommand) -> Result<Admission, Rejection> {
+    fn check_envelope(&self, id: LogId, signed: &SignedCommand) -> Result<Admission, Rejection> {
         let federation = match (self.federation, signed.read()) {
             (Some(federation), _) | (None, Ok(Command::Found { federation, .. })) => federation,
             (None, _) => {
@@ -217,8 +229,33 @@ impl State {
                     last: last.sequence,
                 })
             }
-            _ => Ok(Admission::Next(Box::new(command))),
+            _ => {
+                self.check_leader(id, signed)?;
+                Ok(Admission::Next(Box::new(command)))
+            }
         }
+    }
+
+    /// A decision is its leader's: another voter that signs one, or a leader that repeats what was decided in another term,
+    /// decides nothing.
+    fn check_leader(&self, id: LogId, signed: &SignedCommand) -> Result<(), Rejection> {
+        if signed.lane == Lane::Member {
+            return Ok(());
+        }
+        let expected = if self.level >= Level::DECISIONS_OF_THE_LEADER {
+            let leads = self.member_at(id.leader);
+            let leads = leads.is_some_and(|(_, member)| member.key == signed.issuer);
+            leads.then_some(id.term)
+        } else {
+            Some(0)
+        };
+        if expected == Some(signed.term) {
+            return Ok(());
+        }
+        Err(Rejection::NotPermitted {
+            what: format!("a decision of term {}", id.term),
+            by: "its leader, in that term".into(),
+        })
     }
 
     fn execute(
@@ -264,7 +301,7 @@ impl State {
                 version,
                 level,
             } => self.describe(index, &issuer, attributes, (version, level)),
-            Command::Volunteer { address } => self.volunteer(index, &issuer, address),
+            Command::Volunteer { address, level } => self.volunteer(index, &issuer, address, level),
             Command::PublishGrants { grants } => self.publish_grants(index, &issuer, grants),
             Command::PublishKinds { kinds } => self.publish_kinds(index, &issuer, kinds),
             Command::RemoveWorkload { key, seen, orphan } => {
@@ -341,18 +378,10 @@ fn asked(command: &SignedCommand) -> Digest {
 
 /// The bytes of a command that the chain covers: everything in it, each part with a fixed length or its length first.
 fn canonical(time_ms: u64, command: &SignedCommand) -> Vec<u8> {
-    let SignedCommand {
-        issuer,
-        lane,
-        sequence,
-        body,
-        signature,
-    } = command;
     let mut bytes = time_ms.to_be_bytes().to_vec();
-    bytes.extend_from_slice(&issuer.0);
-    bytes.push(u8::from(*lane == Lane::Leader));
-    bytes.extend_from_slice(&sequence.to_be_bytes());
-    bytes.extend_from_slice(&signature.0);
-    bytes.extend_from_slice(body.as_bytes());
+    bytes.extend_from_slice(&command.issuer.0);
+    bytes.extend_from_slice(&command.place());
+    bytes.extend_from_slice(&command.signature.0);
+    bytes.extend_from_slice(command.body.as_bytes());
     bytes
 }

@@ -187,7 +187,7 @@ impl SimulatedMember {
         format!("{}:{PEER_PORT}", self.name)
     }
 
-    /// The older build knows the first level, the newer one a second, which has nothing of its own.
+    /// The older build knows the first level, the newer one the second.
     fn build(&self) -> Build {
         let is_old = self.is_outdated && self.starts.load(Ordering::Relaxed) == 1;
         Build {

@@ -10,7 +10,7 @@ use futures::{Stream, TryStreamExt as _};
 use hanse_core::{
     id::NodeId,
     level::Level,
-    state::{Entry as Fact, Outcome, State},
+    state::{Entry as Fact, LogId as FactId, Outcome, State},
 };
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder,
@@ -107,17 +107,18 @@ impl Machine {
     /// Fails before an entry at a level that this build does not know: another build decides what it does.
     fn apply_entry(&mut self, entry: &Entry) -> Result<Option<Outcome>, AboveLevel> {
         AboveLevel::check(self.state.level, self.known)?;
-        let (index, term) = (
-            entry.log_id.index(),
-            entry.log_id.committed_leader_id().term,
-        );
+        let leader = entry.log_id.committed_leader_id();
+        let id = FactId {
+            index: entry.log_id.index(),
+            term: leader.term,
+            leader: NodeId(leader.node_id),
+        };
         self.last = Some(entry.log_id);
         let outcome = match &entry.payload {
-            EntryPayload::Blank => self.state.apply(index, term, Fact::Blank),
+            EntryPayload::Blank => self.state.apply(id, Fact::Blank),
             EntryPayload::Normal(Write { time_ms, command }) => {
                 let time_ms = *time_ms;
-                self.state
-                    .apply(index, term, Fact::Command { time_ms, command })
+                self.state.apply(id, Fact::Command { time_ms, command })
             }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
@@ -126,8 +127,7 @@ impl Machine {
                     .iter()
                     .map(|voters| voters.iter().copied().map(NodeId).collect())
                     .collect();
-                self.state
-                    .apply(index, term, Fact::Membership(&configurations))
+                self.state.apply(id, Fact::Membership(&configurations))
             }
         };
         self.shared.publish(&self.state);

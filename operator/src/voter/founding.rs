@@ -74,7 +74,11 @@ impl SeatKeeper {
         });
         if !told {
             // If the operator stops meanwhile, the next start checks again.
-            let _ = self.uplink.propose(Command::Volunteer { address }).await;
+            let level = self.environment.build.level;
+            let _ = self
+                .uplink
+                .propose(Command::Volunteer { address, level })
+                .await;
         }
     }
 }

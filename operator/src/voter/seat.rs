@@ -15,6 +15,7 @@ use anyhow::Context;
 use hanse_core::{
     command::Command,
     id::{NodeId, PublicKey},
+    level::Level,
     state::{FOUNDER_NODE, Lease, Outcome},
 };
 use tokio::{
@@ -159,7 +160,8 @@ impl SeatKeeper {
             return Ok(None);
         };
         if self.given.is_none() {
-            let asked = stop.run_until_cancelled(volunteer(&self.uplink, address));
+            let level = self.environment.build.level;
+            let asked = stop.run_until_cancelled(volunteer(&self.uplink, address, level));
             self.given = asked.await.transpose()?;
         }
         match self.given {
@@ -185,10 +187,14 @@ impl SeatKeeper {
             Ok(())
         };
         tokio::select! {
+            biased;
             ended = run => ended,
             why = ledger.ended() => Err(why).context("the voter's engine ended"),
             Some(ended) = tasks.join_next() => {
-                ended.context("a task of the voter panicked")?.context("the voter stopped")
+                ended.context("a task of the voter panicked")?.context("the voter stopped")?;
+                // Without an error they end at `stop`, and when the ledger is closed under them.
+                anyhow::ensure!(stop.is_cancelled(), "the voter's ledger is closed");
+                Ok(())
             }
         }
     }
@@ -345,10 +351,11 @@ async fn follow_members(
 }
 
 /// Proposes `Volunteer` and waits until the ledger answers.
-async fn volunteer(uplink: &Uplink, address: String) -> anyhow::Result<NodeId> {
+async fn volunteer(uplink: &Uplink, address: String, level: Level) -> anyhow::Result<NodeId> {
     match uplink
         .propose(Command::Volunteer {
             address: address.clone(),
+            level,
         })
         .await?
     {

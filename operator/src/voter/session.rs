@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt, stream::BoxStream};
 use hanse_core::{
     capacity::Capacity,
-    command::SignedCommand,
+    command::{Lane, SignedCommand},
     id::{MemberName, PublicKey, WorkloadKey},
     mutation::{Mutation, is_on},
     slice::{PlacementReport, SliceUpdate, TableDifference, View},
@@ -248,8 +248,10 @@ impl Session {
                     ));
                 }
             };
-            if signed.issuer != self.key {
-                return Status::permission_denied("a member sends its own commands only");
+            if signed.issuer != self.key || signed.lane != Lane::Member || signed.term != 0 {
+                return Status::permission_denied(
+                    "a member sends its own commands only, and no decisions",
+                );
             }
             let outcome = match self.leader.ledger.propose(signed).await {
                 Ok(outcome) => serde_json::to_vec(&outcome).unwrap_or_default(),

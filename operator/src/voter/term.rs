@@ -321,8 +321,12 @@ impl<'a> Term<'a> {
     /// Proposes a decision. Returns whether the ledger accepted it.
     async fn propose(&mut self, command: Command) -> Result<bool, ProposeError> {
         let key = &self.leader.key;
-        let signed = SignedCommand::sign(&self.federation, key, self.sequence + 1, &command);
         let ledger = self.leader.ledger();
+        let level = ledger.read(|state| state.level);
+        let names_term = level >= Level::DECISIONS_OF_THE_LEADER;
+        let term = if names_term { self.number } else { 0 };
+        let sequence = self.sequence + 1;
+        let signed = SignedCommand::sign_in(term, &self.federation, key, sequence, &command);
         match ledger.propose_as_leader(self.number, signed).await? {
             Outcome::Accepted { .. } => {
                 self.sequence += 1;

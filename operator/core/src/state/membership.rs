@@ -221,6 +221,7 @@ impl State {
         index: u64,
         issuer: &MemberName,
         address: String,
+        level: Level,
     ) -> Result<(), Rejection> {
         if address.is_empty() || address.len() > 260 {
             return Err(Rejection::Invalid {
@@ -236,6 +237,7 @@ impl State {
             Some(_) | None => NodeId(index),
         };
         member.seat = Some(Seat { node, address });
+        member.level = level;
         member.generation = Generation(index);
         Ok(())
     }

@@ -137,7 +137,16 @@ impl Ledger {
     fn elect(&mut self, nodes: &[NodeId]) {
         let configurations = [nodes.to_vec()];
         let entry = Entry::Membership(&configurations);
-        self.state.apply(self.state.index + 1, 1, entry);
+        self.state.apply(self.next(), entry);
+    }
+
+    /// Where the next entry stands. The founder leads.
+    fn next(&self) -> LogId {
+        LogId {
+            index: self.state.index + 1,
+            term: 1,
+            leader: FOUNDER_NODE,
+        }
     }
 
     /// The command as the next of this member.
@@ -145,7 +154,10 @@ impl Ledger {
         let key = key(number);
         let issuer = self.state.issuers.get(&key.public());
         let last = issuer.map_or(0, |issuer| issuer.lane(command.lane()).sequence);
-        SignedCommand::sign(&FEDERATION, &key, last + 1, command)
+        let is_decision = command.lane() == Lane::Leader;
+        let has_term = self.state.level >= Level::DECISIONS_OF_THE_LEADER;
+        let term = u64::from(is_decision && has_term);
+        SignedCommand::sign_in(term, &FEDERATION, &key, last + 1, command)
     }
 
     fn apply(&mut self, signed: &SignedCommand) -> Outcome {
@@ -153,7 +165,7 @@ impl Ledger {
             time_ms: NOW_MS,
             command: signed,
         };
-        self.state.apply(self.state.index + 1, 1, entry).unwrap()
+        self.state.apply(self.next(), entry).unwrap()
     }
 
     fn ask(&mut self, number: u8, command: &Command) -> Outcome {

@@ -4,7 +4,7 @@ use hanse_core::{
     command::{Command, SignedCommand},
     id::{FederationId, PrivateKey},
     level::Level,
-    state::State,
+    state::{self, State},
 };
 use openraft::EntryPayload;
 
@@ -39,6 +39,7 @@ fn entry(payload: EntryPayload<Write, u64, VoterNode>) -> Entry {
 fn write() -> Write {
     let command = Command::Volunteer {
         address: "a:1".into(),
+        level: Level::FIRST,
     };
     let key = PrivateKey::from_seed(&[1; 32]);
     Write {
@@ -106,7 +107,12 @@ fn a_state_reads_as_it_was_written() {
     let found = write();
     let command = &found.command;
     let time_ms = found.time_ms;
-    state.apply(1, 1, hanse_core::state::Entry::Command { time_ms, command });
+    let id = state::LogId {
+        index: 1,
+        term: 1,
+        leader: state::FOUNDER_NODE,
+    };
+    state.apply(id, state::Entry::Command { time_ms, command });
     let bytes = encode_state(&state).unwrap();
     assert_eq!(bytes[0], VERSION);
     assert_eq!(decode_state(&bytes, Level::FIRST).unwrap(), state);

@@ -233,7 +233,12 @@ impl Voter {
                 level: Level::FIRST,
             })
             .await;
-        voter.asks(Command::Volunteer { address }).await;
+        voter
+            .asks(Command::Volunteer {
+                address,
+                level: Level::NEWEST,
+            })
+            .await;
         voter
     }
 
@@ -254,7 +259,10 @@ impl Voter {
         };
         let address = format!("member-{number}:7443");
         accepted(self.propose_for(number, 1, &admit).await);
-        let volunteer = Command::Volunteer { address };
+        let volunteer = Command::Volunteer {
+            address,
+            level: Level::NEWEST,
+        };
         let node = NodeId(accepted(self.propose_for(number, 2, &volunteer).await));
         let directory = tempfile::tempdir().unwrap();
         let known = [self.key.public()];

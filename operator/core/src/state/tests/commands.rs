@@ -5,6 +5,7 @@ use super::*;
 fn volunteer() -> Command {
     Command::Volunteer {
         address: "one.example:7443".into(),
+        level: Level::FIRST,
     }
 }
 
@@ -175,7 +176,7 @@ fn the_wall_clock_never_goes_back() {
             time_ms,
             command: &signed,
         };
-        ledger.state.apply(ledger.state.index + 1, 1, entry);
+        ledger.state.apply(ledger.next(), entry);
         assert_eq!(ledger.state.time_ms, expected);
     }
 }

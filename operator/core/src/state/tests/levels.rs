@@ -28,6 +28,7 @@ impl Ledger {
         let mut ledger = Self::of(3);
         let volunteer = Command::Volunteer {
             address: "two.example:7443".into(),
+            level: Level::FIRST,
         };
         let node = NodeId(accepted(ledger.ask(2, &volunteer)));
         ledger.elect(&[FOUNDER_NODE, node]);
@@ -88,6 +89,52 @@ fn a_federation_starts_at_the_level_of_its_founder() {
     };
     accepted(ledger.ask(1, &found));
     assert_eq!(ledger.state.level, Level(7));
+}
+
+#[test]
+fn from_the_second_level_on_only_the_leader_of_a_term_decides_and_only_in_it() {
+    let mut ledger = Ledger::of_two_voters();
+    ledger.knows(1, 2);
+    ledger.knows(2, 2);
+    let fence = Command::Fence {
+        leases: BTreeSet::new(),
+    };
+    let decide = |ledger: &mut Ledger, number: u8, term: u64| {
+        let signed = ledger.sign(number, &fence);
+        let sequence = signed.sequence;
+        let signed = SignedCommand::sign_in(term, &FEDERATION, &key(number), sequence, &fence);
+        ledger.apply(&signed)
+    };
+    // Any voter decides, and no term is named.
+    accepted(decide(&mut ledger, 2, 0));
+    let issuers = ledger.state.issuers.clone();
+    let not_so = "a decision of term 1 may be asked only by its leader, in that term";
+    assert_eq!(rejection(decide(&mut ledger, 1, 1)), not_so);
+
+    accepted(ledger.ask(1, &raise(2)));
+    assert_eq!(ledger.state.issuers.len(), issuers.len());
+    let issuers = ledger.state.issuers.clone();
+    for (number, term) in [(2, 1), (1, 0), (1, 2)] {
+        assert_eq!(rejection(decide(&mut ledger, number, term)), not_so);
+        assert_eq!(ledger.state.issuers, issuers);
+    }
+    accepted(decide(&mut ledger, 1, 1));
+}
+
+#[test]
+fn the_term_of_a_decision_is_signed_and_other_commands_have_none() {
+    let decision = SignedCommand::sign_in(7, &FEDERATION, &key(1), 1, &raise(2));
+    assert_eq!(decision.verify(&FEDERATION), Ok(raise(2)));
+    let altered = |term, signed: &SignedCommand| SignedCommand {
+        term,
+        ..signed.clone()
+    };
+    for term in [0, 6, 8] {
+        assert!(altered(term, &decision).verify(&FEDERATION).is_err());
+    }
+    let revoke = SignedCommand::sign(&FEDERATION, &key(1), 1, &revoke("two"));
+    assert!(revoke.verify(&FEDERATION).is_ok());
+    assert!(altered(7, &revoke).verify(&FEDERATION).is_err());
 }
 
 /// Older builds cannot read it: they refuse it before they look at its number, and so must those that can.

@@ -5,6 +5,7 @@ use super::*;
 fn volunteer(address: &str) -> Command {
     Command::Volunteer {
         address: address.into(),
+        level: Level::FIRST,
     }
 }
 
