@@ -57,10 +57,10 @@ pub struct Settings {
 /// Why a ledger cannot be opened or founded.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("failed to open the log")]
-    OpenLog(#[source] OpenLogError),
-    #[error("failed to open the state")]
-    OpenState(#[source] OpenStateError),
+    #[error(transparent)]
+    OpenLog(OpenLogError),
+    #[error(transparent)]
+    OpenState(OpenStateError),
     #[error("the timings contradict each other")]
     CheckTiming(#[source] openraft::ConfigError),
     #[error(
