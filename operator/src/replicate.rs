@@ -5,7 +5,8 @@
 //!              log.redb          over `network`                   state.redb: snapshots       and the outcome, to the proposer
 //! ```
 //!
-//! - [`ledger`]: the handle that other modules use: open, found, read, propose, shut down.
+//! - [`ledger`]: the handle that other modules use: open, found, read, propose, shut down. [`leadership`]: who leads, and whom
+//!   the leader hears.
 //! - [`propose`]: how a command gets its outcome, and what holds when no answer arrives.
 //! - [`membership`]: carries out what [`hanse_core::quorum`] decides about who votes.
 //! - [`engine`], [`runtime`]: the consensus engine's types, named once, and the runtime of its tasks.
@@ -19,6 +20,7 @@
 
 pub mod encoding;
 pub mod engine;
+pub mod leadership;
 pub mod ledger;
 pub mod log_store;
 pub mod machine;

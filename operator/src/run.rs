@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::{
     cluster::{self, AnswersKept, Cluster, Local},
     enter::{self, enter},
-    environment::{Build, Environment},
+    environment::Environment,
     identity,
     observe::{self, AllProblems},
     ops::{
@@ -105,10 +105,9 @@ impl Operator {
         let uplink = attach(uplink_settings, &stop, &mut tasks);
         tasks.spawn(stored_lease(&uplink, &settings, &environment, &stop));
         take_census(&registry, &settings, &uplink)?;
-        let attachment = Attachment::new((&settings, environment.build), &uplink, &stop);
+        let attachment = Attachment::new(&settings, &environment, &uplink, &stop);
         if let Some(client) = environment.kubernetes.clone() {
-            let cluster = local_cluster(&settings, &environment, client);
-            let living = live_in_cluster(attachment.clone(), cluster, metrics.realize, kept);
+            let living = live_in_cluster(attachment.clone(), client, metrics.realize, kept);
             tasks.spawn(living);
         }
         let (problem, seat) = watch::channel(None);
@@ -204,20 +203,21 @@ fn attach(
 #[derive(Clone)]
 struct Attachment {
     settings: Settings,
-    build: Build,
+    environment: Environment,
     uplink: Uplink,
     stop: CancellationToken,
 }
 
 impl Attachment {
     fn new(
-        (settings, build): (&Settings, Build),
+        settings: &Settings,
+        environment: &Environment,
         uplink: &Uplink,
         stop: &CancellationToken,
     ) -> Self {
         Self {
             settings: settings.clone(),
-            build,
+            environment: environment.clone(),
             uplink: uplink.clone(),
             stop: stop.clone(),
         }
@@ -305,19 +305,20 @@ fn local_cluster(settings: &Settings, environment: &Environment, client: kube::C
 /// Runs the tasks for the cluster that this operator runs in.
 async fn live_in_cluster(
     member: Attachment,
-    cluster: Cluster,
+    client: kube::Client,
     metrics: RealizeMetrics,
     answers: AnswersKept,
 ) -> anyhow::Result<()> {
     let Attachment {
         settings,
-        build,
+        environment,
         uplink,
         stop,
     } = &member;
+    let cluster = local_cluster(settings, environment, client);
     let (local, problems) = (Local::default(), AllProblems::default());
     let (sender, terms) = observe::terms();
-    let first = (&settings.attributes, build.level);
+    let first = (&settings.attributes, environment.build.level);
     let reported = Reported {
         local: &local,
         problems: &problems,

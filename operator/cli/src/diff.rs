@@ -6,6 +6,7 @@ use clap::Args;
 use hanse_core::{
     command::Attributes,
     id::{MemberName, OwnerName},
+    strict,
     workload::{Manifest, ManifestId, Override, check_overrides, overridden},
 };
 use hanse_crds::{FederatedWorkload, FederatedWorkloadSpec, Member};
@@ -167,7 +168,7 @@ fn objects(
     let overrides = spec.overrides.iter().map(|written| {
         // The ledger's are the same JSON.
         let written = serde_json::to_value(written)?;
-        serde_json::from_value(written)
+        strict::read(written)
     });
     let overrides: Result<Vec<Override>, serde_json::Error> = overrides.collect();
     let overrides = overrides.map_err(|error| error.to_string())?;

@@ -1,7 +1,4 @@
-//! The commands to the ledger, and the signed envelope they travel in.
-//!
-//! A command is bound to one federation, one issuer, one lane and one number in that lane, and signed over all of it:
-//! a leader can delay or drop it, but not forge it, change it, play it twice or carry it to another federation.
+//! The commands to the ledger, and in [`signed`] the envelope they travel in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     grant::Grant,
     id::{
-        Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PrivateKey, PublicKey,
-        Signature, WorkloadKey,
+        Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PublicKey, Signature,
+        WorkloadKey,
     },
     level::Level,
     reason::Reason,
@@ -20,6 +17,10 @@ use crate::{
     timings::Timings,
     workload::{GroupKind, ManifestId, Share, WorkloadSpec},
 };
+
+mod signed;
+
+pub use signed::{SignedCommand, VerifyError};
 
 /// The largest command, in bytes of its body. A voter refuses larger ones before they reach the log.
 pub const MAX_COMMAND_BYTES: usize = 1024 * 1024;
@@ -270,9 +271,8 @@ pub enum Command {
 }
 
 impl Command {
-    /// The lane this command belongs to; in the other it is refused.
-    #[must_use]
-    pub fn lane(&self) -> Lane {
+    /// The lane that each command belongs to, and the first level at which it may be used.
+    fn place(&self) -> (Lane, Level) {
         match self {
             Self::Found { .. }
             | Self::Invite { .. }
@@ -286,14 +286,26 @@ impl Command {
             | Self::PutWorkload { .. }
             | Self::RemoveWorkload { .. }
             | Self::ConfirmRemoval { .. }
-            | Self::Complete { .. } => Lane::Member,
+            | Self::Complete { .. } => (Lane::Member, Level::FIRST),
             Self::RaiseLevel { .. }
             | Self::SettleTimings { .. }
             | Self::ExpireLeases { .. }
             | Self::RenewLeases { .. }
             | Self::Fence { .. }
-            | Self::Assign { .. } => Lane::Leader,
+            | Self::Assign { .. } => (Lane::Leader, Level::FIRST),
         }
+    }
+
+    /// The lane this command belongs to; in the other it is refused.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.place().0
+    }
+
+    /// The first level at which this command may be used: that of the newest part of it.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.place().1
     }
 }
 
@@ -306,194 +318,4 @@ pub fn admission_message(federation: &FederationId, newcomer: &Newcomer) -> Vec<
     // A slash is in no DNS label, so the two names cannot run into each other.
     message.extend_from_slice(format!("{}/{}", newcomer.owner, newcomer.name).as_bytes());
     message
-}
-
-/// A command as it travels and as the log keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SignedCommand {
-    /// The key of the member that issues it.
-    pub issuer: PublicKey,
-    /// Which of the issuer's numberings `sequence` is of.
-    pub lane: Lane,
-    /// In the leader's lane, the term that it was decided in, from [`Level::DECISIONS_OF_THE_LEADER`] on. Otherwise 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub term: u64,
-    /// One more than the issuer's last command in this lane; starts at 1.
-    pub sequence: u64,
-    /// The [`Command`] as JSON, exactly the bytes that were signed.
-    pub body: String,
-    /// Over everything above and the federation.
-    pub signature: Signature,
-}
-
-/// For serde.
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_zero(term: &u64) -> bool {
-    *term == 0
-}
-
-/// Why the bytes of a command are not acceptable.
-#[allow(
-    missing_docs,
-    reason = "the message of each variant is its documentation"
-)]
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VerifyError {
-    #[error("the signature does not hold for issuer {0} in this federation")]
-    BadSignature(String),
-    #[error("the command is not one this version knows: {0}")]
-    Unreadable(String),
-    #[error("the command is issued in the wrong lane")]
-    WrongLane,
-    #[error("the command is larger than {MAX_COMMAND_BYTES} bytes")]
-    TooLarge,
-}
-
-impl SignedCommand {
-    /// Signs `command` as number `sequence` of the key's holder, who leads no term that anybody asks for.
-    #[must_use]
-    pub fn sign(
-        federation: &FederationId,
-        key: &PrivateKey,
-        sequence: u64,
-        command: &Command,
-    ) -> Self {
-        Self::sign_in(0, federation, key, sequence, command)
-    }
-
-    /// Signs `command` as a decision of the leader of `term`.
-    #[must_use]
-    pub fn sign_in(
-        term: u64,
-        federation: &FederationId,
-        key: &PrivateKey,
-        sequence: u64,
-        command: &Command,
-    ) -> Self {
-        let mut signed = Self {
-            issuer: key.public(),
-            lane: command.lane(),
-            term,
-            sequence,
-            body: serde_json::to_string(command).unwrap_or_default(),
-            signature: Signature([0; 64]),
-        };
-        signed.signature = key.sign(&signed.message(federation));
-        signed
-    }
-
-    /// What is signed.
-    fn message(&self, federation: &FederationId) -> Vec<u8> {
-        let mut message = b"hanse/command/v1\0".to_vec();
-        message.extend_from_slice(&federation.0);
-        message.extend_from_slice(&self.issuer.0);
-        message.extend_from_slice(&self.place());
-        message.extend_from_slice(self.body.as_bytes());
-        message
-    }
-
-    /// Lane, term and number, so that no two have the same bytes.
-    pub(crate) fn place(&self) -> Vec<u8> {
-        let mut place = match (self.lane, self.term) {
-            (Lane::Member, _) => vec![0],
-            (Lane::Leader, 0) => vec![1],
-            (Lane::Leader, term) => [&[2], &term.to_be_bytes()[..]].concat(),
-        };
-        place.extend_from_slice(&self.sequence.to_be_bytes());
-        place
-    }
-
-    /// The same with another body, signed anew.
-    #[cfg(test)]
-    pub(crate) fn sign_body(federation: &FederationId, key: &PrivateKey, other: &Self) -> Self {
-        Self {
-            signature: key.sign(&other.message(federation)),
-            ..other.clone()
-        }
-    }
-
-    /// The command, if the issuer really signed it for this federation.
-    pub fn verify(&self, federation: &FederationId) -> Result<Command, VerifyError> {
-        if self.body.len() > MAX_COMMAND_BYTES {
-            return Err(VerifyError::TooLarge);
-        }
-        if !self
-            .issuer
-            .verifies(&self.message(federation), &self.signature)
-        {
-            return Err(VerifyError::BadSignature(self.issuer.short()));
-        }
-        let command = self.read()?;
-        let has_no_term = self.lane == Lane::Leader || self.term == 0;
-        if command.lane() == self.lane && has_no_term {
-            Ok(command)
-        } else {
-            Err(VerifyError::WrongLane)
-        }
-    }
-
-    /// The command without the check of its signature: for what has already been verified.
-    /// A part that is not known makes the whole unreadable: who skipped it would do something else than asked.
-    pub fn read(&self) -> Result<Command, VerifyError> {
-        let mut unknown = None;
-        let mut json = serde_json::Deserializer::from_str(&self.body);
-        let command = serde_ignored::deserialize(&mut json, |path| {
-            unknown.get_or_insert_with(|| path.to_string());
-        });
-        let command = command.and_then(|command| json.end().map(|()| command));
-        let command = command.map_err(|error| VerifyError::Unreadable(error.to_string()))?;
-        match unknown {
-            Some(path) => Err(VerifyError::Unreadable(format!("unknown field `{path}`"))),
-            None => Ok(command),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FEDERATION: FederationId = FederationId([1; 16]);
-
-    fn signed() -> SignedCommand {
-        let command = Command::Volunteer {
-            address: "eu-1.example:7443".into(),
-            level: Level::FIRST,
-        };
-        SignedCommand::sign(&FEDERATION, &PrivateKey::from_seed(&[2; 32]), 7, &command)
-    }
-
-    #[test]
-    fn a_signed_command_reads_back() {
-        let expected = Command::Volunteer {
-            address: "eu-1.example:7443".into(),
-            level: Level::FIRST,
-        };
-        assert_eq!(signed().verify(&FEDERATION), Ok(expected));
-    }
-
-    #[test]
-    fn whatever_is_changed_the_signature_no_longer_holds() {
-        let refused = Err(VerifyError::BadSignature(signed().issuer.short()));
-        let changed: [fn(&mut SignedCommand); 3] = [
-            |c| c.sequence += 1,
-            |c| c.lane = Lane::Leader,
-            |c| c.body = c.body.replace("eu", "us"),
-        ];
-        for change in changed {
-            let mut command = signed();
-            change(&mut command);
-            assert_eq!(command.verify(&FEDERATION), refused);
-        }
-        assert_eq!(signed().verify(&FederationId([9; 16])), refused);
-    }
-
-    #[test]
-    fn the_encoding_of_a_command_does_not_change() {
-        insta::assert_json_snapshot!(signed());
-    }
 }

@@ -4,11 +4,11 @@
 //! So a command that older builds cannot read, and a rule that they do not have, belong to a [`Level`], and are refused until
 //! the federation has it. Rules:
 //!
-//! - Every operator reports the newest level it knows with `Describe`.
+//! - Every operator reports the newest level it knows, with `Describe` and with `Volunteer`.
 //! - The leader proposes `RaiseLevel` some time after all voters know a newer level ([`next`]): until then an upgrade can be
 //!   taken back. A level never goes down.
 //! - A command of a higher level than the federation's is refused as one that nobody can read: it changes nothing, not even
-//!   its issuer's number ([`Command::level`]).
+//!   its issuer's number ([`Command::level`](crate::command::Command::level)).
 //! - A replica that meets a higher level than its build knows stops before it applies another entry, and a member that knows
 //!   less than the federation's level gets no vote.
 //!
@@ -19,7 +19,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{command::Command, state::State};
+use crate::state::State;
 
 /// What commands a federation accepts, and by which rules it applies them. Starts at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,34 +52,6 @@ impl Default for Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
-    }
-}
-
-impl Command {
-    /// The first level at which this command may be used: that of the newest part of it.
-    #[must_use]
-    pub fn level(&self) -> Level {
-        match self {
-            Self::Found { .. }
-            | Self::Invite { .. }
-            | Self::Admit { .. }
-            | Self::Revoke { .. }
-            | Self::Describe { .. }
-            | Self::Volunteer { .. }
-            | Self::SetTimings { .. }
-            | Self::PublishGrants { .. }
-            | Self::PublishKinds { .. }
-            | Self::PutWorkload { .. }
-            | Self::RemoveWorkload { .. }
-            | Self::ConfirmRemoval { .. }
-            | Self::Complete { .. }
-            | Self::RaiseLevel { .. }
-            | Self::SettleTimings { .. }
-            | Self::ExpireLeases { .. }
-            | Self::RenewLeases { .. }
-            | Self::Fence { .. }
-            | Self::Assign { .. } => Level::FIRST,
-        }
     }
 }
 

@@ -11,7 +11,7 @@
 //! - [`workload`], [`grant`]: what owners ask for, and what hosts permit.
 //! - [`command`]: what can be asked of the ledger, signed.
 //! - [`chain`], [`state`]: the ledger: what was asked, and what holds since.
-//! - [`level`]: what builds of different age have in common.
+//! - [`level`]: what builds of different age have in common, and [`strict`]: reading without skipping anything.
 //! - [`per_host`]: a table of workloads and hosts, whose copies cost nothing.
 //! - [`timings`]: how long a lease lasts and how often it is renewed, and what follows from that.
 //! - [`lease`]: who is alive, on the leader's clock and on the member's own.
@@ -46,6 +46,7 @@ pub mod schedule;
 pub mod selector;
 pub mod slice;
 pub mod state;
+pub mod strict;
 pub mod suspicion;
 pub mod timings;
 pub mod workload;

@@ -5,8 +5,8 @@
 //!
 //! - 1, 3, 5 or 7 voters. An even number can lose no more of them than the odd number below it.
 //! - A voter that does well keeps its seat: every change of voters is a risk taken.
-//! - A new voter holds its lease, can be reached, knows the federation's level, and is of an owner with as few voters as possible; then of such a
-//!   provider; then of such a region.
+//! - A new voter holds its lease, can be reached, knows the federation's level, and is of an owner with as few voters as
+//!   possible; then of such a provider; then of such a region.
 //! - A voter whose seat is gone (its volume was lost, or its member revoked) is removed. One given up on is
 //!   replaced when somebody can take its seat, and keeps it until then.
 //! - No step leaves a quorum without a majority that is alive.
@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    id::{MemberName, NodeId},
+    id::NodeId,
     level::Level,
     state::{Lease, Member, State},
 };
@@ -50,10 +50,11 @@ pub enum Step {
     ReplaceVoters(BTreeSet<NodeId>),
 }
 
-/// Whether a voter counts for the quorum: its lease is held, and its ledger is not one of those that answer nothing.
+/// Whether a voter counts for the quorum: its lease is held, and its seat is not one of those that answer nothing.
 #[must_use]
-pub fn votes(name: &MemberName, member: &Member, silent: &BTreeSet<MemberName>) -> bool {
-    member.lease.is_held() && !silent.contains(name)
+pub fn votes(member: &Member, silent: &BTreeSet<NodeId>) -> bool {
+    let seat = member.seat.as_ref();
+    member.lease.is_held() && seat.is_some_and(|seat| !silent.contains(&seat.node))
 }
 
 /// The next step.
@@ -113,7 +114,7 @@ impl<'a> Seats<'a> {
     /// Whether it does well: its member as a host, and it as a voter.
     fn is_alive(&self, node: NodeId) -> bool {
         let member = self.members.get(&node);
-        member.is_some_and(|member| member.lease.is_held()) && !self.silent.contains(&node)
+        member.is_some_and(|member| votes(member, self.silent))
     }
 
     fn is_reachable(&self, node: NodeId) -> bool {

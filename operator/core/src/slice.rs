@@ -16,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::{Attributes, SignedCommand},
-    id::{Digest, Epoch, FederationId, Generation, MemberName, OwnerName, PublicKey, WorkloadKey},
+    id::{
+        Digest, Epoch, FederationId, Generation, MemberName, NodeId, OwnerName, PublicKey,
+        WorkloadKey,
+    },
     level::Level,
     per_host::{PerHost, changed_keys},
     reason::Reason,
@@ -281,8 +284,8 @@ pub struct Standing {
     pub suspects: Suspects,
     /// The members that are heard and say that their API server answers nothing.
     pub control_planes_down: BTreeSet<MemberName>,
-    /// The voters whose ledgers answer nothing, though their members may be heard.
-    pub silent_voters: BTreeSet<MemberName>,
+    /// The seats whose ledgers answer nothing, though their members may be heard.
+    pub silent_voters: BTreeSet<NodeId>,
 }
 
 impl Slice {

@@ -380,7 +380,7 @@ fn asked(command: &SignedCommand) -> Digest {
 fn canonical(time_ms: u64, command: &SignedCommand) -> Vec<u8> {
     let mut bytes = time_ms.to_be_bytes().to_vec();
     bytes.extend_from_slice(&command.issuer.0);
-    bytes.extend_from_slice(&command.place());
+    bytes.extend_from_slice(&command.position());
     bytes.extend_from_slice(&command.signature.0);
     bytes.extend_from_slice(command.body.as_bytes());
     bytes

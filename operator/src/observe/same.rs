@@ -1,6 +1,6 @@
 //! Lists of a specification that are the same JSON as a user writes them and as the ledger has them.
 
-use hanse_core::workload::SpecError;
+use hanse_core::{strict, workload::SpecError};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The items in the ledger's types. `wrong` says which one is not complete, and why.
@@ -9,7 +9,7 @@ pub(super) fn read<T: DeserializeOwned>(
     wrong: impl Fn(usize, String) -> SpecError,
 ) -> Result<Vec<T>, SpecError> {
     let items = written.iter().enumerate().map(|(number, written)| {
-        let read = serde_json::to_value(written).and_then(serde_json::from_value);
+        let read = serde_json::to_value(written).and_then(strict::read);
         read.map_err(|error| wrong(number, format!("is not complete: {error}")))
     });
     items.collect()

@@ -10,7 +10,8 @@ use super::{address::Peer, proto::federation as proto};
 /// The key of the metadata: a `Voters`, encoded.
 const VOTERS: &str = "hanse-voters-bin";
 
-/// `status`, which tells the caller to ask one of `voters` instead. More than a federation can have are left out, so that a header can hold them.
+/// `status`, which tells the caller to ask one of `voters` instead. More than a federation can have are left out, so that a
+/// header can hold them.
 #[must_use]
 pub fn ask_instead(mut status: Status, voters: Vec<Peer>) -> Status {
     if voters.is_empty() {
@@ -25,7 +26,8 @@ pub fn ask_instead(mut status: Status, voters: Vec<Peer>) -> Status {
     status
 }
 
-/// The voters that `status` tells the caller to ask instead, at most as many as a federation can have; none if it names none that can be read.
+/// The voters that `status` tells the caller to ask instead, at most as many as a federation can have; none if it names none
+/// that can be read.
 #[must_use]
 pub fn named_by(status: &Status) -> Vec<Peer> {
     let value = status.metadata().get_bin(VOTERS);

@@ -12,14 +12,14 @@ use hanse_core::{
     state::State,
 };
 use openraft::{
-    ServerState,
     async_runtime::WatchReceiver as _,
     errors::{InitializeError, RaftError},
 };
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    engine::{self, Timing, TypeConfig, VoterNode},
+    engine::{self, Timing, VoterNode},
+    leadership::{self, Leadership},
     log_store::{LogStore, OpenLogError},
     machine::{Machine, Raft, SharedState},
     network::{Dialer, Network},
@@ -88,18 +88,6 @@ impl LedgerError {
     }
 }
 
-/// Who leads, as far as this voter knows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Leadership {
-    /// The leader, once one is known.
-    pub leader: Option<NodeId>,
-    /// Its term; grows with every election.
-    pub term: u64,
-    /// Whether it is this node. A newer leader may exist already: before acting on this, call
-    /// [`Ledger::confirm_leadership`].
-    pub is_self: bool,
-}
-
 /// One voter's replica of the ledger.
 #[derive(Clone)]
 pub struct Ledger {
@@ -160,7 +148,7 @@ impl Ledger {
         known.learn(settings.known_voters.iter().copied());
         let ledger = Self {
             shared: Arc::new(Shared {
-                leadership: watch_leadership(&raft),
+                leadership: leadership::watch(&raft),
                 settings,
                 raft,
                 state,
@@ -241,35 +229,14 @@ impl Ledger {
     /// The voters that have answered this node, the leader, nothing for so long, or nothing yet.
     #[must_use]
     pub fn silent_voters(&self, long: Duration) -> BTreeSet<NodeId> {
-        let metrics = self.raft().metrics();
-        let metrics = metrics.borrow_watched();
-        let answers = |voter: &u64| {
-            let heard = metrics.heartbeat.as_ref();
-            let last = heard.and_then(|nodes| nodes.get(voter).copied().flatten());
-            last.is_some_and(|last| openraft::Instant::elapsed(&*last) <= long)
-        };
-        let voters = metrics.membership_config.voter_ids();
-        let others = voters.filter(|voter| *voter != metrics.id);
-        others.filter(|voter| !answers(voter)).map(NodeId).collect()
+        leadership::silent_voters(&self.raft().metrics().borrow_watched(), long)
     }
 
     /// Whether this node leads and a quorum has answered it within the last `within`. A leader must check this before
     /// it acknowledges a heartbeat, which renews the member's lease.
     #[must_use]
     pub fn hears_quorum(&self, within: Duration) -> bool {
-        let metrics = self.raft().metrics();
-        let metrics = metrics.borrow_watched();
-        if metrics.state != ServerState::Leader {
-            return false;
-        }
-        let mut others = metrics
-            .membership_config
-            .voter_ids()
-            .filter(|voter| *voter != metrics.id);
-        others.next().is_none()
-            || metrics
-                .last_quorum_acked
-                .is_some_and(|acked| openraft::Instant::elapsed(&*acked) <= within)
+        leadership::hears_quorum(&self.raft().metrics().borrow_watched(), within)
     }
 
     /// The service that other voters speak to. `caller` returns the key that the transport has proved.
@@ -304,7 +271,8 @@ impl Ledger {
 
     /// Stops this voter. A leader hands over first, so that the others need not wait for the election timeout.
     pub async fn shutdown(&self) -> Result<(), LedgerError> {
-        if let Some(successor) = self.successor() {
+        let successor = leadership::successor(&self.raft().metrics().borrow_watched());
+        if let Some(successor) = successor {
             let mut leadership = self.leadership();
             self.raft()
                 .trigger()
@@ -326,22 +294,6 @@ impl Ledger {
         self.shared.log.close();
         self.shared.snapshots.close();
         halted.and(flushed)
-    }
-
-    /// The voter with the longest log, if this node leads and is not the only voter.
-    fn successor(&self) -> Option<NodeId> {
-        let metrics = self.raft().metrics();
-        let metrics = metrics.borrow_watched();
-        if metrics.state != ServerState::Leader {
-            return None;
-        }
-        let replication = metrics.replication.as_ref()?;
-        metrics
-            .membership_config
-            .voter_ids()
-            .filter(|voter| *voter != metrics.id)
-            .max_by_key(|voter| replication.get(voter).copied().flatten())
-            .map(NodeId)
     }
 
     pub(super) fn raft(&self) -> &Raft {
@@ -386,27 +338,6 @@ impl Ledger {
             }
         });
         Ok(())
-    }
-}
-
-/// Publishes the leader that the engine reports. Ends with the engine.
-fn watch_leadership(raft: &Raft) -> watch::Receiver<Leadership> {
-    let mut metrics = raft.server_metrics();
-    let (sender, receiver) = watch::channel(leadership_of(&metrics.borrow_watched()));
-    tokio::spawn(async move {
-        while metrics.changed().await.is_ok() {
-            let now = leadership_of(&metrics.borrow_watched());
-            sender.send_if_modified(|current| std::mem::replace(current, now) != now);
-        }
-    });
-    receiver
-}
-
-fn leadership_of(metrics: &openraft::metrics::RaftServerMetrics<TypeConfig>) -> Leadership {
-    Leadership {
-        leader: metrics.current_leader.map(NodeId),
-        term: metrics.vote.leader_id.term,
-        is_self: metrics.state == ServerState::Leader && metrics.current_leader == Some(metrics.id),
     }
 }
 

@@ -8,7 +8,7 @@ use hanse_crds::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    number::{count, length, level},
+    number::{count, length, small},
     standing::Standing,
 };
 use crate::{observe::Problem, settings::AskedTimings};
@@ -60,7 +60,7 @@ pub(super) fn status(
         status.silent_voters = silent.map(ToString::to_string).collect();
         status.voter_count = length(federation.voters.len());
         status.term = Some(count(federation.term));
-        status.level = Some(level(federation.level));
+        status.level = Some(small(federation.level.0));
         status.height = Some(count(federation.index));
         status.head = Some(federation.head.to_string());
         status.lease_milliseconds = Some(count(federation.timings.lease_ms));

@@ -11,7 +11,7 @@ use hanse_crds::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::number::{count, length, level};
+use super::number::{count, length, small};
 use crate::observe::{Problem, member::attributes_of};
 
 /// The inputs of the status.
@@ -66,7 +66,7 @@ pub(super) fn status(before: &MemberStatus, question: &Question<'_>, now: &Time)
     status.lease_epoch = Some(count(row.lease.epoch().0));
     status.role = Some(role(slice, name));
     status.version = given(&row.version);
-    status.level = Some(level(row.level));
+    status.level = Some(small(row.level.0));
     status.address = row.seat.as_ref().and_then(|seat| given(&seat.address));
     status.workloads = length(row.placements);
     let held = lease == Lease::Held && !row.silent && !row.control_plane_down;

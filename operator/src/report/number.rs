@@ -1,14 +1,12 @@
 //! Numbers of the ledger in the API's types: signed, because Kubernetes' conventions have no unsigned ones. A number
 //! that does not fit becomes the largest.
 
-use hanse_core::level::Level;
-
 /// An index, epoch, generation or term.
 pub(super) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// A number of replicas.
+/// A number of replicas, or a level.
 pub(super) fn small(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
@@ -16,9 +14,4 @@ pub(super) fn small(number: u32) -> i32 {
 /// The length of a list.
 pub(super) fn length(length: usize) -> i32 {
     i32::try_from(length).unwrap_or(i32::MAX)
-}
-
-/// A level.
-pub(super) fn level(level: Level) -> i32 {
-    small(level.0)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hanse_core::{
     capacity::{Capacities, Capacity},
-    id::MemberName,
+    id::{MemberName, NodeId},
     inquiry::{self, Answer},
     lease::Lessor,
     schedule::{Hearsay, Observations},
@@ -101,16 +101,23 @@ impl LeaderState {
     }
 
     /// Takes over whose ledgers answer nothing.
-    pub(super) fn note_voters(&self, silent: BTreeSet<MemberName>) {
+    pub(super) fn note_voters(&self, silent: BTreeSet<NodeId>) {
         let before = &self.standing().silent_voters;
         if *before == silent {
             return;
         }
-        for voter in silent.difference(before) {
+        let state = self.ledger.state();
+        for (voter, _) in (&silent - before)
+            .into_iter()
+            .filter_map(|it| state.member_at(it))
+        {
             warn!(%voter, "this voter's ledger answers nothing: it does not count for the quorum");
         }
-        for voter in before.difference(&silent) {
-            info!(%voter, "this voter's ledger answers again, or another has its seat");
+        for (voter, _) in (before - &silent)
+            .into_iter()
+            .filter_map(|it| state.member_at(it))
+        {
+            info!(%voter, "this voter's ledger answers again");
         }
         self.change_standing(|standing| standing.silent_voters = silent);
     }

@@ -237,11 +237,7 @@ impl<'a> Term<'a> {
         if state.now().saturating_sub(self.began) < SILENT_VOTER_AFTER {
             return;
         }
-        let silent = self.leader.ledger().silent_voters(SILENT_VOTER_AFTER);
-        state.note_voters(self.leader.ledger().read(|state| {
-            let silent = silent.iter().filter_map(|node| state.member_at(*node));
-            silent.map(|(name, _)| name.clone()).collect()
-        }));
+        state.note_voters(state.ledger.silent_voters(SILENT_VOTER_AFTER));
     }
 
     /// Whether a lease has ended, or other members are silent than before.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     command::Attributes,
-    id::{Epoch, Generation, PublicKey},
+    id::{Epoch, Generation, MemberName, PublicKey},
     state::Seat,
 };
 
@@ -265,6 +265,28 @@ fn a_newcomer_must_be_alive_and_reachable_and_able_to_reach_the_rest() {
         },
     ];
     cases.iter().for_each(Case::holds);
+}
+
+#[test]
+fn who_knows_less_than_the_level_of_the_federation_gets_no_vote() {
+    let mut state = state(&[
+        "1 a x r held",
+        "2 b x r held",
+        "3 c x r held",
+        "4 d x r held",
+    ]);
+    state.level = Level(2);
+    for node in [1, 3, 4] {
+        let name: MemberName = format!("member-{node}").parse().unwrap();
+        state.members.get_mut(&name).unwrap().level = Level(2);
+    }
+    let quorum = Quorum {
+        voters: nodes(&[1]),
+        leader: NodeId(1),
+        ..Quorum::default()
+    };
+    let step = next_step(&state, &quorum);
+    assert_eq!(step, Step::AddLearners(nodes(&[3, 4])));
 }
 
 #[test]

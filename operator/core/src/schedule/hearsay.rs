@@ -6,13 +6,15 @@ use super::{observations::Observations, surge::Surges};
 use crate::{
     capacity::Capacities,
     command::Scheduling,
-    id::{MemberName, WorkloadKey},
+    id::{MemberName, NodeId, WorkloadKey},
     per_host::PerHost,
     slice::PlacementReport,
     state::State,
 };
 
 static NOBODY: BTreeSet<MemberName> = BTreeSet::new();
+
+static NO_SEATS: BTreeSet<NodeId> = BTreeSet::new();
 
 /// What the planner knows besides the ledger: soft state of the leader.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +31,8 @@ pub struct Hearsay<'a> {
     pub reports: Option<&'a PerHost<Arc<PlacementReport>>>,
     /// The members whose API servers are down: what they reported is out of date.
     pub control_planes_down: &'a BTreeSet<MemberName>,
-    /// The voters whose ledgers answer nothing, though their members may be heard: they do not count for the quorum.
-    pub silent_voters: &'a BTreeSet<MemberName>,
+    /// The seats whose ledgers answer nothing, though their members may be heard: they do not count for the quorum.
+    pub silent_voters: &'a BTreeSet<NodeId>,
 }
 
 impl<'a> Hearsay<'a> {
@@ -44,7 +46,7 @@ impl<'a> Hearsay<'a> {
             capacities,
             reports: None,
             control_planes_down: &NOBODY,
-            silent_voters: &NOBODY,
+            silent_voters: &NO_SEATS,
         }
     }
 

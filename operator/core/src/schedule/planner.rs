@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     command::PlacementChange,
-    id::{MemberName, WorkloadKey},
+    id::{MemberName, NodeId, WorkloadKey},
     per_host::changed_keys,
     state::State,
     workload::Mode,
@@ -45,8 +45,8 @@ pub struct Planner {
     state: State,
     observations: Observations,
     heard: Heard,
-    /// The voters that do not count for the quorum though they hold their leases.
-    silent_voters: BTreeSet<MemberName>,
+    /// The seats that do not count for the quorum though their members hold their leases.
+    silent_voters: BTreeSet<NodeId>,
     order: Order,
     rooms: Rooms,
     surges: Surges,
@@ -234,7 +234,7 @@ impl Planner {
     fn update_quorum(
         &mut self,
         (members, before): (&[&MemberName], &State),
-        silent_voters: &BTreeSet<MemberName>,
+        silent_voters: &BTreeSet<NodeId>,
         due: &mut BTreeSet<WorkloadKey>,
     ) {
         let votes = |state: &State, name| {

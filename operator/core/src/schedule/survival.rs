@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::FailureDomain,
-    id::MemberName,
+    id::{MemberName, NodeId},
     quorum::votes,
     state::{Member, State},
 };
@@ -58,16 +58,15 @@ impl fmt::Display for Place<'_> {
 /// The voters that vote, and how many there are in all.
 fn voters<'a>(
     state: &'a State,
-    silent: &BTreeSet<MemberName>,
+    silent: &BTreeSet<NodeId>,
 ) -> (Vec<(&'a MemberName, &'a Member)>, usize) {
     let members = state.members.iter();
-    let voting =
-        members.filter(|(name, member)| state.is_voter(member) && votes(name, member, silent));
+    let voting = members.filter(|(_, member)| state.is_voter(member) && votes(member, silent));
     (voting.collect(), state.voters.len())
 }
 
 /// That there are too few voters already, without those in `silent`.
-pub(super) fn too_few_voters(state: &State, silent: &BTreeSet<MemberName>) -> Option<Gap> {
+pub(super) fn too_few_voters(state: &State, silent: &BTreeSet<NodeId>) -> Option<Gap> {
     let (voting, all) = voters(state, silent);
     (all > 0 && voting.len() < majority(all)).then_some(Gap::NoQuorum {
         without: None,
@@ -160,7 +159,7 @@ impl Survival {
     }
 
     /// Of a quorum: the voters that are left can decide. Those in `silent` are gone already.
-    pub(super) fn of_quorum(state: &State, silent: &BTreeSet<MemberName>) -> Self {
+    pub(super) fn of_quorum(state: &State, silent: &BTreeSet<NodeId>) -> Self {
         let (voters, all) = voters(state, silent);
         Self::find(|kind| {
             let mut lost: BTreeMap<Place<'_>, usize> = BTreeMap::new();

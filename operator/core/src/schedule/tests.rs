@@ -15,7 +15,7 @@ use crate::{
     command::{Attributes, Command, PlacementChange, Scheduling, SignedCommand},
     domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
-    id::{Epoch, FederationId, Generation, MemberName, PrivateKey, PublicKey, WorkloadKey},
+    id::{Epoch, FederationId, Generation, MemberName, NodeId, PrivateKey, PublicKey, WorkloadKey},
     per_host::PerHost,
     slice::{PlacementPhase, PlacementReport},
     state::{Lease, Member, Placement, State, Workload},
@@ -51,7 +51,7 @@ struct Federation {
     /// Whose API servers are down by now.
     control_planes_down: BTreeSet<MemberName>,
     /// Whose ledgers answer nothing by now.
-    silent_voters: BTreeSet<MemberName>,
+    silent_voters: BTreeSet<NodeId>,
     /// How far hosts have come.
     reports: PerHost<Arc<PlacementReport>>,
     /// Has seen all moments.

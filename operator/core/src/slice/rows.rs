@@ -27,7 +27,7 @@ pub(super) fn federation(
     let names = voters.iter().map(|(name, _)| (*name).clone());
     let silent = voters
         .iter()
-        .filter(|(name, member)| !votes(name, member, &standing.silent_voters));
+        .filter(|(_, member)| !votes(member, &standing.silent_voters));
     Some(FederationView {
         id: state.federation?,
         index: state.index,

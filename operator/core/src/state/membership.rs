@@ -34,9 +34,7 @@ impl State {
         self.set_timings(index, timings)?;
         self.federation = Some(federation);
         self.level = level;
-        let name = founder.name.clone();
         self.enter(index, founder, None);
-        self.member_mut(&name)?.level = level;
         Ok(())
     }
 
@@ -163,18 +161,22 @@ impl State {
         Newcomer { name, owner, key }: Newcomer,
         sponsor: Option<MemberName>,
     ) {
-        // A founder votes from the start: it is the first configuration.
-        let seat = sponsor.is_none().then(|| Seat {
-            node: FOUNDER_NODE,
-            address: String::new(),
-        });
+        // A founder votes from the start, at the level that it chose: it is the first configuration.
+        let (seat, level) = match sponsor {
+            None => {
+                let address = String::new();
+                let node = FOUNDER_NODE;
+                (Some(Seat { node, address }), self.level)
+            }
+            Some(_) => (None, Level::FIRST),
+        };
         let member = Member {
             owner,
             key,
             sponsor,
             attributes: Attributes::default(),
             version: String::new(),
-            level: Level::FIRST,
+            level,
             grants: Vec::new(),
             kinds: None,
             seat,

@@ -33,8 +33,8 @@ impl State {
 
     pub(super) fn raise_level(&mut self, to: Level) -> Result<(), Rejection> {
         let mut members = self.members.iter();
-        let ignorant = members.find(|(_, row)| self.is_voter(row) && row.level < to);
-        match ignorant {
+        let behind = members.find(|(_, row)| self.is_voter(row) && row.level < to);
+        match behind {
             Some((name, row)) => Err(Rejection::Invalid {
                 reason: format!(
                     "`to` must be a level that all voters know, and '{name}' knows up to {}, not {to}",

@@ -34,7 +34,8 @@ use tonic::{
 use crate::environment::{Clock, FileDirectory};
 use crate::replicate::{
     engine::Timing,
-    ledger::{Leadership, Ledger, Settings},
+    leadership::Leadership,
+    ledger::{Ledger, Settings},
     membership::{Patience, keep_quorum},
     network::Dialer,
 };

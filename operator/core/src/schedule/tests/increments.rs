@@ -154,8 +154,14 @@ impl Federation {
             }
             22 if even => drop(self.control_planes_down.insert(member)),
             22 => drop(self.control_planes_down.remove(&member)),
-            23 if even => drop(self.silent_voters.insert(member)),
-            23 => drop(self.silent_voters.remove(&member)),
+            23 => {
+                let node = NodeId(u64::from(event.value / 2));
+                if even {
+                    self.silent_voters.insert(node);
+                } else {
+                    self.silent_voters.remove(&node);
+                }
+            }
             20 => self.come(&workload, name, PlacementPhase::Ready),
             21 => self.come(&workload, name, PlacementPhase::Applied),
             17 | 18 => self.report(name, u32::from(event.value), even),

@@ -71,7 +71,7 @@ fn a_voter_whose_ledger_answers_nothing_is_one_less_though_its_member_holds_its_
         Federation::of(&["acme-1", "beta-1", "gamma-1"]).with(Mode::Divided, Some(3));
     federation.elect(&["acme-1", "beta-1", "gamma-1"]);
     federation.plan();
-    federation.silent_voters.insert("acme-1".parse().unwrap());
+    federation.silent_voters.insert(NodeId(100));
     let gap = "without member 'gamma-1' the federation has 1 of 3 voters, and nothing is decided with less than 2";
     assert_eq!(federation.survival(), (None, gap.to_owned()));
     federation.silent_voters.clear();

@@ -65,7 +65,7 @@ impl Soft {
                 }
             }
             3 if self.pool => drop(standing.control_planes_down.insert(host)),
-            4 if self.pool => drop(standing.silent_voters.insert(host)),
+            4 if self.pool => drop(standing.silent_voters.insert(FOUNDER_NODE)),
             3 => {
                 standing.suspects = Suspects::default();
                 standing.control_planes_down.clear();
