@@ -5,7 +5,8 @@
 //! | [`workloads`] | `FederatedWorkload`s of all namespaces | `PutWorkload`, `RemoveWorkload` |
 //! | [`member`] | this cluster's own `Member` | `Describe` |
 //! | [`hosting_policy`] | `HostingPolicy`s | `PublishGrants` |
-//! | [`kinds`] | definitions, and the API server's discovery | `PublishKinds` |
+//! | [`definitions`] | definitions of custom kinds | nothing: they say which of them scale |
+//! | [`kinds`] | the same, and the API server's discovery | `PublishKinds` |
 //! | [`revocation`] | other clusters' `Member`s with the annotation `hanse.dev/revoke` | `Revoke` |
 //! | [`timings`] | this cluster's `Federation` with the annotation `hanse.dev/timings` | `SetTimings` |
 //! | [`invitations`] | `Secret`s through which the CLI asks for an invitation | `Invite` |
@@ -28,6 +29,7 @@ use hanse_core::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::definitions::Definitions;
 use crate::{
     cluster::{Cluster, Local},
     uplink::Uplink,
@@ -36,6 +38,7 @@ use crate::{
 mod answered;
 mod capacity;
 mod copy;
+mod definitions;
 mod edit;
 mod expressions;
 #[cfg(test)]
@@ -93,14 +96,23 @@ pub async fn run(
         first,
         level,
     };
+    let definitions = Definitions::default();
     tokio::join!(
-        workloads::run(cluster, uplink, &local.workloads, problems, stop),
+        definitions.keep(&cluster.client, stop),
+        workloads::run(
+            cluster,
+            uplink,
+            &local.workloads,
+            &definitions,
+            problems,
+            stop
+        ),
         own.run(stop),
-        kinds::run(&cluster.client, uplink, stop),
+        kinds::run(&cluster.client, uplink, &definitions, stop),
         hosting_policy::run(uplink, &local.policies, terms, stop),
         revocation::run(uplink, &local.members, &problems.members, stop),
         timings::run(cluster, uplink, &local.federations, &problems.timings, stop),
         invitations::run(cluster, uplink, stop),
-        questions::run(cluster, uplink, stop),
+        questions::run(cluster, uplink, &definitions, stop),
     );
 }

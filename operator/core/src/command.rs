@@ -283,10 +283,10 @@ impl Command {
             | Self::SetTimings { .. }
             | Self::PublishGrants { .. }
             | Self::PublishKinds { .. }
-            | Self::PutWorkload { .. }
             | Self::RemoveWorkload { .. }
             | Self::ConfirmRemoval { .. }
             | Self::Complete { .. } => (Lane::Member, Level::FIRST),
+            Self::PutWorkload { spec, .. } => (Lane::Member, spec.level()),
             Self::RaiseLevel { .. }
             | Self::SettleTimings { .. }
             | Self::ExpireLeases { .. }

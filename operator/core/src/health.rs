@@ -12,7 +12,7 @@ use self::fields::{holds, number, text};
 use crate::{
     id::{Epoch, Generation},
     slice::{PlacementPhase, PlacementReport},
-    workload::{ManifestId, ScaleTarget, Share},
+    workload::{GroupKind, ManifestId, ScalePath, ScaleTarget, Share},
 };
 
 mod fields;
@@ -127,6 +127,8 @@ pub struct Observed<'a> {
     pub id: ManifestId,
     /// The object; `None` where it is missing.
     pub object: Option<&'a Value>,
+    /// Where it has its replicas, if it scales.
+    pub scale: ScalePath,
     /// The controller that decides its replicas instead of the federation.
     pub scaled_by: Option<&'a str>,
 }
@@ -159,17 +161,14 @@ pub fn report(
             ScaleTarget::Workload | ScaleTarget::Limit(_) => None,
         };
         let live = found.and_then(|it| it.object);
-        let decided = found.and_then(|it| it.scaled_by).zip(live);
-        let wanted = decided.map_or(count, |(_, object)| replicas(object, "/spec/replicas"));
+        let decided = found.and_then(|it| Some((it.scaled_by?, it.scale.of(live?)?)));
+        let wanted = decided.map_or(count, |(_, count)| whole(count.as_u64()));
         scaled_by = scaled_by.or_else(|| decided.map(|(controller, _)| controller.to_owned()));
         let (wanted, runs) = match target {
             ScaleTarget::Limit(_) => (0, 0),
             ScaleTarget::Workload if worst.0 == PlacementPhase::Ready => (wanted, wanted),
             ScaleTarget::Workload => (wanted, 0),
-            ScaleTarget::Object(_) => {
-                let runs = live.map_or(0, |object| replicas(object, "/status/readyReplicas"));
-                (wanted, runs.min(wanted))
-            }
+            ScaleTarget::Object(_) => (wanted, live.map_or(0, |object| ready_of(object, wanted))),
         };
         ready = ready.saturating_add(runs);
         desired = desired.saturating_add(wanted);
@@ -200,7 +199,18 @@ fn badness(phase: PlacementPhase) -> u8 {
     }
 }
 
-fn replicas(object: &Value, pointer: &str) -> u32 {
-    let found = number(object, pointer).unwrap_or(0);
-    u32::try_from(found).unwrap_or(u32::MAX)
+/// How many of its replicas are ready, at most `wanted`. A custom kind without a count of them has all of them ready when it
+/// is ready itself.
+fn ready_of(object: &Value, wanted: u32) -> u32 {
+    let counted = number(object, "/status/readyReplicas");
+    let is_custom = GroupKind::of(object).is_custom();
+    let all_or_none = || match assess(object) {
+        Health::Ready if is_custom => wanted,
+        _ => 0,
+    };
+    counted.map_or_else(all_or_none, |count| whole(Some(count)).min(wanted))
+}
+
+fn whole(count: Option<u64>) -> u32 {
+    u32::try_from(count.unwrap_or(0)).unwrap_or(u32::MAX)
 }

@@ -33,6 +33,9 @@ impl Level {
     /// A leader's decision names its term, and is refused unless its issuer leads that term.
     pub const DECISIONS_OF_THE_LEADER: Self = Self(2);
 
+    /// A custom kind may be scaled by the federation.
+    pub const CUSTOM_KINDS_SCALE: Self = Self(2);
+
     /// The newest that this build knows.
     pub const NEWEST: Self = Self::DECISIONS_OF_THE_LEADER;
 

@@ -4,8 +4,9 @@
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
 //! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what),
-//! `spread` (in how many domains), `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale` (autoscalers), `rules` (how its objects
-//! are applied and removed), `wave` (in which order they are applied, and how each is stopped).
+//! `spread` (in how many domains), `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale` (autoscalers),
+//! `scale` (where an object has its replicas), `rules` (how its objects are applied and removed), `wave` (in which order they are
+//! applied, and how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     domain::FailureDomain,
     id::{Digest, Namespace},
+    level::Level,
     selector::{Expression, Toleration},
 };
 
@@ -27,6 +29,7 @@ mod manifest;
 mod overrides;
 mod pods;
 mod rules;
+mod scale;
 mod share;
 mod spread;
 mod surge;
@@ -41,6 +44,7 @@ pub use overrides::{
 };
 pub use pods::{Demands, Pods};
 pub use rules::{Adopt, Conflicts, OnImmutable, VolumePolicy, Volumes};
+pub use scale::{Definitions, SCALE_ANNOTATION, ScalePath};
 pub use share::{ScaleTarget, Share};
 pub use spread::{MAX_SPREAD, Spread};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};
@@ -227,6 +231,16 @@ impl WorkloadSpec {
         }
     }
 
+    /// The first level at which all of it may be used.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        if self.manifests.iter().any(Manifest::says_scale) {
+            Level::CUSTOM_KINDS_SCALE
+        } else {
+            Level::FIRST
+        }
+    }
+
     /// The kinds of all manifests: what a host must have granted.
     #[must_use]
     pub fn kinds(&self) -> BTreeSet<GroupKind> {
@@ -367,7 +381,7 @@ mod tests {
                     rules(Mode::Single, None),
                 ),
                 "mode 'Single' must be able to stop Database 'd', and nothing is known of how a Database is stopped: say \
-                 it in its annotation 'hanse.dev/stop' ('Suspend', 'Delete' or 'None')",
+                 it in its annotation 'hanse.dev/stop' ('Scale' to zero, 'Suspend', 'Delete' or 'None')",
             ),
         ];
         for (found, expected) in cases {

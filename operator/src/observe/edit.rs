@@ -22,14 +22,12 @@
 use std::{fmt, str::FromStr};
 
 use hanse_core::{
-    id::{Digest, FederationId, Generation, Namespace, WorkloadKey},
+    id::{Digest, FederationId, Generation, WorkloadKey},
     slice::{OwnedWorkload, Slice},
     workload::{SpecError, WorkloadSpec},
 };
 use hanse_crds::{FederatedWorkload, names};
 use kube::ResourceExt;
-
-use super::spec::spec_of;
 
 /// Annotation on a workload: the federation whose generation [`names::SYNCED_ANNOTATION`] names.
 pub(crate) const FEDERATION_ANNOTATION: &str = "hanse.dev/federation";
@@ -76,10 +74,11 @@ pub(crate) struct Written {
 }
 
 impl Written {
+    /// `spec` is the specification that the object asks for.
     pub(crate) fn read(
         object: &FederatedWorkload,
-        namespace: &Namespace,
         federation: &FederationId,
+        spec: Result<WorkloadSpec, SpecError>,
     ) -> Self {
         let annotations = object.annotations();
         let ours = annotations.get(FEDERATION_ANNOTATION) == Some(&federation.to_string());
@@ -104,7 +103,7 @@ impl Written {
                     .and_then(|generation| u64::try_from(generation).ok())
                     .unwrap_or(0),
             ),
-            spec: spec_of(&object.spec, namespace),
+            spec,
         }
     }
 }

@@ -6,19 +6,17 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures::StreamExt;
 use hanse_core::{command::Command, state::Outcome, workload::GroupKind};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Client,
-    api::ApiResource,
     core::discovery::v2::{APIGroupDiscovery, APIGroupDiscoveryList},
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::definitions::Definitions;
 use crate::{
-    cluster::{CallError, agenda::backoff, bounded, changes},
+    cluster::{CallError, agenda::backoff, bounded},
     uplink::Uplink,
 };
 
@@ -33,21 +31,17 @@ const SETTLING: [Duration; 3] = [
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
 /// Observes until `stop`.
-pub(super) async fn run(client: &Client, uplink: &Uplink, stop: &CancellationToken) {
-    let changed = Notify::new();
-    let observe =
-        async { tokio::join!(watch(client, &changed), publish(client, uplink, &changed)) };
-    stop.run_until_cancelled(observe).await;
+pub(super) async fn run(
+    client: &Client,
+    uplink: &Uplink,
+    definitions: &Definitions,
+    stop: &CancellationToken,
+) {
+    let publish = publish(client, uplink, definitions.changes());
+    stop.run_until_cancelled(publish).await;
 }
 
-/// Notifies of every change of a definition.
-async fn watch(client: &Client, changed: &Notify) {
-    let definitions = ApiResource::erase::<CustomResourceDefinition>(&());
-    let changes = changes(client, &definitions);
-    changes.for_each(async |()| changed.notify_one()).await;
-}
-
-async fn publish(client: &Client, uplink: &Uplink, changed: &Notify) {
+async fn publish(client: &Client, uplink: &Uplink, mut definitions: watch::Receiver<u64>) {
     let (mut known, mut published, mut failures) = (BTreeSet::new(), None, 0);
     let mut looks = SETTLING.iter();
     loop {
@@ -69,7 +63,7 @@ async fn publish(client: &Client, uplink: &Uplink, changed: &Notify) {
             }
         };
         tokio::select! {
-            () = changed.notified() => {
+            Ok(()) = definitions.changed() => {
                 looks = SETTLING.iter();
                 // A definition changes several times while it is established.
                 sleep(SETTLING[0]).await;

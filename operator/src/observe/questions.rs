@@ -20,9 +20,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    hosting_policy::grants_of,
-    member::attributes_of,
-    spec::{domain_of, spec_of},
+    definitions::Definitions, hosting_policy::grants_of, member::attributes_of, spec::domain_of,
 };
 use crate::{
     cluster::{
@@ -38,7 +36,12 @@ use crate::{
 const MAX_ANSWER_BYTES: usize = 900 * 1024;
 
 /// Observes until `stop`.
-pub(super) async fn run(cluster: &Cluster, uplink: &Uplink, stop: &CancellationToken) {
+pub(super) async fn run(
+    cluster: &Cluster,
+    uplink: &Uplink,
+    definitions: &Definitions,
+    stop: &CancellationToken,
+) {
     let (maps, agenda) = (Watched::<ConfigMap>::default(), Agenda::new());
     maps.tell(&agenda);
     let asked = format!("{}={}", names::QUESTION_LABEL, names::QUESTION_ASKED);
@@ -46,13 +49,20 @@ pub(super) async fn run(cluster: &Cluster, uplink: &Uplink, stop: &CancellationT
     let api = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     tokio::join!(
         maps.keep(api, config, stop),
-        agenda.work(1, stop, |key| round(cluster, uplink, &maps, key)),
+        agenda.work(1, stop, |key| round(
+            cluster,
+            uplink,
+            definitions,
+            &maps,
+            key
+        )),
     );
 }
 
 async fn round(
     cluster: &Cluster,
     uplink: &Uplink,
+    definitions: &Definitions,
     maps: &Watched<ConfigMap>,
     key: ObjectKey,
 ) -> Next {
@@ -67,7 +77,11 @@ async fn round(
     let Some(slice) = uplink.slice().borrow().clone() else {
         return Next::Retry;
     };
-    let answer = answer(cluster, uplink, &map, &slice).await;
+    let known = Known {
+        slice: &slice,
+        definitions,
+    };
+    let answer = answer(cluster, uplink, &map, &known).await;
     match write(cluster, maps, &map, &answer).await {
         Ok(()) => Next::Done,
         Err(error) => {
@@ -77,12 +91,18 @@ async fn round(
     }
 }
 
-async fn answer(cluster: &Cluster, uplink: &Uplink, map: &ConfigMap, slice: &Slice) -> Answer {
+/// What is known when a question is read.
+struct Known<'a> {
+    slice: &'a Slice,
+    definitions: &'a Definitions,
+}
+
+async fn answer(cluster: &Cluster, uplink: &Uplink, map: &ConfigMap, known: &Known<'_>) -> Answer {
     let text = map
         .data
         .as_ref()
         .and_then(|data| data.get(names::QUESTION_KEY));
-    let question = match read(text.map_or("", String::as_str), &cluster.member, slice) {
+    let question = match read(text.map_or("", String::as_str), &cluster.member, known) {
         Ok(question) => question,
         Err(reason) => return Answer::Refused { reason },
     };
@@ -95,10 +115,10 @@ async fn answer(cluster: &Cluster, uplink: &Uplink, map: &ConfigMap, slice: &Sli
 }
 
 /// The question in the ledger's types.
-fn read(text: &str, member: &MemberName, slice: &Slice) -> Result<inquiry::Question, String> {
+fn read(text: &str, member: &MemberName, known: &Known<'_>) -> Result<inquiry::Question, String> {
     let question = serde_json::from_str(text)
         .map_err(|error| format!("the question is not readable: {error}"))?;
-    let own = slice.members.get(member);
+    let own = known.slice.members.get(member);
     let owner = own.map(|row| row.owner.clone());
     let owner = owner.ok_or("this cluster is not a member of the federation any more")?;
     match question {
@@ -109,7 +129,7 @@ fn read(text: &str, member: &MemberName, slice: &Slice) -> Result<inquiry::Quest
         Question::Drain {} => Ok(inquiry::Question::Drain),
         Question::Simulate { lose, objects } => {
             let mut changes: Vec<_> = lose.into_iter().map(loss).collect();
-            changes.extend(applied(&owner, &objects)?);
+            changes.extend(applied(&owner, &objects, known)?);
             Ok(inquiry::Question::Simulate { changes })
         }
     }
@@ -128,7 +148,7 @@ fn loss(Loss { domain, name }: Loss) -> Change {
 }
 
 /// The changes that applying these objects would make.
-fn applied(owner: &OwnerName, objects: &[Value]) -> Result<Vec<Change>, String> {
+fn applied(owner: &OwnerName, objects: &[Value], known: &Known<'_>) -> Result<Vec<Change>, String> {
     let mut grants: Vec<Grant> = Vec::new();
     let mut changes = Vec::new();
     for object in objects {
@@ -138,7 +158,7 @@ fn applied(owner: &OwnerName, objects: &[Value]) -> Result<Vec<Change>, String> 
                 grants.extend(grants_of(&policy).map_err(|error| error.to_string())?);
             }
             Some("Member") => changes.push(added(owner, &parsed(object)?)?),
-            Some("FederatedWorkload") => changes.push(put(owner, &parsed(object)?)?),
+            Some("FederatedWorkload") => changes.push(put(owner, &parsed(object)?, known)?),
             kind => {
                 return Err(format!(
                     "'{}' is of no kind that can be tried: Member, HostingPolicy or FederatedWorkload",
@@ -177,10 +197,18 @@ fn added(own: &OwnerName, member: &Member) -> Result<Change, String> {
     })
 }
 
-fn put(owner: &OwnerName, workload: &FederatedWorkload) -> Result<Change, String> {
+fn put(
+    owner: &OwnerName,
+    workload: &FederatedWorkload,
+    known: &Known<'_>,
+) -> Result<Change, String> {
     let namespace = workload.namespace().unwrap_or_else(|| "default".to_owned());
     let key = key(owner, &namespace, &workload.name_any())?;
-    let spec = spec_of(&workload.spec, &key.namespace).map_err(|error| error.to_string())?;
+    let before = known.slice.workload(&key).map(|owned| &*owned.spec);
+    let level = known.slice.federation.level;
+    let definitions = known.definitions;
+    let spec = definitions.spec_of(&workload.spec, &key.namespace, before, level);
+    let spec = spec.map_err(|error| error.to_string())?;
     Ok(Change::Put { key, spec })
 }
 
@@ -227,7 +255,11 @@ mod tests {
 
     fn asked(question: &Value) -> Result<inquiry::Question, String> {
         let member = "acme-1".parse().unwrap();
-        read(&question.to_string(), &member, &slice("acme", "acme-1", 20))
+        let known = Known {
+            slice: &slice("acme", "acme-1", 20),
+            definitions: &Definitions::default(),
+        };
+        read(&question.to_string(), &member, &known)
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     AllProblems,
+    definitions::Definitions,
     edit::{View, Written, decide},
     memory::Memories,
     problems::{Accepted, Problem, Problems},
@@ -40,16 +41,18 @@ pub(super) async fn run(
     cluster: &Cluster,
     uplink: &Uplink,
     objects: &Watched<FederatedWorkload>,
+    definitions: &Definitions,
     problems: &AllProblems,
     stop: &CancellationToken,
 ) {
     let agenda = Agenda::new();
-    objects.completed().await;
+    tokio::join!(objects.completed(), definitions.known());
     objects.tell(&agenda);
     let observer = Observer {
         cluster,
         uplink,
         objects,
+        definitions,
         problems: &problems.workloads,
         accepted: &problems.accepted,
         memories: Memories::default(),
@@ -57,6 +60,7 @@ pub(super) async fn run(
     tokio::join!(
         agenda.work(ROUNDS_AT_ONCE, stop, |key| observer.round(key)),
         observer.mark_changes(&agenda, stop),
+        stop.run_until_cancelled(observer.mark_definitions(&agenda)),
     );
 }
 
@@ -76,6 +80,7 @@ struct Observer<'a> {
     cluster: &'a Cluster,
     uplink: &'a Uplink,
     objects: &'a Watched<FederatedWorkload>,
+    definitions: &'a Definitions,
     problems: &'a Problems<WorkloadKey>,
     accepted: &'a Accepted<WorkloadKey>,
     memories: Memories,
@@ -99,6 +104,16 @@ impl Observer<'_> {
             }
             agenda.mark_all(self.memories.take_waiting());
             seen = newest;
+        }
+    }
+
+    /// Marks all workloads when custom kinds scale otherwise than before.
+    async fn mark_definitions(&self, agenda: &Agenda<ObjectKey>) {
+        let mut changes = self.definitions.changes();
+        while changes.changed().await.is_ok() {
+            if self.definitions.look() {
+                agenda.mark_all(self.objects.keys());
+            }
         }
     }
 
@@ -154,12 +169,15 @@ impl Observer<'_> {
             Some(Ok(object)) => Some(object),
             None => None,
         };
-        let federation = slice.federation.id;
+        let (federation, level) = (slice.federation.id, slice.federation.level);
         let memory = self.memories.recall(at, object.as_deref());
-        let mut written = object
-            .as_deref()
-            .map(|object| Written::read(object, &key.namespace, &federation));
         let owned = slice.workload(key);
+        let before = owned.map(|owned| &*owned.spec);
+        let mut written = object.as_deref().map(|object| {
+            let definitions = self.definitions;
+            let spec = definitions.spec_of(&object.spec, &key.namespace, before, level);
+            Written::read(object, &federation, spec)
+        });
         if let (Some(written), Some(owned)) = (&mut written, owned)
             && written.deleting
             && written.guarded

@@ -1,7 +1,7 @@
 //! Which objects a round may apply: what each is in this cluster, whose it is, and that the inventory names it before it is
 //! made.
 
-use hanse_core::workload::Adopt;
+use hanse_core::workload::{Adopt, ScalePath};
 use hanse_crds::names;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -62,6 +62,10 @@ impl Round<'_> {
             wave: built.wave,
             made,
             stop: built.stop,
+            scale: built
+                .count
+                .as_ref()
+                .map_or_else(ScalePath::default, |count| count.path.clone()),
         };
         if let Some(known) = self.inventory.objects.get_mut(&built.id) {
             *known = entry(known.made);

@@ -22,7 +22,7 @@ use hanse_core::{
 use serde_json::Value;
 
 use super::{
-    build::{Built, BuiltObject},
+    build::{Built, BuiltObject, Count},
     host::Host,
     inventory::Inventory,
     object_id::ObjectId,
@@ -184,19 +184,19 @@ impl Round<'_> {
     /// Scales and stops what exists. Nothing that is wrong with any object may hold this up.
     async fn count_first(&mut self, objects: &[BuiltObject], absent: &[ObjectId]) {
         for built in objects {
-            let Some(count) = built.count else { continue };
+            let Some(count) = &built.count else { continue };
+            let Count { path, replicas } = count;
             let live = self.host.live.get(&built.id);
-            let Some(live) = live.filter(|live| live["spec"]["replicas"] != count) else {
+            let is_other = |live: &Value| path.of(live).is_none_or(|found| found != replicas);
+            let Some(live) = live.filter(|live| is_other(live)) else {
                 continue;
             };
-            if count > 0 && (is_left_to_others(built, &live) || self.must_stop()) {
+            if *replicas > 0 && (is_left_to_others(built, count, &live) || self.must_stop()) {
                 continue;
             }
-            let scaled = self
-                .host
-                .objects
-                .scale(&built.id, &built.version, count)
-                .await;
+            let objects = &self.host.objects;
+            let scaled = objects.scale(&built.id, &built.version, path, *replicas);
+            let scaled = scaled.await;
             if let Err(error) = scaled {
                 self.findings.refuse(&built.id, &error);
             }
@@ -366,23 +366,25 @@ impl Round<'_> {
 }
 
 /// Whether another controller decides the replicas of an object that should run.
-fn is_left_to_others(built: &BuiltObject, live: &Value) -> bool {
-    let runs = live["spec"]["replicas"] != 0;
-    scaled_by(live).is_some() || (built.autoscaled && runs)
+fn is_left_to_others(built: &BuiltObject, Count { path, .. }: &Count, live: &Value) -> bool {
+    let runs = path.of(live).is_none_or(|count| *count != 0);
+    scaled_by(live, path).is_some() || (built.autoscaled && runs)
 }
 
 /// Leaves the count of an object that runs to whoever decides it.
 fn leave_count(built: &mut BuiltObject, live: &Value) {
-    if built.count.is_none_or(|count| count == 0) || !is_left_to_others(built, live) {
-        return;
-    }
-    let Some(spec) = built.object["spec"].as_object_mut() else {
+    let Some(count) = built.count.as_ref().filter(|count| count.replicas > 0) else {
         return;
     };
-    if scaled_by(live).is_some() {
-        spec.remove("replicas");
-    } else {
+    if !is_left_to_others(built, count, live) {
+        return;
+    }
+    let path = &count.path;
+    match path.of(live) {
         // Nobody but Hanse has set it so far: a field that its only owner lets go of falls back to its default.
-        spec.insert("replicas".into(), live["spec"]["replicas"].clone());
+        Some(found) if scaled_by(live, path).is_none() => {
+            path.set(&mut built.object, found.clone());
+        }
+        Some(_) | None => path.clear(&mut built.object),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hanse_core::workload::{Autoscaler, Manifest, ScaleTarget, Share, Stop};
+use hanse_core::workload::{Autoscaler, Manifest, ScalePath, ScaleTarget, Share, Stop};
 use k8s_openapi::ByteString;
 use serde_json::{Map, Value, json};
 
@@ -34,10 +34,17 @@ pub(super) struct BuiltObject {
     /// Whether an autoscaler among the objects decides its replicas once it runs.
     pub(super) autoscaled: bool,
     /// Its replicas here, if it scales.
-    pub(super) count: Option<u32>,
+    pub(super) count: Option<Count>,
     /// How it is stopped when this member's lease ends; `None` if it may run on or runs nothing.
     pub(super) stop: Option<Stop>,
     pub(super) object: Value,
+}
+
+/// How many replicas an object has here, and where that is written in it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Count {
+    pub(super) path: ScalePath,
+    pub(super) replicas: u32,
 }
 
 /// The manifests with this host's namespace, Hanse's marks and the replicas placed here; nothing runs if the workload is
@@ -87,13 +94,16 @@ fn built_object(
     let placement = verified.placement();
     let target = ScaleTarget::Object(manifest.id());
     let suspended = verified.spec().suspend;
-    let count = manifest.is_scalable().then(|| match stop {
-        Some(_) if suspended => 0,
-        Some(_) | None => placement.share.of(&target),
+    let count = manifest.scale_path().map(|path| Count {
+        path,
+        replicas: match stop {
+            Some(_) if suspended => 0,
+            Some(_) | None => placement.share.of(&target),
+        },
     });
     let mut object = manifest.object().clone();
-    if let Some(count) = count {
-        entry(&mut object, "spec").insert("replicas".into(), json!(count));
+    if let Some(Count { path, replicas }) = &count {
+        path.set(&mut object, json!(replicas));
     }
     let autoscalers = verified.spec().autoscalers();
     if let Some(autoscaler) = autoscalers.iter().find(|it| it.id == manifest.id()) {

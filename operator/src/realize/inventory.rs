@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use hanse_core::{
     id::{Epoch, WorkloadKey},
-    workload::{GroupKind, Stop},
+    workload::{GroupKind, ScalePath, Stop},
 };
 use hanse_crds::names;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -44,9 +44,9 @@ impl Inventory {
     }
 
     /// The objects that must not run while this member's lease is over, and how each is stopped.
-    pub(super) fn to_stop(&self) -> impl Iterator<Item = (&ObjectId, &str, Stop)> {
+    pub(super) fn to_stop(&self) -> impl Iterator<Item = (&ObjectId, &Entry, Stop)> {
         let objects = self.objects.iter();
-        objects.filter_map(|(id, entry)| Some((id, entry.version.as_str(), entry.stop?)))
+        objects.filter_map(|(id, entry)| Some((id, entry, entry.stop?)))
     }
 
     /// Whether anything here must not run while this member's lease is over.
@@ -54,13 +54,14 @@ impl Inventory {
         self.to_stop().next().is_some()
     }
 
-    /// The objects with Hanse's marks.
-    pub(super) fn marked(&self) -> Vec<ObjectId> {
+    /// The objects with Hanse's marks, each with where it has its replicas if it scales.
+    pub(super) fn marked(&self) -> Vec<(ObjectId, ScalePath)> {
         let made = self.objects.iter().filter(|(id, entry)| {
             // A Namespace that existed before has none.
             entry.made || !id.is("", "Namespace")
         });
-        made.map(|(id, _)| id.clone()).collect()
+        made.map(|(id, entry)| (id.clone(), entry.scale.clone()))
+            .collect()
     }
 }
 
@@ -77,6 +78,9 @@ pub(super) struct Entry {
     /// How it is stopped when this member's lease ends; `None` if it may run on or runs nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stop: Option<Stop>,
+    /// Where it has its replicas, if it scales.
+    #[serde(default, skip_serializing_if = "ScalePath::is_usual")]
+    pub(super) scale: ScalePath,
 }
 
 /// A map by [`ObjectId`] as a list, because a key of JSON is a string.

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-use hanse_core::id::WorkloadKey;
+use hanse_core::{id::WorkloadKey, workload::ScalePath};
 use hanse_crds::names;
 use kube::{
     api::{ListParams, ObjectMeta},
@@ -81,6 +81,7 @@ fn add(inventory: &mut Inventory, kind: &Kind, metadata: ObjectMeta) {
         wave: id.group_kind().wave(),
         made: !annotations.contains_key(names::ADOPTED_ANNOTATION),
         stop: None,
+        scale: ScalePath::default(),
     };
     inventory.objects.insert(id, entry);
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-use hanse_core::{id::WorkloadKey, workload::GroupKind};
+use hanse_core::{
+    id::WorkloadKey,
+    workload::{GroupKind, ScalePath},
+};
 use hanse_crds::names;
 use kube::{
     Api, Client,
@@ -233,15 +236,17 @@ impl Objects {
         self.merge(id, version, &marks).await
     }
 
-    /// Sets the replicas of an object and nothing else: what has to happen at once, whatever else is wrong with it.
+    /// Sets the replicas of an object, which it has at `path`, and nothing else: what has to happen at once, whatever else is wrong with it.
     pub(super) async fn scale(
         &self,
         id: &ObjectId,
         version: &str,
+        path: &ScalePath,
         replicas: u32,
     ) -> Result<(), CallError> {
-        self.merge(id, version, &json!({"spec": {"replicas": replicas}}))
-            .await
+        let mut patch = json!({});
+        path.set(&mut patch, json!(replicas));
+        self.merge(id, version, &patch).await
     }
 
     /// Suspends an object, and changes nothing else.

@@ -3,7 +3,7 @@
 //! An API server records in `metadata.managedFields` which manager set which field. Only fields that Hanse applied are
 //! compared for drift: everything else in the object is somebody else's.
 
-use hanse_core::id::Digest;
+use hanse_core::{id::Digest, workload::ScalePath};
 use hanse_crds::names;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -19,12 +19,12 @@ pub(super) fn fingerprint(object: &Value) -> Digest {
     Digest(Sha256::digest(owned.to_string()).into())
 }
 
-/// The controller that decides `spec.replicas` of this object through its `scale` subresource, if there is one. A person
-/// with kubectl is none: a count set by hand is drift.
-pub(super) fn scaled_by(object: &Value) -> Option<&str> {
-    let scaling = managers(object).filter(|entry| {
-        entry["subresource"] == "scale" && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
-    });
+/// The controller that decides the replicas of this object, which it has at `path`, through its `scale` subresource, if
+/// there is one. A person with kubectl is none: a count set by hand is drift.
+pub(super) fn scaled_by<'a>(object: &'a Value, path: &ScalePath) -> Option<&'a str> {
+    let field = format!("/fieldsV1{}", path.managed_field());
+    let scaling = managers(object)
+        .filter(|entry| entry["subresource"] == "scale" && entry.pointer(&field).is_some());
     let mut managers = scaling.filter_map(|entry| entry["manager"].as_str());
     managers.find(|manager| !is_drift(manager))
 }
@@ -152,7 +152,7 @@ mod tests {
             let fields = json!({"f:spec": {"f:replicas": {}}});
             let entry = json!({"manager": manager, "operation": "Update", "subresource": subresource, "fieldsV1": fields});
             let object = json!({"metadata": {"managedFields": [entry]}});
-            scaled_by(&object).map(str::to_owned)
+            scaled_by(&object, &ScalePath::REPLICAS).map(str::to_owned)
         };
         assert_eq!(
             scaled("kube-controller-manager", "scale").as_deref(),

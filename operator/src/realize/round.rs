@@ -205,15 +205,16 @@ impl Host {
         let live: Vec<_> = ids
             .unwrap_or_default()
             .into_iter()
-            .filter(|id| !placement.completed.contains_key(&id.manifest()))
-            .map(|id| (id.manifest(), self.live.get(&id)))
+            .filter(|(id, _)| !placement.completed.contains_key(&id.manifest()))
+            .map(|(id, scale)| (id.manifest(), scale, self.live.get(&id)))
             .collect();
         let objects: Vec<_> = live
             .iter()
-            .map(|(id, object)| Observed {
+            .map(|(id, scale, object)| Observed {
                 id: id.clone(),
                 object: object.as_deref(),
-                scaled_by: object.as_deref().and_then(scaled_by),
+                scale: scale.clone(),
+                scaled_by: object.as_deref().and_then(|it| scaled_by(it, scale)),
             })
             .collect();
         let (epoch, generation) = (placement.epoch, placement.generation);

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use futures::{StreamExt, stream};
 use hanse_core::{
     mutation::{Mutation, is_on},
-    workload::Stop,
+    workload::{ScalePath, Stop},
 };
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -33,6 +33,8 @@ struct Running {
     id: ObjectId,
     version: String,
     how: Stop,
+    /// Where it has its replicas, if it scales.
+    scale: ScalePath,
 }
 
 impl Host {
@@ -83,15 +85,16 @@ impl Host {
         let inventories = self.inventories.lock();
         let objects = inventories.values().flat_map(Inventory::to_stop);
         let objects = objects.filter(|_| !is_on(Mutation::StopSingles));
-        let running = objects.filter(|(id, _, how)| match self.live.get(id) {
-            Some(live) => !is_stopped(&live, *how) && !self.live.has_completed(id),
+        let running = objects.filter(|(id, entry, how)| match self.live.get(id) {
+            Some(live) => !is_stopped(&live, *how, &entry.scale) && !self.live.has_completed(id),
             None => !self.live.is_gone(id) && !stopped.contains(*id),
         });
         running
-            .map(|(id, version, how)| Running {
+            .map(|(id, entry, how)| Running {
                 id: id.clone(),
-                version: version.to_owned(),
+                version: entry.version.clone(),
                 how,
+                scale: entry.scale.clone(),
             })
             .collect()
     }
@@ -108,9 +111,14 @@ impl Host {
     }
 
     async fn try_stop(&self, object: &Running) -> Result<(), CallError> {
-        let Running { id, version, how } = object;
+        let Running {
+            id,
+            version,
+            how,
+            scale,
+        } = object;
         match how {
-            Stop::Scale => self.objects.scale(id, version, 0).await,
+            Stop::Scale => self.objects.scale(id, version, scale, 0).await,
             Stop::Suspend => {
                 self.objects.suspend(id, version).await?;
                 self.end_runs(id, version).await
@@ -158,9 +166,9 @@ impl Host {
 }
 
 /// Whether an object runs nothing any more, or is about to.
-fn is_stopped(live: &Value, how: Stop) -> bool {
+fn is_stopped(live: &Value, how: Stop, scale: &ScalePath) -> bool {
     match how {
-        Stop::Scale => live["spec"]["replicas"] == 0,
+        Stop::Scale => scale.of(live).is_some_and(|count| *count == 0),
         Stop::Suspend => live["spec"]["suspend"] == true && active(live).next().is_none(),
         Stop::Delete => live["metadata"]["deletionTimestamp"].is_string(),
         Stop::Nothing => true,
@@ -181,8 +189,15 @@ mod tests {
 
     use super::*;
 
+    fn is_stopped(live: &Value, how: Stop) -> bool {
+        super::is_stopped(live, how, &ScalePath::REPLICAS)
+    }
+
     #[test]
     fn an_object_is_stopped_when_it_runs_nothing_any_more() {
+        let instances = ".spec.instances".parse().unwrap();
+        let database = json!({"spec": {"replicas": 0, "instances": 1}});
+        assert!(!super::is_stopped(&database, Stop::Scale, &instances));
         let deployment = |replicas: u32| json!({"spec": {"replicas": replicas}});
         assert!(is_stopped(&deployment(0), Stop::Scale));
         assert!(!is_stopped(&deployment(1), Stop::Scale));

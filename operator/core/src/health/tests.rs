@@ -390,6 +390,7 @@ fn a_placement_is_as_good_as_its_worst_object() {
             .map(|(id, object)| Observed {
                 id: id.parse().unwrap(),
                 object: *object,
+                scale: ScalePath::REPLICAS,
                 scaled_by: None,
             })
             .collect();
@@ -439,6 +440,32 @@ fn a_placement_is_as_good_as_its_worst_object() {
 }
 
 #[test]
+fn a_custom_object_is_counted_where_it_has_its_replicas_and_ready_as_a_whole_unless_it_counts_them()
+{
+    let report_of = |status: Value| {
+        let mut status = status;
+        let object = json!({
+            "apiVersion": "db.example/v1", "kind": "Database", "metadata": {"generation": 1},
+            "spec": {"instances": 5}, "status": status.take(),
+        });
+        let counts = [("Database.db.example/main".parse().unwrap(), 3)];
+        let share: Share = counts.into_iter().collect();
+        let object = Observed {
+            id: "Database.db.example/main".parse().unwrap(),
+            object: Some(&object),
+            scale: ".spec.instances".parse().unwrap(),
+            scaled_by: Some("kube-controller-manager"),
+        };
+        let report = report(Epoch(7), Generation(5), &share, &[object]);
+        (report.ready, report.desired)
+    };
+    let ready = |status: &str| json!({"conditions": [{"type": "Ready", "status": status}]});
+    assert_eq!(report_of(ready("True")), (5, Some(5)));
+    assert_eq!(report_of(ready("False")), (0, Some(5)));
+    assert_eq!(report_of(json!({"readyReplicas": 2})), (2, Some(5)));
+}
+
+#[test]
 fn where_another_controller_decides_its_count_is_the_one_that_counts() {
     let scaled = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"generation": 2}, "spec": {"replicas": 5},
@@ -450,6 +477,7 @@ fn where_another_controller_decides_its_count_is_the_one_that_counts() {
     let object = Observed {
         id: "Deployment.apps/web".parse().unwrap(),
         object: Some(&scaled),
+        scale: ScalePath::REPLICAS,
         scaled_by: Some("kube-controller-manager"),
     };
     let report = report(Epoch(7), Generation(5), &share, &[object]);

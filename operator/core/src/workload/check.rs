@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     MAX_MANIFESTS, MAX_OVERRIDES, MAX_SPEC_BYTES, MAX_SPREAD, Manifest, Mode, PlacementRules,
-    WorkloadSpec, check_overrides,
+    ScalePath, WorkloadSpec, check_overrides,
 };
 use crate::{
     id::Namespace,
@@ -47,8 +47,12 @@ pub enum SpecError {
          write 'None' for a headless Service"
     )]
     ClusterAddress { object: String, address: String },
-    #[error("manifest {object} must have a whole number from 0 in `spec.replicas`, not {value}")]
-    Replicas { object: String, value: String },
+    #[error("manifest {object} must have a whole number from 0 in `{}`, not {value}", path.field())]
+    Replicas {
+        object: String,
+        path: ScalePath,
+        value: String,
+    },
     #[error("manifest {object} must have {expected} in annotation '{annotation}', not '{actual}'")]
     Annotation {
         object: String,
@@ -58,7 +62,7 @@ pub enum SpecError {
     },
     #[error(
         "mode 'Single' must be able to stop {object}, and nothing is known of how a {kind} is stopped: say it in its \
-         annotation 'hanse.dev/stop' ('Suspend', 'Delete' or 'None')"
+         annotation 'hanse.dev/stop' ('Scale' to zero, 'Suspend', 'Delete' or 'None')"
     )]
     NoStop { object: String, kind: String },
     #[error("`manifests` must have 1 to {MAX_MANIFESTS} items, not {0}")]
@@ -299,6 +303,7 @@ pub(super) fn check_object(manifest: &Manifest) -> Result<(), SpecError> {
         return Err(SpecError::List { object });
     }
     manifest.own_wave()?;
+    manifest.own_scale()?;
     let is_set = |pointer: &str| {
         let value = manifest.object().pointer(pointer);
         value.is_some_and(|value| !value.is_null())

@@ -28,6 +28,19 @@ impl GroupKind {
         Self::new(text("apiVersion"), text("kind"))
     }
 
+    /// The kind that an object defines, if it is a `CustomResourceDefinition`.
+    pub(super) fn defined_by(object: &Value) -> Option<Self> {
+        let own = Self::of(object);
+        if own.group != "apiextensions.k8s.io" || own.kind != "CustomResourceDefinition" {
+            return None;
+        }
+        let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
+        Some(Self {
+            group: text("/spec/group")?.to_owned(),
+            kind: text("/spec/names/kind")?.to_owned(),
+        })
+    }
+
     fn new(api_version: &str, kind: &str) -> Self {
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         Self {
@@ -117,15 +130,7 @@ impl Manifest {
     /// The kind that it defines, if it is a `CustomResourceDefinition`.
     #[must_use]
     pub fn defines(&self) -> Option<GroupKind> {
-        let own = self.group_kind();
-        if own.group != "apiextensions.k8s.io" || own.kind != "CustomResourceDefinition" {
-            return None;
-        }
-        let text = |pointer| self.object.pointer(pointer).and_then(Value::as_str);
-        Some(GroupKind {
-            group: text("/spec/group")?.to_owned(),
-            kind: text("/spec/names/kind")?.to_owned(),
-        })
+        GroupKind::defined_by(&self.object)
     }
 
     /// Its identity within the workload.
@@ -164,15 +169,16 @@ impl Manifest {
     /// The number of replicas the manifest itself asks for; `None` where its kind has no such number. Kubernetes'
     /// default of 1 counts as asking for it. The error is a value that is no such number.
     pub(super) fn asked_replicas(&self) -> Result<Option<u32>, SpecError> {
-        if !self.is_scalable() {
+        let Some(path) = self.scale_path() else {
             return Ok(None);
-        }
-        match self.object.pointer("/spec/replicas") {
+        };
+        match path.of(&self.object) {
             None | Some(Value::Null) => Ok(Some(1)),
             Some(value) => match value.as_u64().and_then(|count| u32::try_from(count).ok()) {
                 Some(count) => Ok(Some(count)),
                 None => Err(SpecError::Replicas {
                     object: self.to_string(),
+                    path,
                     value: value.to_string(),
                 }),
             },
@@ -183,16 +189,6 @@ impl Manifest {
     #[must_use]
     pub fn replicas(&self) -> Option<u32> {
         self.asked_replicas().ok().flatten()
-    }
-
-    /// Whether `spec.replicas` says how many pods the object runs.
-    #[must_use]
-    pub fn is_scalable(&self) -> bool {
-        let group_kind = self.group_kind();
-        matches!(
-            (group_kind.group.as_str(), group_kind.kind.as_str()),
-            ("apps", "Deployment" | "ReplicaSet" | "StatefulSet") | ("", "ReplicationController")
-        )
     }
 }
 

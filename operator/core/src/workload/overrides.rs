@@ -252,15 +252,16 @@ fn kept(before: &Manifest, object: Value) -> Result<Manifest, String> {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect::<Vec<_>>()
     };
+    let count = before.scale_path().map(|path| path.pointer());
     let fixed = FIXED
         .iter()
         .chain(match before.group_kind().to_string().as_str() {
             "autoscaling/HorizontalPodAutoscaler" => AUTOSCALER.iter(),
             "apiextensions.k8s.io/CustomResourceDefinition" => DEFINITION.iter(),
-            _ if before.is_scalable() => SCALABLE.iter(),
             _ => [].iter(),
         });
-    if let Some(pointer) = fixed.into_iter().find(|it| !is_same(it)) {
+    let mut fixed = fixed.copied().chain(count.as_deref());
+    if let Some(pointer) = fixed.find(|it| !is_same(it)) {
         let field = pointer[1..].replace('/', ".");
         return Err(format!("must not change `{field}` of {before}"));
     }
@@ -279,7 +280,6 @@ const FIXED: [&str; 4] = [
     "/metadata/name",
     "/metadata/namespace",
 ];
-const SCALABLE: [&str; 1] = ["/spec/replicas"];
 const AUTOSCALER: [&str; 3] = [
     "/spec/minReplicas",
     "/spec/maxReplicas",

@@ -113,19 +113,24 @@ impl Manifest {
     pub fn stop(&self) -> Result<Option<Stop>, SpecError> {
         match self.annotation(STOP_ANNOTATION) {
             None => Ok(self.group_kind().stop()),
+            Some("Scale") if self.is_scalable() => Ok(Some(Stop::Scale)),
             Some("Suspend") => Ok(Some(Stop::Suspend)),
             Some("Delete") => Ok(Some(Stop::Delete)),
             Some("None") => Ok(Some(Stop::Nothing)),
             Some(other) => Err(SpecError::Annotation {
                 object: self.to_string(),
                 annotation: STOP_ANNOTATION,
-                expected: "'Suspend', 'Delete' or 'None'",
+                expected: if self.is_scalable() {
+                    "'Scale', 'Suspend', 'Delete' or 'None'"
+                } else {
+                    "'Suspend', 'Delete' or 'None'"
+                },
                 actual: other.to_owned(),
             }),
         }
     }
 
-    fn annotation(&self, name: &str) -> Option<&str> {
+    pub(super) fn annotation(&self, name: &str) -> Option<&str> {
         let annotations = self.object().pointer("/metadata/annotations")?;
         annotations.get(name)?.as_str()
     }
@@ -151,9 +156,14 @@ impl GroupKind {
             ("batch", "Job" | "CronJob") => Some(Stop::Suspend),
             ("apps", "DaemonSet") | ("", "Pod") => Some(Stop::Delete),
             // The other kinds of Kubernetes itself run nothing.
-            (group, _) if !group.contains('.') || group.ends_with(".k8s.io") => Some(Stop::Nothing),
+            _ if !self.is_custom() => Some(Stop::Nothing),
             _ => None,
         }
+    }
+
+    /// Whether it is none of Kubernetes' own kinds.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.group.contains('.') && !self.group.ends_with(".k8s.io")
     }
 }
 

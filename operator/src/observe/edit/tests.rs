@@ -12,7 +12,7 @@ use hanse_core::{
 use serde_json::json;
 
 use super::*;
-use crate::observe::spec::object_of;
+use crate::observe::spec::{object_of, spec_of};
 
 fn spec(replicas: u32) -> WorkloadSpec {
     let rules = PlacementRules {
@@ -322,7 +322,7 @@ fn the_annotation_is_read_back_in_its_own_federation_only() {
     let annotations = object.annotations_mut();
     annotations.insert(names::SYNCED_ANNOTATION.into(), synced(5, 1).to_string());
     annotations.insert(FEDERATION_ANNOTATION.into(), federation.to_string());
-    let read = |federation| Written::read(&object, &"shop".parse().unwrap(), &federation).synced;
+    let read = |federation| Written::read(&object, &federation, Ok(spec(1))).synced;
     assert_eq!(read(federation), Some(synced(5, 1)));
     assert_eq!(read(FederationId([2; 16])), None);
 }
