@@ -48,8 +48,8 @@ pub use policy::{
 pub use question::{Loss, Question};
 pub use workload::{
     Adopt, Conflicts, Exclusion, FailbackRules, FailoverRules, FailureDomain, FederatedWorkload,
-    FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing, LabelExpression, LabelOperator, NEVER,
-    OnImmutable, OverriddenManifests, Override, PatchOperation, PatchOperator, Placement,
-    PlacementMode, PlacementState, PlacementStatus, Requirements, ScaledObject, Spread, SurgeWhen,
-    Survives, Toleration, UpdateRules, VolumePolicy, Volumes,
+    FederatedWorkloadSpec, FederatedWorkloadStatus, Fencing, HealthRule, LabelExpression,
+    LabelOperator, NEVER, OnImmutable, OverriddenManifests, Override, PatchOperation,
+    PatchOperator, Placement, PlacementMode, PlacementState, PlacementStatus, Requirements,
+    ScaledObject, Spread, SurgeWhen, Survives, Toleration, UpdateRules, VolumePolicy, Volumes,
 };

@@ -143,6 +143,40 @@ pub struct FederatedWorkloadSpec {
     /// How edits are carried out.
     #[serde(default, skip_serializing_if = "is_default")]
     pub update: UpdateRules,
+    /// When its objects are healthy, where their kinds do not say it: the first rule about an object is the one that counts. At
+    /// most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub health: Vec<HealthRule>,
+}
+
+/// When the objects of a kind are healthy, as expressions of CEL about `object`, which is such an object as its host has it.
+///
+/// A custom object is judged by these instead of by its conditions; a kind of Kubernetes itself must be ready by its own rule as well.
+/// In a loop such as `object.status.nodes.all(it, it.ready)` only the variable of the loop may be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthRule {
+    /// Their kind, for example `Database`.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// Their `metadata.name`. Absent: all of that kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: Option<String>,
+    /// True while such an object is ready: `object.status.phase == 'Running'`. What cannot be told yet, such as a field that is not
+    /// there, is not true.
+    #[schemars(length(min = 1, max = 1_024))]
+    pub ready: String,
+    /// True once it will not become ready without a change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1_024))]
+    pub failed: Option<String>,
+    /// A text that says how it is doing while it is not ready: `object.status.reason`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1_024))]
+    pub message: Option<String>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -4,7 +4,7 @@
 //! Source of the rules: the kstatus library of sigs.k8s.io/cli-utils and the status fields of the kinds themselves, where
 //! kstatus leaves something out: minimum ready time, partitions, `OnDelete`, the words of a container that does not start.
 //!
-//! In `health/`: `kinds` (the rule of each kind), `fields` (reading a status).
+//! In `health/`: `kinds` (the rule of each kind), `rules` (those of a workload's author), `fields` (reading a status).
 
 use serde_json::Value;
 
@@ -17,8 +17,11 @@ use crate::{
 
 mod fields;
 mod kinds;
+mod rules;
 #[cfg(test)]
 mod tests;
+
+pub use rules::Rules;
 
 /// The longest message of a report, in characters; the CRD states the same bound.
 pub const MAX_MESSAGE_CHARACTERS: usize = 1_024;
@@ -77,26 +80,27 @@ impl Health {
     }
 }
 
-/// How `object` is doing.
+/// How `object` is doing, by the rule of its kind.
 #[must_use]
 pub fn assess(object: &Value) -> Health {
-    if object.pointer("/metadata/deletionTimestamp").is_some() {
-        return Health::progressing("is being deleted");
-    }
-    let generation = number(object, "/metadata/generation");
-    let observed = number(object, "/status/observedGeneration");
-    if let (Some(generation), Some(observed)) = (generation, observed)
-        && observed < generation
-    {
-        return Health::progressing("its controller has not seen the newest change");
-    }
-    kinds::assess(object)
+    unsettled(object).unwrap_or_else(|| kinds::assess(object))
 }
 
-/// Whether what waits for `object` may go on: as [`assess`], and a Job must have succeeded.
+/// Why the status of `object` says nothing: it is being deleted, or its controller has not seen its newest generation.
+fn unsettled(object: &Value) -> Option<Health> {
+    if object.pointer("/metadata/deletionTimestamp").is_some() {
+        return Some(Health::progressing("is being deleted"));
+    }
+    let generation = number(object, "/metadata/generation")?;
+    let observed = number(object, "/status/observedGeneration")?;
+    let words = "its controller has not seen the newest change";
+    (observed < generation).then(|| Health::progressing(words))
+}
+
+/// Whether what waits for `object` may go on: as [`Rules::assess`], and a Job must have succeeded.
 #[must_use]
-pub fn assess_awaited(object: &Value) -> Health {
-    match assess(object) {
+pub fn assess_awaited(object: &Value, rules: &Rules) -> Health {
+    match rules.assess(object) {
         Health::Ready if text(object, "/kind") == "Job" && !is_complete(object) => {
             Health::progressing("has not succeeded yet")
         }
@@ -144,10 +148,14 @@ pub fn report(
     generation: Generation,
     share: &Share,
     objects: &[Observed<'_>],
+    rules: &Rules,
 ) -> PlacementReport {
     let mut worst = (PlacementPhase::Ready, String::new());
     for Observed { id, object, .. } in objects {
-        let health = object.map_or_else(|| Health::progressing("is not there yet"), assess);
+        let health = match object {
+            Some(object) => rules.assess(object),
+            None => Health::progressing("is not there yet"),
+        };
         let (phase, message) = health.phase();
         if badness(phase) > badness(worst.0) {
             let ManifestId { group_kind, name } = id;
@@ -168,7 +176,10 @@ pub fn report(
             ScaleTarget::Limit(_) => (0, 0),
             ScaleTarget::Workload if worst.0 == PlacementPhase::Ready => (wanted, wanted),
             ScaleTarget::Workload => (wanted, 0),
-            ScaleTarget::Object(_) => (wanted, live.map_or(0, |object| ready_of(object, wanted))),
+            ScaleTarget::Object(_) => (
+                wanted,
+                live.map_or(0, |object| ready_of(object, wanted, rules)),
+            ),
         };
         ready = ready.saturating_add(runs);
         desired = desired.saturating_add(wanted);
@@ -201,10 +212,10 @@ fn badness(phase: PlacementPhase) -> u8 {
 
 /// How many of its replicas are ready, at most `wanted`. A custom kind without a count of them has all of them ready when it
 /// is ready itself.
-fn ready_of(object: &Value, wanted: u32) -> u32 {
+fn ready_of(object: &Value, wanted: u32, rules: &Rules) -> u32 {
     let counted = number(object, "/status/readyReplicas");
     let is_custom = GroupKind::of(object).is_custom();
-    let all_or_none = || match assess(object) {
+    let all_or_none = || match rules.assess(object) {
         Health::Ready if is_custom => wanted,
         _ => 0,
     };

@@ -36,6 +36,9 @@ impl Level {
     /// A custom kind may be scaled by the federation.
     pub const CUSTOM_KINDS_SCALE: Self = Self(2);
 
+    /// A workload may say when its objects are healthy.
+    pub const HEALTH_RULES: Self = Self(2);
+
     /// The newest that this build knows.
     pub const NEWEST: Self = Self::DECISIONS_OF_THE_LEADER;
 

@@ -7,6 +7,7 @@
 //! - [`id`]: names, keys and numbers.
 //! - [`description`]: what a member may say about itself.
 //! - [`selector`], [`jurisdiction`], [`domain`]: members by their labels and taints, by whose law holds there, by what fails together.
+//! - [`expression`]: expressions of users over JSON values.
 //! - [`capacity`]: how much a member can still run, and what a pod asks for.
 //! - [`workload`], [`grant`]: what owners ask for, and what hosts permit.
 //! - [`command`]: what can be asked of the ledger, signed.
@@ -30,6 +31,7 @@ pub mod chain;
 pub mod command;
 pub mod description;
 pub mod domain;
+pub mod expression;
 pub mod grant;
 pub mod health;
 pub mod id;

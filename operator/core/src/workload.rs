@@ -5,7 +5,7 @@
 //!
 //! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what),
 //! `spread` (in how many domains), `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale` (autoscalers),
-//! `scale` (where an object has its replicas), `rules` (how its objects are applied and removed), `wave` (in which order they are
+//! `scale` (where an object has its replicas), `health` (when its objects are healthy), `rules` (how its objects are applied and removed), `wave` (in which order they are
 //! applied, and how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,7 @@ mod autoscale;
 mod check;
 mod failover;
 mod grace;
+mod health;
 mod manifest;
 mod overrides;
 mod pods;
@@ -38,6 +39,8 @@ mod wave;
 pub use autoscale::Autoscaler;
 pub use check::SpecError;
 pub use failover::{Failover, SurgeWhen};
+pub(crate) use health::OBJECT;
+pub use health::{HealthRule, MAX_HEALTH};
 pub use manifest::{GroupKind, Manifest, ManifestId};
 pub use overrides::{
     Labelled, MAX_OPERATIONS, MAX_OVERRIDES, Override, Which, check_overrides, overridden,
@@ -164,6 +167,9 @@ pub struct WorkloadSpec {
     /// What becomes of an object that an edit cannot change.
     #[serde(default, skip_serializing_if = "is_default")]
     pub on_immutable: OnImmutable,
+    /// When its objects are healthy, where their kinds do not say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health: Vec<HealthRule>,
 }
 
 /// For serde: what is as usual is not written.
@@ -193,6 +199,7 @@ impl WorkloadSpec {
             adopt: Adopt::default(),
             conflicts: Conflicts::default(),
             on_immutable: OnImmutable::default(),
+            health: Vec::new(),
         };
         spec.check(namespace)?;
         Ok(spec)
@@ -236,8 +243,10 @@ impl WorkloadSpec {
     pub fn level(&self) -> Level {
         if self.manifests.iter().any(Manifest::says_scale) {
             Level::CUSTOM_KINDS_SCALE
-        } else {
+        } else if self.health.is_empty() {
             Level::FIRST
+        } else {
+            Level::HEALTH_RULES
         }
     }
 

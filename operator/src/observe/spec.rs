@@ -30,7 +30,9 @@ pub(crate) fn spec_of(
     let incomplete = |number, message| SpecError::Override { number, message };
     let overrides: Vec<Override> = same::read(&spec.overrides, incomplete)?;
     check_overrides(&checked.manifests, &overrides)?;
-    Ok(WorkloadSpec {
+    let incomplete = |number, message| SpecError::Health { number, message };
+    let spec = WorkloadSpec {
+        health: same::read(&spec.health, incomplete)?,
         overrides,
         suspend: spec.suspend,
         failover: failover(&spec.failover),
@@ -52,7 +54,9 @@ pub(crate) fn spec_of(
             hanse_crds::OnImmutable::Recreate => OnImmutable::Recreate,
         },
         ..checked
-    })
+    };
+    spec.check_health()?;
+    Ok(spec)
 }
 
 /// Where and how many, in the ledger's types.
@@ -120,6 +124,7 @@ pub(crate) fn object_of(spec: &WorkloadSpec) -> FederatedWorkloadSpec {
                 OnImmutable::Recreate => hanse_crds::OnImmutable::Recreate,
             },
         },
+        health: same::write(&spec.health),
     }
 }
 
@@ -356,7 +361,15 @@ mod tests {
             overrides: serde_json::from_value::<Vec<Override>>(overrides).unwrap(),
             ..usual.clone()
         };
-        for spec in [usual, unusual, choosy, changing]
+        let health = json!([
+            {"kind": "ConfigMap", "ready": "object.data.ready == 'yes'"},
+            {"kind": "ConfigMap", "name": "c", "ready": "true", "failed": "false", "message": "object.data.why"},
+        ]);
+        let judging = WorkloadSpec {
+            health: serde_json::from_value(health).unwrap(),
+            ..usual.clone()
+        };
+        for spec in [usual, unusual, choosy, changing, judging]
             .into_iter()
             .chain(surviving)
         {

@@ -308,6 +308,7 @@ impl Round<'_> {
 
     /// Notes what has to be ready before the next wave: definitions, and what its author gave a wave.
     fn await_wave(&mut self, objects: &[BuiltObject]) {
+        let rules = self.host.rules(self.key());
         let awaited = objects.iter().filter(|built| {
             built.awaited
                 || built
@@ -316,7 +317,7 @@ impl Round<'_> {
         });
         let missing = awaited.filter_map(|built| {
             let live = self.host.live.get(&built.id);
-            let health = live.map(|live| health::assess_awaited(&live));
+            let health = live.map(|live| health::assess_awaited(&live, &rules));
             match health {
                 Some(Health::Ready) => None,
                 Some(

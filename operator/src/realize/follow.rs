@@ -53,6 +53,7 @@ pub async fn run(
         inventories: Mutex::default(),
         unlisted: OnceCell::new(),
         applied: Mutex::default(),
+        rules: Mutex::default(),
         reports: Mutex::default(),
         metrics,
     };

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use hanse_core::{
     command::Command,
-    id::WorkloadKey,
+    health::Rules,
+    id::{Generation, WorkloadKey},
     slice::{PlacementPhase, PlacementReport, Reports, Slice},
     workload::ManifestId,
 };
@@ -14,7 +15,7 @@ use tracing::warn;
 
 use super::{
     inventory::Inventory, live::Live, marked, metrics::RealizeMetrics, namespace::Namespaces,
-    objects::Objects, record::Record, waits::Waits,
+    objects::Objects, record::Record, verify::Verified, waits::Waits,
 };
 use crate::{
     cluster::{CallError, Cluster},
@@ -37,11 +38,37 @@ pub(super) struct Host {
     pub(super) unlisted: tokio::sync::OnceCell<Mutex<BTreeMap<WorkloadKey, Inventory>>>,
     /// What this process applied last, so that an unchanged workload needs no call.
     pub(super) applied: Mutex<BTreeMap<WorkloadKey, Record>>,
+    /// By what rules of their authors the objects of workloads are judged, and of which generation these are.
+    pub(super) rules: Mutex<BTreeMap<WorkloadKey, (Generation, Arc<Rules>)>>,
     pub(super) reports: Mutex<Reports>,
     pub(super) metrics: RealizeMetrics,
 }
 
 impl Host {
+    /// Compiles the rules of a verified placement, unless they are those that were compiled last.
+    pub(super) fn learn_rules(&self, verified: &Verified<'_>) {
+        let generation = verified.placement().generation;
+        let mut known = self.rules.lock();
+        let last = known.get(verified.key());
+        if last.is_none_or(|(of, _)| *of != generation) {
+            let rules = Arc::new(Rules::of(&verified.spec().health));
+            known.insert(verified.key().clone(), (generation, rules));
+        }
+    }
+
+    /// The rules that were compiled last for a workload.
+    pub(super) fn rules(&self, key: &WorkloadKey) -> Arc<Rules> {
+        let known = self.rules.lock();
+        let rules = known.get(key).map(|(_, rules)| rules.clone());
+        rules.unwrap_or_default()
+    }
+
+    /// Forgets what this process applied of a workload.
+    pub(super) fn forget(&self, key: &WorkloadKey) {
+        self.applied.lock().remove(key);
+        self.rules.lock().remove(key);
+    }
+
     pub(super) fn slice(&self) -> Option<Arc<Slice>> {
         self.uplink.slice().borrow().clone()
     }

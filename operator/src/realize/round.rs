@@ -91,6 +91,7 @@ impl Host {
             return self.report_stopped(key, placement);
         }
         let manifests = manifests_here(&verified);
+        self.learn_rules(&verified);
         let findings = self.apply_and_note(key, build(verified)).await;
         let mut report = self.assess(key, placement);
         if let Some(message) = findings.words() {
@@ -218,7 +219,13 @@ impl Host {
             })
             .collect();
         let (epoch, generation) = (placement.epoch, placement.generation);
-        let mut report = health::report(epoch, generation, &placement.share, &objects);
+        let mut report = health::report(
+            epoch,
+            generation,
+            &placement.share,
+            &objects,
+            &self.rules(key),
+        );
         let left = self
             .applied
             .lock()
@@ -284,7 +291,7 @@ impl Host {
         let heirs = self.heirs(key);
         let removing = Removing { key, keep, heirs };
         let removed = remove(&self.objects, &removing, &mut inventory, &all).await;
-        self.applied.lock().remove(key);
+        self.forget(key);
         let left = removed.as_ref().map(|removal| removal.left.clone());
         for left in left.unwrap_or_default() {
             info!(workload = %key, left, "left behind");

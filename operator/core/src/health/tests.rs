@@ -361,12 +361,12 @@ fn what_waits_for_a_job_waits_until_it_has_succeeded() {
     let job = |status: Value| json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {}, "status": status});
     let running = job(json!({"startTime": "now"}));
     assert_eq!(
-        assess_awaited(&running),
+        assess_awaited(&running, &Rules::default()),
         Health::progressing("has not succeeded yet")
     );
     let mut over = job(conditions(&[("Complete", "True", "", "")]));
     over["status"]["startTime"] = json!("now");
-    assert_eq!(assess_awaited(&over), Health::Ready);
+    assert_eq!(assess_awaited(&over, &Rules::default()), Health::Ready);
     assert!(is_complete(&over) && !is_complete(&running));
 }
 
@@ -394,7 +394,13 @@ fn a_placement_is_as_good_as_its_worst_object() {
                 scaled_by: None,
             })
             .collect();
-        report(Epoch(7), Generation(5), &share(counts), &objects)
+        report(
+            Epoch(7),
+            Generation(5),
+            &share(counts),
+            &objects,
+            &Rules::default(),
+        )
     };
     let expected = |phase, ready, runs, message: &str| PlacementReport {
         epoch: Epoch(7),
@@ -456,7 +462,13 @@ fn a_custom_object_is_counted_where_it_has_its_replicas_and_ready_as_a_whole_unl
             scale: ".spec.instances".parse().unwrap(),
             scaled_by: Some("kube-controller-manager"),
         };
-        let report = report(Epoch(7), Generation(5), &share, &[object]);
+        let report = report(
+            Epoch(7),
+            Generation(5),
+            &share,
+            &[object],
+            &Rules::default(),
+        );
         (report.ready, report.desired)
     };
     let ready = |status: &str| json!({"conditions": [{"type": "Ready", "status": status}]});
@@ -480,7 +492,13 @@ fn where_another_controller_decides_its_count_is_the_one_that_counts() {
         scale: ScalePath::REPLICAS,
         scaled_by: Some("kube-controller-manager"),
     };
-    let report = report(Epoch(7), Generation(5), &share, &[object]);
+    let report = report(
+        Epoch(7),
+        Generation(5),
+        &share,
+        &[object],
+        &Rules::default(),
+    );
     assert_eq!(
         (report.ready, report.desired, report.scaled_by.as_deref()),
         (4, Some(5), Some("kube-controller-manager"))

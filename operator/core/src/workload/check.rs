@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    MAX_MANIFESTS, MAX_OVERRIDES, MAX_SPEC_BYTES, MAX_SPREAD, Manifest, Mode, PlacementRules,
-    ScalePath, WorkloadSpec, check_overrides,
+    MAX_HEALTH, MAX_MANIFESTS, MAX_OVERRIDES, MAX_SPEC_BYTES, MAX_SPREAD, Manifest, Mode,
+    PlacementRules, ScalePath, WorkloadSpec, check_overrides,
 };
 use crate::{
     id::Namespace,
@@ -103,6 +103,10 @@ pub enum SpecError {
     TooManySpread { actual: usize },
     #[error("`placement.spread[{number}]` {message}")]
     Spread { number: usize, message: String },
+    #[error("`health` must have at most {MAX_HEALTH} items, not {actual}")]
+    TooManyHealth { actual: usize },
+    #[error("`health[{number}]` {message}")]
+    Health { number: usize, message: String },
     #[error("`overrides` must have at most {MAX_OVERRIDES} items, not {actual}")]
     TooManyOverrides { actual: usize },
     #[error("`overrides[{number}]` {message}")]
@@ -130,6 +134,7 @@ impl WorkloadSpec {
         self.check_stops()?;
         self.check_requirements()?;
         check_overrides(&self.manifests, &self.overrides)?;
+        self.check_health_rules()?;
         let bytes = self.canonical().len();
         if bytes > MAX_SPEC_BYTES {
             Err(SpecError::TooLarge(bytes))
