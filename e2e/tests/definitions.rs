@@ -8,7 +8,7 @@ use hanse_core::{
     selector::{Effect, Taint},
 };
 use hanse_e2e::{Fleet, Links, MemberPlan, View, await_condition, workspace};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -83,6 +83,7 @@ async fn an_api_server_accepts_definitions_and_examples_and_keeps_running_when_l
         .await?;
 
     agree_on_descriptions(&fleet).await?;
+    what_the_plugin_wraps_is_what_kubectl_reads(&fleet).await?;
 
     let view = View::of(&fleet.client("lubeck")?);
     await_condition("the view shows the workload", SOON, async || {
@@ -122,6 +123,67 @@ async fn an_api_server_accepts_definitions_and_examples_and_keeps_running_when_l
         Ok(())
     })
     .await?;
+    Ok(())
+}
+
+/// Words without quotes, as charts write them. YAML 1.1 and 1.2 differ in half of them.
+const WORDS: &str = "
+apiVersion: example.com/v1
+kind: Thing
+metadata: {name: words}
+spec:
+  words: [0644, 0o17, 0x1F, -0b11, 1_000, 09, +7, 1e3, .5, 1., 1.2.3, 500m, 12:30:45, 2024-01-01, yes, Off, y, nO, 1e400, 0_7,
+    _1, 0x, 08.5, 0b2, 18446744073709551616, '-', --, 0.0.0.0, 1E5, -.5, +.5, 'yes', \"on\", '0644', '', ' x ', !!str 1]
+  merged: &merged {a: 1, b: 2}
+  taken: {<<: *merged, b: 3}
+  y: 1
+  1: 2
+  text: |
+    yes: 0644
+      indented
+";
+
+/// The plugin reads files as kubectl does, and what it writes means the same to kubectl and to the API server.
+async fn what_the_plugin_wraps_is_what_kubectl_reads(fleet: &Fleet) -> Result<()> {
+    let path = workspace::root().join("target/e2e/words.yaml");
+    fs::write(&path, WORDS)?;
+    let path = path.to_string_lossy();
+    let read = [
+        "label",
+        "--local",
+        "-f",
+        &path,
+        "read=by-kubectl",
+        "-o",
+        "json",
+    ];
+    let read: Value = serde_json::from_str(&fleet.kubectl("lubeck", &read).await?)?;
+
+    let wrap = ["wrap", "words", "-n", "shop", "-f", &path];
+    let wrapped = fleet.cli("lubeck", &wrap)?.output().await?;
+    let told = String::from_utf8_lossy(&wrapped.stderr);
+    ensure!(wrapped.status.success(), "{told}");
+    fleet
+        .apply_yaml("lubeck", &String::from_utf8(wrapped.stdout)?)
+        .await?;
+    let stored = [
+        "get",
+        "fwl",
+        "words",
+        "-n",
+        "shop",
+        "-o",
+        "jsonpath={.spec.manifests[0].spec}",
+    ];
+    let stored: Value = serde_json::from_str(&fleet.kubectl("lubeck", &stored).await?)?;
+    ensure!(
+        stored == read["spec"],
+        "kubectl reads {}, and stored is {stored}",
+        read["spec"]
+    );
+    fleet
+        .kubectl("lubeck", &["delete", "fwl", "words", "-n", "shop"])
+        .await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use hanse_crds::names::DEFAULT_NAMESPACE;
 
 use crate::{
     connect, cordon, diff, drain, explain, failure::Failure, invite, members, output::Streams,
-    revoke, simulate, status,
+    revoke, simulate, status, wrap,
 };
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed or the status is FAILING, 2 wrong usage, 124 no answer in time, \
@@ -35,6 +35,7 @@ enum Command {
     Explain(explain::Explain),
     Simulate(simulate::Simulate),
     Diff(diff::Diff),
+    Wrap(wrap::Wrap),
     Invite(invite::Invite),
     Revoke(revoke::Revoke),
     Cordon(cordon::Cordon),
@@ -44,8 +45,11 @@ enum Command {
 
 impl Arguments {
     pub(crate) async fn run(self, streams: &mut Streams<'_>) -> Result<(), Failure> {
-        let client = connect::client(&self.connection).await?;
         let namespace = self.connection.namespace.as_deref();
+        if let Command::Wrap(wrap) = &self.command {
+            return wrap::run(namespace, wrap, streams);
+        }
+        let client = connect::client(&self.connection).await?;
         let of_operator = namespace.unwrap_or(DEFAULT_NAMESPACE);
         match self.command {
             Command::Status(status) => status::run(client, namespace, &status, streams).await,
@@ -53,6 +57,7 @@ impl Arguments {
             Command::Explain(explain) => explain::run(client, namespace, &explain, streams).await,
             Command::Simulate(simulate) => simulate::run(client, &simulate, streams).await,
             Command::Diff(diff) => diff::run(client, namespace, &diff, streams).await,
+            Command::Wrap(wrap) => wrap::run(namespace, &wrap, streams),
             Command::Invite(invite) => invite::run(client, of_operator, &invite, streams).await,
             Command::Cordon(cordon) => cordon::cordon(client, &cordon, streams).await,
             Command::Uncordon(uncordon) => cordon::uncordon(client, &uncordon, streams).await,
@@ -89,6 +94,7 @@ mod tests {
         insta::assert_snapshot!("help_explain", help(&["explain"]));
         insta::assert_snapshot!("help_simulate", help(&["simulate"]));
         insta::assert_snapshot!("help_diff", help(&["diff"]));
+        insta::assert_snapshot!("help_wrap", help(&["wrap"]));
         insta::assert_snapshot!("help_uncordon", help(&["uncordon"]));
         insta::assert_snapshot!("help_drain", help(&["drain"]));
     }

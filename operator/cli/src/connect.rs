@@ -23,7 +23,7 @@ pub(crate) struct Connection {
     /// Context of the kubeconfig; else its current one.
     #[arg(long, global = true)]
     context: Option<String>,
-    /// `status`: show only workloads of this namespace. `explain`, `diff`: the namespace of the workload. `invite`,
+    /// `status`: show only workloads of this namespace. `explain`, `diff`, `wrap`: the namespace of the workload. `invite`,
     /// `revoke`, `drain`: the operator's namespace, hanse-system unless given. Others: ignored.
     #[arg(short, long, global = true)]
     pub(crate) namespace: Option<String>,

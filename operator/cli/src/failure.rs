@@ -63,6 +63,8 @@ pub(crate) enum Failure {
     Differs { members: usize },
     #[error("there is no FederatedWorkload '{name}' in namespace '{namespace}'")]
     NoWorkload { namespace: String, name: String },
+    #[error("failed to make one workload of these objects: {why}")]
+    Wrap { why: String },
     #[error("failed to read {}: {why}", path.display())]
     ReadFile { path: PathBuf, why: String },
     #[error("there is no member '{member}' in this federation")]
@@ -191,6 +193,7 @@ impl Failure {
             | Self::Differs { .. }
             | Self::NoWorkload { .. }
             | Self::ReadFile { .. }
+            | Self::Wrap { .. }
             | Self::NoMember { .. }
             | Self::OwnMember { .. }
             | Self::OtherMember { .. }
@@ -241,6 +244,7 @@ impl Failure {
             | Self::WouldFail { .. }
             | Self::Differs { .. }
             | Self::ReadFile { .. }
+            | Self::Wrap { .. }
             | Self::Refused { .. }
             | Self::Confirm { .. }
             | Self::Declined

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use hanse_crds::FederatedWorkload;
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, yaml};
 
 fn unreadable(path: &Path, why: &dyn ToString) -> Failure {
     Failure::ReadFile {
@@ -22,12 +22,7 @@ pub(crate) fn objects(path: &Path) -> Result<Vec<Value>, Failure> {
         fs::read_to_string(path)
     };
     let text = text.map_err(|error| unreadable(path, &error))?;
-    let documents = serde_yaml::Deserializer::from_str(&text);
-    let objects = documents.map(serde::Deserialize::deserialize);
-    let objects: Result<Vec<Value>, serde_yaml::Error> = objects.collect();
-    let mut objects = objects.map_err(|error| unreadable(path, &error))?;
-    objects.retain(|object| !object.is_null());
-    Ok(objects)
+    yaml::read(&text).map_err(|error| unreadable(path, &error))
 }
 
 /// The workloads of a file. Other objects in it are left out.

@@ -8,6 +8,7 @@
 //!                           cordon, uncordon   spec ──► operator ──► condition
 //!                           drain    the same, then ConfigMap ──► operator ──► leader ──► progress
 //!                           diff     objects ──► differences ──► text, JSON or YAML  (pure after the reading)
+//!           ──► wrap        files ──► FederatedWorkload                              (asks no cluster)
 //!                           explain, simulate   ConfigMap ──► operator ──► leader ──► text, JSON or YAML
 //! ```
 //!
@@ -43,6 +44,8 @@ mod status;
 mod table;
 #[cfg(test)]
 mod testing;
+mod wrap;
+mod yaml;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

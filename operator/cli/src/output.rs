@@ -8,8 +8,9 @@ use std::{
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::{failure::Failure, prose, table::Paint};
+use crate::{failure::Failure, prose, table::Paint, yaml};
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -93,6 +94,15 @@ impl Streams<'_> {
             }
         };
         write(&mut self.answer, &text)
+    }
+
+    /// Writes an object for `kubectl apply`.
+    pub(crate) fn answer_object(&mut self, object: &Value) -> Result<(), Failure> {
+        let yaml = yaml::write(object);
+        let yaml = yaml.map_err(|error| Failure::Write {
+            source: io::Error::other(error),
+        })?;
+        write(&mut self.answer, &yaml)
     }
 
     /// Writes one line of answer.
