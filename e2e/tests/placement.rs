@@ -277,6 +277,20 @@ async fn a_domicile_holds_when_all_inside_are_lost(fleet: &mut Fleet) -> Result<
     fleet
         .await_shares("it is in Germany", &WEB, &[("lubeck", 2)])
         .await?;
+
+    // It stays where it runs when that is outside and nobody inside is left, and says so.
+    let law = |law: &str| json!({"spec": {"jurisdiction": law}});
+    let compliant = r#"{.status.conditions[?(@.type=="Compliant")].message}"#;
+    fleet.patch_member("lubeck", &law("CH")).await?;
+    let outside = "lubeck: it is in CH, and the workload must stay in DE";
+    fleet
+        .await_field("bergen", &WEB, compliant, outside)
+        .await?;
+    stays(fleet, &[("lubeck", 2)]).await?;
+    fleet.patch_member("lubeck", &law("DE-SH")).await?;
+    let within = "every placement is within its grants and its domicile";
+    fleet.await_field("bergen", &WEB, compliant, within).await?;
+
     fleet.kill("lubeck").await?;
     await_condition("lubeck is lost", SOON, async || {
         let lease = fleet.lease("bergen", "lubeck").await?;

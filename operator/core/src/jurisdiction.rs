@@ -29,6 +29,21 @@ pub fn allows(domicile: &BTreeSet<String>, jurisdiction: &str) -> bool {
     domicile.is_empty() || domicile.iter().any(|it| is_within(jurisdiction, it))
 }
 
+/// What is against a member with this jurisdiction, in words that follow its name; `None` if the law allows it.
+#[must_use]
+pub fn objection(domicile: &BTreeSet<String>, jurisdiction: &str) -> Option<String> {
+    if allows(domicile, jurisdiction) {
+        return None;
+    }
+    let allowed: Vec<_> = domicile.iter().map(String::as_str).collect();
+    let allowed = allowed.join(", ");
+    Some(if jurisdiction.is_empty() {
+        format!("it names no jurisdiction, and the workload must stay in {allowed}")
+    } else {
+        format!("it is in {jurisdiction}, and the workload must stay in {allowed}")
+    })
+}
+
 /// Whether what is in `inner` is in `outer`.
 fn is_within(inner: &str, outer: &str) -> bool {
     if inner.is_empty() {

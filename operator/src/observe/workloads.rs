@@ -98,6 +98,10 @@ impl Observer<'_> {
             match (&seen, &newest) {
                 (Some(seen), Some(newest)) => {
                     agenda.mark_all(newest.changed_workloads(seen).map(object_key));
+                    if newest.federation.level != seen.federation.level {
+                        // What was refused or left out for the level before may be asked for now.
+                        agenda.mark_all(self.objects.keys());
+                    }
                 }
                 (None, Some(newest)) => agenda.mark_all(newest.workloads.keys().map(object_key)),
                 (_, None) => {}

@@ -69,6 +69,8 @@ pub(super) struct Facts<'a> {
     pub(super) excluded: &'a [Exclusion],
     /// Its placements, without those that are being removed.
     pub(super) placed: Vec<&'a PlacementStatus>,
+    /// The hosts that may not have it any more, each with the reason in CamelCase and in words.
+    pub(super) strays: Vec<(&'a str, &'static str, String)>,
     /// The controller that decides the replicas in some host.
     pub(super) scaled_by: Option<&'a str>,
     pub(super) desired: i32,
@@ -103,12 +105,7 @@ pub(super) fn find(facts: &Facts<'_>) -> Vec<Finding> {
         Finding::new(READY, is_ready, reason, message),
         placement(excluded, owned, nowhere, &at),
         survivability(facts),
-        Finding::new(
-            COMPLIANT,
-            true,
-            "WithinRules",
-            "every placement is within its grants and its domicile",
-        ),
+        compliance(&facts.strays),
         Finding::new(PROGRESSING, progressing, settling, where_to),
         stall(failed, unplaced && placed.is_empty()),
     ]
@@ -212,6 +209,24 @@ fn placement(excluded: &[Exclusion], owned: &OwnedWorkload, nowhere: bool, at: &
         }
         None if nowhere => Finding::new(PLACED, false, "Planning", PLANNING),
         None => Finding::new(PLACED, true, "Placed", format!("on {at}")),
+    }
+}
+
+/// Whether it is only where the law and the hosts' owners allow it. What runs stays where it is if no other member may host it.
+fn compliance(strays: &[(&str, &'static str, String)]) -> Finding {
+    let said = strays.iter();
+    let said = said.map(|(member, _, message)| format!("{member}: {message}"));
+    match strays.first() {
+        Some((_, reason, _)) => {
+            let said = said.collect::<Vec<_>>().join("; ");
+            Finding::new(COMPLIANT, false, reason, said)
+        }
+        None => Finding::new(
+            COMPLIANT,
+            true,
+            "WithinRules",
+            "every placement is within its grants and its domicile",
+        ),
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use hanse_core::{
     domain::FailureDomain,
     id::MemberName,
+    jurisdiction::objection,
     schedule::Exclusions,
     slice::{HostStanding, HostState, OwnedWorkload, PlacementPhase, PlacementReport, Slice},
     workload::Mode,
@@ -280,10 +281,35 @@ fn findings(
         gap: found.and_then(|it| it.gap.as_ref()),
         excluded: &status.excluded,
         placed: placed(&status.placements).collect(),
+        strays: strays(status, slice, owned),
         scaled_by: owned.hosts.values().find_map(|it| Some(scaled(it)?.1)),
         desired: status.desired,
         ready: status.ready,
     })
+}
+
+/// The hosts that may not have it any more: the law does not allow it there, or their owners do not.
+fn strays<'a>(
+    status: &'a FederatedWorkloadStatus,
+    slice: &Slice,
+    owned: &OwnedWorkload,
+) -> Vec<(&'a str, &'static str, String)> {
+    let domicile = &owned.spec.placement.domicile;
+    let strays = placed(&status.placements).filter_map(|placement| {
+        let member = placement.member.as_str();
+        let row = slice.members.get(&member.parse::<MemberName>().ok()?);
+        let outside = row.and_then(|row| objection(domicile, &row.attributes.jurisdiction));
+        if let Some(message) = outside {
+            return Some((member, "OutsideDomicile", message));
+        }
+        let mut excluded = status.excluded.iter();
+        let excluded = excluded.find(|it| it.member == member)?;
+        let reason = ["NotGranted", "KindNotGranted"]
+            .into_iter()
+            .find(|reason| *reason == excluded.reason)?;
+        Some((member, reason, excluded.message.clone()))
+    });
+    strays.collect()
 }
 
 /// The conditions before the ledger has the workload.

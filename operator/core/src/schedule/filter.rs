@@ -5,7 +5,7 @@ use crate::{
     command::Scheduling,
     grant::{Refusal, consent},
     id::{MemberName, WorkloadKey},
-    jurisdiction::allows,
+    jurisdiction::objection,
     selector::{Effect, Taint},
     state::{Lease, Member},
 };
@@ -55,6 +55,8 @@ const CHAIN: &[Filter] = &[
     not_cordoned,
     // It has no taint that the workload does not tolerate; what runs stays, unless the taint says otherwise.
     taints_tolerated,
+    // Its operator understands what the workload asks for.
+    operator_knows,
     // Its owner grants this owner, namespace and all kinds.
     granted,
     // Its API server serves all kinds.
@@ -127,6 +129,19 @@ fn taints_tolerated(question: &Question<'_>) -> Option<Exclusion> {
     ))
 }
 
+/// An operator that does not know a part of a specification would run something else.
+fn operator_knows(question: &Question<'_>) -> Option<Exclusion> {
+    let (needed, known) = (question.needs.level, question.member.level);
+    (known < needed).then(|| {
+        Exclusion::new(
+            "OperatorTooOld",
+            &format!(
+                "its operator knows level {known}, and the workload uses level {needed}: upgrade it"
+            ),
+        )
+    })
+}
+
 fn granted(question: &Question<'_>) -> Option<Exclusion> {
     let refusal = consent(
         &question.member.owner,
@@ -174,17 +189,7 @@ fn expressions_hold(question: &Question<'_>) -> Option<Exclusion> {
 }
 
 fn in_domicile(question: &Question<'_>) -> Option<Exclusion> {
-    let domicile = &question.needs.domicile;
     let jurisdiction = &question.member.attributes.jurisdiction;
-    if allows(domicile, jurisdiction) {
-        return None;
-    }
-    let allowed: Vec<_> = domicile.iter().map(String::as_str).collect();
-    let allowed = allowed.join(", ");
-    let message = if jurisdiction.is_empty() {
-        format!("it names no jurisdiction, and the workload must stay in {allowed}")
-    } else {
-        format!("it is in {jurisdiction}, and the workload must stay in {allowed}")
-    };
-    Some(Exclusion::new("OutsideDomicile", &message))
+    let objection = objection(&question.needs.domicile, jurisdiction)?;
+    Some(Exclusion::new("OutsideDomicile", &objection))
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     id::{Namespace, OwnerName, WorkloadKey},
+    level::Level,
     selector::{Expression, Toleration},
     state::Workload,
     workload::GroupKind,
@@ -23,6 +24,8 @@ pub(super) struct Needs {
     pub(super) expressions: Vec<Expression>,
     pub(super) tolerations: Vec<Toleration>,
     pub(super) domicile: BTreeSet<String>,
+    /// What its operator must know.
+    pub(super) level: Level,
 }
 
 impl Needs {
@@ -37,6 +40,7 @@ impl Needs {
             expressions: rules.match_expressions.clone(),
             tolerations: rules.tolerations.clone(),
             domicile: rules.domicile.clone(),
+            level: workload.spec.level(),
         }
     }
 }

@@ -16,10 +16,11 @@ use crate::{
     domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
     id::{Epoch, FederationId, Generation, MemberName, NodeId, PrivateKey, PublicKey, WorkloadKey},
+    level::Level,
     per_host::PerHost,
     slice::{PlacementPhase, PlacementReport},
     state::{Lease, Member, Placement, State, Workload},
-    workload::{GroupKind, Mode, PlacementRules, WorkloadSpec},
+    workload::{GroupKind, HealthRule, Mode, PlacementRules, WorkloadSpec},
 };
 
 mod capacity;
@@ -286,7 +287,7 @@ fn member_row(name: &str, seed: u8) -> Member {
         sponsor: None,
         attributes: Attributes::default(),
         version: String::new(),
-        level: crate::level::Level::FIRST,
+        level: Level::FIRST,
         grants: vec![Grant {
             grantee: Grantee::Any,
             namespaces: GrantedNamespaces::Any,
@@ -584,6 +585,33 @@ fn a_member_that_does_not_serve_a_kind_gets_no_part_and_keeps_one_until_it_refus
     let needed = spec.unwrap().kinds_needed();
     let needed: Vec<_> = needed.iter().map(ToString::to_string).collect();
     assert_eq!(needed, ["apiextensions.k8s.io/CustomResourceDefinition"]);
+}
+
+#[test]
+fn a_member_whose_operator_does_not_know_what_a_workload_uses_gets_no_part_and_gives_up_one() {
+    let mut federation = Federation::of(&["acme-1", "acme-2"]).with(Mode::Divided, Some(2));
+    federation.step();
+    federation.change("acme-2", |row| row.level = Level::NEWEST);
+    let rule = HealthRule {
+        kind: "Deployment".into(),
+        ready: "true".into(),
+        ..HealthRule::default()
+    };
+    federation.put(Mode::Divided, Some(3), |_| {});
+    let row = federation
+        .state
+        .workloads
+        .get_mut(&WEB.parse::<WorkloadKey>().unwrap());
+    Arc::make_mut(&mut row.unwrap().spec).health = vec![rule];
+    federation.step();
+    assert_eq!(
+        federation.shares(),
+        BTreeMap::from([("acme-2".to_owned(), 3)])
+    );
+    let excluded = federation.found().1.excluded;
+    let name: MemberName = "acme-1".parse().unwrap();
+    let message = "its operator knows level 1, and the workload uses level 2: upgrade it";
+    assert_eq!(excluded.named()[&name], ("OperatorTooOld", message));
 }
 
 #[test]

@@ -101,6 +101,46 @@ fn where_an_autoscaler_decides_its_count_is_shown_and_who_decides() {
 }
 
 #[test]
+fn what_runs_where_it_may_not_any_more_is_named_with_the_rule() {
+    let hosts = [("acme-1", 3, true, READY), ("b", 3, true, READY)];
+    let within = "True WithinRules: every placement is within its grants and its domicile";
+    let mut owned = workload(&hosts, Diagnosis::default());
+    let compliant = |owned: &OwnedWorkload| {
+        let status = status_of(owned, None, true);
+        condition_text(&status, "Compliant")
+    };
+    assert_eq!(compliant(&owned), within);
+    let mut spec = (*owned.spec).clone();
+    spec.placement.domicile = ["EU".to_owned()].into();
+    owned.spec = Arc::new(spec);
+    let outside = "acme-1: it names no jurisdiction, and the workload must stay in EU";
+    assert_eq!(
+        compliant(&owned),
+        format!("False OutsideDomicile: {outside}")
+    );
+
+    let not_granted = Excluded {
+        members: 2,
+        named: [("b", "no HostingPolicy there"), ("c", "nor there")]
+            .map(|(name, message)| (name.parse().unwrap(), message.to_owned()))
+            .into(),
+    };
+    let excluded = Exclusions([("NotGranted".to_owned(), not_granted)].into());
+    let found = Diagnosis {
+        own: Some(Findings {
+            excluded,
+            ..Findings::default()
+        }),
+        ..Diagnosis::default()
+    };
+    let owned = workload(&hosts, found);
+    assert_eq!(
+        compliant(&owned),
+        "False NotGranted: b: no HostingPolicy there"
+    );
+}
+
+#[test]
 fn what_hosts_refuse_is_said_once_with_all_of_them_before_what_fails() {
     let refused = Some((1, PlacementPhase::Refused));
     let failed = Some((0, PlacementPhase::Failed));

@@ -27,7 +27,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0_u8..24, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
+    (0_u8..25, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
         |(kind, member, workload, value, applied)| Event {
             kind,
             member,
@@ -36,6 +36,16 @@ fn event() -> impl Strategy<Value = Event> {
             applied,
         },
     )
+}
+
+fn taint(value: u8) -> Option<Taint> {
+    let effects = [Effect::NoSchedule, Effect::NoExecute];
+    let taint = Taint {
+        key: "gpu".to_owned(),
+        value: String::new(),
+        effect: effects[usize::from(value % 2)],
+    };
+    (value < 4).then_some(taint)
 }
 
 fn key(workload: u8) -> WorkloadKey {
@@ -73,6 +83,15 @@ impl Federation {
         }
         let web = web(kind % 3);
         self.put_named(&key(workload).to_string(), vec![web], placement);
+        let row = self.state.workloads.get_mut(&key(workload)).unwrap();
+        if value == 5 {
+            let rule = HealthRule {
+                kind: "Deployment".into(),
+                ready: "true".into(),
+                ..HealthRule::default()
+            };
+            Arc::make_mut(&mut row.spec).health = vec![rule];
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -94,10 +113,18 @@ impl Federation {
                 self.state.placements.remove_all_of(&workload);
             }
             6 => drop(self.state.removals.remove_all_at(&member)),
-            7 if even => drop(self.unheard.insert(member)),
-            7 => drop(self.silent.insert(member)),
-            8 if even => drop(self.unheard.remove(&member)),
-            8 => drop(self.silent.remove(&member)),
+            7 | 8 => {
+                let set = if even {
+                    &mut self.unheard
+                } else {
+                    &mut self.silent
+                };
+                if event.kind == 7 {
+                    set.insert(member);
+                } else {
+                    set.remove(&member);
+                }
+            }
             9 => drop(self.change(name, |row| {
                 let scheduling = [
                     Scheduling::Enabled,
@@ -131,18 +158,7 @@ impl Federation {
                 }
             }
             15 => drop(self.change(name, |row| {
-                let effect = if even {
-                    Effect::NoSchedule
-                } else {
-                    Effect::NoExecute
-                };
-                let taint = Taint {
-                    key: "gpu".to_owned(),
-                    value: String::new(),
-                    effect,
-                };
-                let tainted = event.value < 4;
-                row.attributes.taints = tainted.then_some(taint).into_iter().collect();
+                row.attributes.taints = taint(event.value).into_iter().collect();
             })),
             16 => {
                 let node = NodeId(u64::from(event.value));
@@ -162,6 +178,9 @@ impl Federation {
                     self.silent_voters.remove(&node);
                 }
             }
+            24 => drop(self.change(name, |row| {
+                row.level = if even { Level::NEWEST } else { Level::FIRST };
+            })),
             20 => self.come(&workload, name, PlacementPhase::Ready),
             21 => self.come(&workload, name, PlacementPhase::Applied),
             17 | 18 => self.report(name, u32::from(event.value), even),
