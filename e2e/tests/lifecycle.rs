@@ -23,13 +23,14 @@ const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
 async fn objects_go_stay_and_change_with_their_workload() -> Result<()> {
     let plans = MEMBERS.map(|name| MemberPlan::new(name).owner("amber").label("site", name));
     let fleet = Fleet::federated("lifecycle", plans).await?;
-    let namespaces = ["claims", "stopped", "versions", "orphans", "pods"];
+    let namespaces = ["claims", "stopped", "versions", "orphans", "pods", "stuck"];
     fleet.create_namespaces(HOME, &namespaces).await?;
     a_claim_stays_when_its_workload_moves_and_goes_with_it(&fleet).await?;
     a_suspended_workload_keeps_its_objects_and_runs_nothing(&fleet).await?;
     another_version_of_an_object_is_the_same_object(&fleet).await?;
     orphaned_objects_stay_without_marks(&fleet).await?;
     a_single_pod_ends_before_it_starts_elsewhere(&fleet).await?;
+    what_its_pods_say_is_shown(&fleet).await?;
     fleet.end().await
 }
 
@@ -221,6 +222,42 @@ async fn orphaned_objects_stay_without_marks(fleet: &Fleet) -> Result<()> {
         .await?;
     fleet.await_ready(HOME, "web", "orphans").await?;
     delete(fleet, "web", "orphans").await
+}
+
+/// No node is as the pods ask for; then the story writes what a kubelet would.
+async fn what_its_pods_say_is_shown(fleet: &Fleet) -> Result<()> {
+    let stuck =
+        deployment("stuck", 1).replace("containers:", "nodeSelector: {is: nowhere}, containers:");
+    fleet
+        .apply_yaml(HOME, &workload("stuck", "stuck", &at("riga"), &[&stuck]))
+        .await?;
+    fleet
+        .await_words(HOME, "stuck", "stuck", "has no node: 0/")
+        .await?;
+    let name = "jsonpath={.items[0].metadata.name}";
+    let pod = fleet
+        .kubectl("riga", &["get", "pods", "-n", "stuck", "-o", name])
+        .await?;
+    let waiting = r#"{"reason": "ImagePullBackOff", "message": "no such image"}"#;
+    let container = format!(
+        r#"{{"name": "app", "image": "app", "imageID": "", "ready": false, "restartCount": 0, "state": {{"waiting": {waiting}}}}}"#
+    );
+    let status = format!(r#"{{"status": {{"containerStatuses": [{container}]}}}}"#);
+    let patch = [
+        "patch",
+        "pod",
+        &pod,
+        "-n",
+        "stuck",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &status,
+    ];
+    fleet.kubectl("riga", &patch).await?;
+    let words = format!("pod '{pod}' has container 'app' in ImagePullBackOff: no such image");
+    fleet.await_words(HOME, "stuck", "stuck", &words).await?;
+    delete(fleet, "stuck", "stuck").await
 }
 
 async fn a_single_pod_ends_before_it_starts_elsewhere(fleet: &Fleet) -> Result<()> {

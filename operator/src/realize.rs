@@ -18,6 +18,7 @@
 //!   [`used`]: what others would lose with an object.
 //! - [`marked`]: what is here although no inventory names it.
 //! - [`stop`]: stops `Single` workloads while this member's lease is over, beside the rounds and before the first slice.
+//! - [`pods`]: what the pods of a workload say that is not ready.
 //! - [`metrics`]: the metrics of this module.
 //!
 //! Guarantees. Nothing is applied or removed before this process has received its first slice and has read this cluster's
@@ -42,6 +43,7 @@ mod namespace;
 mod object_id;
 mod objects;
 mod owned;
+mod pods;
 mod record;
 mod remove;
 mod round;

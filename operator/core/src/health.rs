@@ -4,7 +4,7 @@
 //! Source of the rules: the kstatus library of sigs.k8s.io/cli-utils and the status fields of the kinds themselves, where
 //! kstatus leaves something out: minimum ready time, partitions, `OnDelete`, the words of a container that does not start.
 //!
-//! In `health/`: `kinds` (the rule of each kind), `rules` (those of a workload's author), `fields` (reading a status).
+//! In `health/`: `kinds` (the rule of each kind), `rules` (those of a workload's author), `pods` (what pods say), `fields` (reading a status).
 
 use serde_json::Value;
 
@@ -17,10 +17,12 @@ use crate::{
 
 mod fields;
 mod kinds;
+mod pods;
 mod rules;
 #[cfg(test)]
 mod tests;
 
+pub use pods::{labels_of_pods, pods_say};
 pub use rules::Rules;
 
 /// The longest message of a report, in characters; the CRD states the same bound.

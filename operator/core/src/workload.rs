@@ -47,7 +47,7 @@ pub use overrides::{
 };
 pub use pods::{Demands, Pods};
 pub use rules::{Adopt, Conflicts, OnImmutable, VolumePolicy, Volumes};
-pub use scale::{Definitions, SCALE_ANNOTATION, ScalePath};
+pub use scale::{Definitions, SCALE_ANNOTATION, ScalePath, has_custom_kind};
 pub use share::{ScaleTarget, Share};
 pub use spread::{MAX_SPREAD, Spread};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};

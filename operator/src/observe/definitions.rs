@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use hanse_core::{
     id::Namespace,
     level::Level,
-    workload::{self, SpecError, WorkloadSpec},
+    workload::{self, SpecError, WorkloadSpec, has_custom_kind},
 };
 use hanse_crds::FederatedWorkloadSpec;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -110,7 +110,8 @@ impl Definitions {
         before: Option<&WorkloadSpec>,
         level: Level,
     ) -> Result<WorkloadSpec, SpecError> {
-        if level < Level::CUSTOM_KINDS_SCALE {
+        let concerned = spec.manifests.iter().any(has_custom_kind);
+        if level < Level::CUSTOM_KINDS_SCALE || !concerned {
             return spec_of(spec, namespace);
         }
         let mut spec = spec.clone();

@@ -54,6 +54,7 @@ pub async fn run(
         unlisted: OnceCell::new(),
         applied: Mutex::default(),
         rules: Mutex::default(),
+        unready_since: Mutex::default(),
         reports: Mutex::default(),
         metrics,
     };

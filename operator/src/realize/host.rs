@@ -40,6 +40,8 @@ pub(super) struct Host {
     pub(super) applied: Mutex<BTreeMap<WorkloadKey, Record>>,
     /// By what rules of their authors the objects of workloads are judged, and of which generation these are.
     pub(super) rules: Mutex<BTreeMap<WorkloadKey, (Generation, Arc<Rules>)>>,
+    /// Since when objects of a workload whose pods could be asked are not ready.
+    pub(super) unready_since: Mutex<BTreeMap<WorkloadKey, Instant>>,
     pub(super) reports: Mutex<Reports>,
     pub(super) metrics: RealizeMetrics,
 }
@@ -67,6 +69,7 @@ impl Host {
     pub(super) fn forget(&self, key: &WorkloadKey) {
         self.applied.lock().remove(key);
         self.rules.lock().remove(key);
+        self.unready_since.lock().remove(key);
     }
 
     pub(super) fn slice(&self) -> Option<Arc<Slice>> {

@@ -7,6 +7,7 @@ use hanse_core::{
     workload::{GroupKind, ScalePath},
 };
 use hanse_crds::names;
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
     api::{
@@ -152,6 +153,18 @@ impl Objects {
         };
         let any = ListParams::default();
         self.visit(kind, namespace, any, visit).await
+    }
+
+    /// Some pods.
+    pub(super) async fn pods(
+        &self,
+        namespace: &str,
+        which: &ListParams,
+    ) -> Result<Vec<Value>, CallError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let found = bounded(api.list(which)).await?;
+        let pods = found.items.iter().map(serde_json::to_value);
+        Ok(pods.flatten().collect())
     }
 
     /// Visits the metadata of the objects of a kind that `which` selects, in one namespace or, if it is empty, in all, until

@@ -25,6 +25,7 @@ use super::{
     namespace,
     object_id::ObjectId,
     owned::scaled_by,
+    pods::ASK_AFTER,
     remove::{Removing, remove},
     verify::{Dereferenced, Verified, verify},
 };
@@ -94,9 +95,12 @@ impl Host {
         self.learn_rules(&verified);
         let findings = self.apply_and_note(key, build(verified)).await;
         let mut report = self.assess(key, placement);
+        let mut asks_again = false;
         if let Some(message) = findings.words() {
             report.phase = findings.phase();
             report.message = bounded(&message);
+        } else {
+            asks_again = self.ask_pods(key, &mut report).await;
         }
         self.report(key, report);
         let completed = self.newly_completed(key, placement, manifests);
@@ -107,6 +111,7 @@ impl Host {
             Findings { transient, .. } if transient => Next::Retry,
             Findings { refused, .. } if !refused.is_empty() => Next::After(APPLY_AGAIN),
             Findings { waiting, .. } if waiting.is_some() => Next::After(WATCH_FAILED),
+            _ if asks_again => Next::After(ASK_AFTER),
             _ => Next::Done,
         }
     }

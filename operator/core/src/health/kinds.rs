@@ -219,14 +219,22 @@ fn pod(object: &Value) -> Health {
     if let Some(words) = container_words(object) {
         return Health::failed(words);
     }
-    if let Some(("False", "Unschedulable", message)) = condition(object, "PodScheduled") {
-        return Health::progressing(format!("has no node: {message}"));
+    if let Some(words) = unscheduled_words(object) {
+        return Health::progressing(words);
     }
     Health::ready_if(holds(object, "Ready"), || "is not ready".into())
 }
 
+/// Why a pod finds no node.
+pub(super) fn unscheduled_words(pod: &Value) -> Option<String> {
+    match condition(pod, "PodScheduled") {
+        Some(("False", "Unschedulable", message)) => Some(format!("has no node: {message}")),
+        _ => None,
+    }
+}
+
 /// What a container that does not start says.
-fn container_words(pod: &Value) -> Option<String> {
+pub(super) fn container_words(pod: &Value) -> Option<String> {
     const STUCK: [&str; 6] = [
         "ImagePullBackOff",
         "ErrImagePull",

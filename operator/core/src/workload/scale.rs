@@ -204,14 +204,17 @@ impl Definitions {
         for manifest in manifests.iter() {
             own.define(manifest);
         }
-        for object in manifests {
+        for object in manifests
+            .iter_mut()
+            .filter(|object| has_custom_kind(object))
+        {
             let Ok(manifest) = Manifest::try_from(object.clone()) else {
                 continue;
             };
-            let kind = manifest.group_kind();
-            if !kind.is_custom() || manifest.says_scale() {
+            if manifest.says_scale() {
                 continue;
             }
+            let kind = manifest.group_kind();
             let (_, version) = manifest.api_version.rsplit_once('/').unwrap_or_default();
             let known = |definitions: &Self| definitions.0.get(&kind)?.get(version).cloned();
             let earlier = || {
@@ -224,6 +227,12 @@ impl Definitions {
             }
         }
     }
+}
+
+/// Whether an object is of none of Kubernetes' own kinds: of the others nothing has to be found out.
+#[must_use]
+pub fn has_custom_kind(object: &Value) -> bool {
+    GroupKind::of(object).is_custom()
 }
 
 fn annotate(object: &mut Value, path: &ScalePath) {
