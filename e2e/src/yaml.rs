@@ -25,3 +25,18 @@ pub fn workload(name: &str, namespace: &str, placement: &str, manifests: &[&str]
          spec:\n  placement: {placement}\n  manifests:\n    - {manifests}\n"
     )
 }
+
+/// A definition of a namespaced kind in group `hanse.example` whose objects may have any fields. Each of `versions` is what its
+/// version has besides, in flow style.
+#[must_use]
+pub fn definition(kind: &str, plural: &str, versions: &[&str]) -> String {
+    const ANY: &str = "served: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}";
+    let versions = versions
+        .iter()
+        .map(|version| format!("{{{ANY}, {version}}}"));
+    let versions = versions.collect::<Vec<_>>().join(", ");
+    format!(
+        "{{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {{name: {plural}.hanse.example}}, spec: \
+         {{group: hanse.example, scope: Namespaced, names: {{kind: {kind}, plural: {plural}}}, versions: [{versions}]}}}}"
+    )
+}

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use hanse_e2e::{Fleet, await_condition, yaml::workload};
+use hanse_e2e::{
+    Fleet, await_condition,
+    yaml::{definition, workload},
+};
 
 /// Several times what any step takes on a loaded machine. Only a failure takes that long.
 const SOON: Duration = Duration::from_mins(2);
@@ -14,23 +17,8 @@ const MEMBERS: [&str; 3] = ["lubeck", "bergen", "riga"];
 const MAIN: &str = "databases.hanse.example/main";
 const INSTANCES: &str = "{.spec.instances}";
 
-const DATABASES: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: databases.hanse.example}
-spec:
-  group: hanse.example
-  names: {kind: Database, plural: databases}
-  scope: Namespaced
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-      subresources:
-        status: {}
-        scale: {specReplicasPath: .spec.instances, statusReplicasPath: .status.instances}
-";
+const VERSION: &str = "name: v1, storage: true, subresources: {status: {}, scale: {specReplicasPath: .spec.instances, \
+                       statusReplicasPath: .status.instances}}";
 
 const HEALTH: &str = "
   health:
@@ -50,8 +38,9 @@ fn database(instances: u32) -> String {
 async fn a_custom_kind_is_divided_judged_and_stopped_as_its_definition_and_its_author_say()
 -> Result<()> {
     let mut fleet = Fleet::of_one_owner("custom", "amber", MEMBERS, "data").await?;
+    let databases = definition("Database", "databases", &[VERSION]);
     for member in MEMBERS {
-        fleet.apply_yaml(member, DATABASES).await?;
+        fleet.apply_yaml(member, &databases).await?;
     }
     it_is_divided_and_ready_when_its_author_says_so(&fleet).await?;
     an_expression_that_is_not_usable_is_named_and_changes_nothing(&fleet).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use hanse_e2e::{
     Fleet, MemberPlan, await_condition, hold_condition,
-    yaml::{deployment, workload},
+    yaml::{definition, deployment, workload},
 };
 
 /// Several times what any step takes on a loaded machine. Only a failure takes that long.
@@ -140,22 +140,11 @@ async fn a_suspended_workload_keeps_its_objects_and_runs_nothing(fleet: &Fleet) 
     delete(fleet, "web", "stopped").await
 }
 
-const SHIPS: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: ships.hanse.example}
-spec:
-  group: hanse.example
-  names: {kind: Ship, plural: ships}
-  scope: Namespaced
-  versions:
-    - {name: v1, served: true, storage: false, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
-    - {name: v2, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
-";
-
 async fn another_version_of_an_object_is_the_same_object(fleet: &Fleet) -> Result<()> {
+    let versions = ["name: v1, storage: false", "name: v2, storage: true"];
+    let ships = definition("Ship", "ships", &versions);
     for member in MEMBERS {
-        fleet.apply_yaml(member, SHIPS).await?;
+        fleet.apply_yaml(member, &ships).await?;
     }
     let ship = |version: &str, sails: u32| {
         let ship = format!(

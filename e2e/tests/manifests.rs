@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Result, ensure};
 use hanse_e2e::{
     Fleet, MemberPlan, await_condition, hold_condition,
-    yaml::{deployment, workload},
+    yaml::{definition, deployment, workload},
 };
 
 /// Several times what any step takes on a loaded machine. Only a failure takes that long.
@@ -136,16 +136,13 @@ async fn zero_replicas_keep_every_object(fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-const PORTS: &str = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: \
-    ports.hanse.example}, spec: {group: hanse.example, scope: Namespaced, names: {kind: Port, plural: ports}, \
-    versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {spec: \
-    {type: object, x-kubernetes-preserve-unknown-fields: true}}}}}]}}";
 const PORT: &str =
     "{apiVersion: hanse.example/v1, kind: Port, metadata: {name: lubeck}, spec: {depth: 9}}";
 
 async fn a_definition_and_its_instance_come_in_one_workload(fleet: &Fleet) -> Result<()> {
     // The instance is first in the list, as it often is.
-    let bundle = workload("ports", "bundle", "{mode: Duplicated}", &[PORT, PORTS]);
+    let ports = definition("Port", "ports", &["name: v1, storage: true"]);
+    let bundle = workload("ports", "bundle", "{mode: Duplicated}", &[PORT, &ports]);
     fleet.apply_yaml(HOME, &bundle).await?;
     fleet.await_ready(HOME, "ports", "bundle").await?;
     let depths = fleet

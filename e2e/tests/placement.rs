@@ -288,7 +288,7 @@ async fn a_domicile_holds_when_all_inside_are_lost(fleet: &mut Fleet) -> Result<
         .await?;
     stays(fleet, &[("lubeck", 2)]).await?;
     fleet.patch_member("lubeck", &law("DE-SH")).await?;
-    let within = "every placement is within its grants and its domicile";
+    let within = "no placement is known to be outside its grants or its domicile";
     fleet.await_field("bergen", &WEB, compliant, within).await?;
 
     fleet.kill("lubeck").await?;

@@ -21,6 +21,7 @@ use crate::{
     output::{Format, Streams},
     prose::clean,
     table::{Mood, Paint},
+    yaml,
 };
 
 const EXIT_CODES: &str = "Exit codes: 1 if a file differs from what is there now, or a member would refuse its part. The others are those \
@@ -185,7 +186,7 @@ fn objects(
         .map_err(|error| format!("{error}"))?;
     let label = |key: &str| attributes.label((&name, &owner), key);
     let changed = overridden(&manifests, &overrides, label).map_err(|error| error.to_string())?;
-    let yaml = |manifest: &Manifest| serde_yaml::to_string(manifest.object()).unwrap_or_default();
+    let yaml = |manifest: &Manifest| yaml::write(manifest.object()).unwrap_or_default();
     let objects = changed.iter();
     Ok(objects
         .map(|manifest| (manifest.id(), (manifest.to_string(), yaml(manifest))))

@@ -8,8 +8,8 @@
 //!                           cordon, uncordon   spec ──► operator ──► condition
 //!                           drain    the same, then ConfigMap ──► operator ──► leader ──► progress
 //!                           diff     objects ──► differences ──► text, JSON or YAML  (pure after the reading)
-//!           ──► wrap        files ──► FederatedWorkload                              (asks no cluster)
 //!                           explain, simulate   ConfigMap ──► operator ──► leader ──► text, JSON or YAML
+//!           └─► wrap        files ──► FederatedWorkload                              (asks no cluster)
 //! ```
 //!
 //! It sends requests to the API server only, with the rights that its user has there (docs/adr/0008). Standard output

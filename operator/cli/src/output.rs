@@ -87,16 +87,17 @@ impl Streams<'_> {
                 })? + "\n"
             }
             Format::Yaml => {
-                let yaml = serde_yaml::to_string(value);
-                yaml.map_err(|error| Failure::Write {
-                    source: io::Error::other(error),
-                })?
+                let json = serde_json::to_value(value);
+                let json = json.map_err(|error| Failure::Write {
+                    source: error.into(),
+                })?;
+                return self.answer_object(&json);
             }
         };
         write(&mut self.answer, &text)
     }
 
-    /// Writes an object for `kubectl apply`.
+    /// Writes an object as `kubectl apply` reads it.
     pub(crate) fn answer_object(&mut self, object: &Value) -> Result<(), Failure> {
         let yaml = yaml::write(object);
         let yaml = yaml.map_err(|error| Failure::Write {

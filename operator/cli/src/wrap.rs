@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hanse_core::{
     id::Namespace,
-    workload::{Mode, PlacementRules, WAVE_ANNOTATION, WorkloadSpec},
+    workload::{Mode, PlacementRules, SERVER_SET, WAVE_ANNOTATION, WorkloadSpec},
 };
 use serde_json::{Map, Value, json};
 
@@ -32,31 +32,24 @@ pub(crate) struct Wrap {
     /// A file with objects; `-` for standard input. Several are put together in this order.
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     filename: Vec<PathBuf>,
-    /// How replicas are spread over members.
-    #[arg(long, value_enum, ignore_case = true, default_value_t)]
-    mode: WrapMode,
+    /// How replicas are spread over members: Divided among them, Duplicated in each, or a Single copy in one at a time.
+    #[arg(long, default_value = "Divided", value_parser = mode)]
+    mode: Mode,
 }
 
-/// How replicas are spread over members.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum WrapMode {
-    /// Divided among the members.
-    #[default]
-    Divided,
-    /// All of them in every member.
-    Duplicated,
-    /// One copy in one member at a time.
-    Single,
-}
+/// The modes, in the words of the workload.
+const MODES: [(&str, Mode); 3] = [
+    ("Divided", Mode::Divided),
+    ("Duplicated", Mode::Duplicated),
+    ("Single", Mode::Single),
+];
 
-impl WrapMode {
-    fn of_ledger(self) -> Mode {
-        match self {
-            Self::Divided => Mode::Divided,
-            Self::Duplicated => Mode::Duplicated,
-            Self::Single => Mode::Single,
-        }
-    }
+fn mode(word: &str) -> Result<Mode, String> {
+    let found = MODES.into_iter().find(|(name, _)| *name == word);
+    let names = MODES.map(|(name, _)| name).join(", ");
+    found
+        .map(|(_, mode)| mode)
+        .ok_or_else(|| format!("must be one of {names}"))
 }
 
 /// Reads, wraps and writes.
@@ -80,7 +73,7 @@ fn wrapped(
     objects: Vec<Value>,
     name: &str,
     namespace: Option<&str>,
-    mode: WrapMode,
+    mode: Mode,
 ) -> Result<(Value, Vec<String>), String> {
     let mut notes = Vec::new();
     // A list may be in a list.
@@ -114,13 +107,13 @@ fn wrapped(
     let namespace = take_namespace(&mut manifests, namespace)?;
     let parsed: Result<Namespace, _> = namespace.parse();
     let parsed = parsed.map_err(|error| error.to_string())?;
-    let rules = PlacementRules::new(mode.of_ledger());
+    let rules = PlacementRules::new(mode);
     WorkloadSpec::new(manifests.clone(), rules, &parsed).map_err(|error| error.to_string())?;
     let workload = json!({
         "apiVersion": "hanse.dev/v1alpha1",
         "kind": "FederatedWorkload",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"placement": {"mode": format!("{:?}", mode.of_ledger())}, "manifests": manifests},
+        "spec": {"placement": {"mode": mode}, "manifests": manifests},
     });
     if workload.to_string().len() > CLIENT_SIDE_BYTES {
         notes.push(
@@ -153,18 +146,7 @@ fn title(object: &Value) -> String {
     format!("{kind} '{name}'")
 }
 
-/// What an API server sets, and tools write about themselves.
-const METADATA: [&str; 9] = [
-    "uid",
-    "resourceVersion",
-    "managedFields",
-    "ownerReferences",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "selfLink",
-];
+/// What tools write about themselves.
 const ANNOTATIONS: [&str; 2] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "deployment.kubernetes.io/revision",
@@ -181,7 +163,7 @@ fn leave_out(object: &mut Value) -> Vec<String> {
             left.push(format!("`{title}{name}`"));
         }
     };
-    for name in METADATA {
+    for name in SERVER_SET {
         take(object.get_mut("metadata"), name, "metadata.");
     }
     for name in ANNOTATIONS {
@@ -309,7 +291,7 @@ mod tests {
     /// The workload as YAML, and what is said.
     fn wrapped_text(text: &str, namespace: Option<&str>) -> Result<String, String> {
         let objects = yaml::read(text).unwrap();
-        let (workload, notes) = wrapped(objects, "web", namespace, WrapMode::Divided)?;
+        let (workload, notes) = wrapped(objects, "web", namespace, Mode::Divided)?;
         let notes = notes.iter().map(|note| format!("# {note}\n"));
         Ok(notes.collect::<String>() + &yaml::write(&workload).unwrap())
     }
@@ -399,7 +381,7 @@ items:
     #[test]
     fn a_large_workload_says_how_it_can_be_applied() {
         let large = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "x".repeat(CLIENT_SIDE_BYTES)}});
-        let (_, notes) = wrapped(vec![large], "web", None, WrapMode::Duplicated).unwrap();
+        let (_, notes) = wrapped(vec![large], "web", None, Mode::Duplicated).unwrap();
         assert!(
             notes[0].contains("kubectl apply --server-side"),
             "{notes:?}"

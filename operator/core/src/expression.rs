@@ -5,7 +5,7 @@
 //!
 //! - it has at most [`MAX_EXPRESSION`] characters, [`MAX_NESTING`] brackets in one another and [`MAX_OPERATORS`] operators, because it is
 //!   compiled and evaluated recursively: this fits half a mebibyte of a thread's stack;
-//! - it uses only the variables that it is given, and the functions in [`FUNCTIONS`];
+//! - it uses only the variable [`OBJECT`], and the functions in [`FUNCTIONS`];
 //! - in a loop (`all`, `exists`, `exists_one`, `filter`, `map`) only the loop's own variable may be used.
 //!
 //! The ledger's state machine never compiles one: two builds could differ in what they accept.
@@ -17,6 +17,9 @@ use cel::{
     common::ast::{EntryExpr, Expr},
 };
 use serde_json::Value;
+
+/// The only variable: the value that an expression is about.
+pub const OBJECT: &str = "object";
 
 /// The longest expression, in characters; the CRD states the same bound.
 pub const MAX_EXPRESSION: usize = 1_024;
@@ -48,8 +51,8 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Compiles `text`, which may use these variables. The error is what is wrong with it, in words that follow its name.
-    pub fn compile(text: &str, variables: &[&str]) -> Result<Self, String> {
+    /// Compiles `text`. The error is what is wrong with it, in words that follow its name.
+    pub fn compile(text: &str) -> Result<Self, String> {
         check_size(text)?;
         let program = Program::compile(text);
         let program = program.map_err(|errors| {
@@ -58,34 +61,32 @@ impl Expression {
             let place = first.trim_start_matches("ERROR: <input>:");
             format!("is no expression of CEL: {place}")
         })?;
-        check(program.expression(), variables)?;
+        check(program.expression(), &[OBJECT])?;
         Ok(Self {
             program,
             text: text.to_owned(),
         })
     }
 
-    /// Whether it is true of these values. The error says why that cannot be told.
-    pub fn holds(&self, values: &Values) -> Result<bool, String> {
-        match self.evaluate(values)? {
+    /// Whether it is true of a value. The error says why that cannot be told.
+    pub fn holds(&self, subject: &Subject) -> Result<bool, String> {
+        match self.evaluate(subject)? {
             CelValue::Bool(holds) => Ok(holds),
             _ => Err(format!("`{self}` is neither true nor false")),
         }
     }
 
-    /// The text that it makes of these values. The error says why it makes none.
-    pub fn text(&self, values: &Values) -> Result<String, String> {
-        match self.evaluate(values)? {
+    /// The text that it makes of a value. The error says why it makes none.
+    pub fn text(&self, subject: &Subject) -> Result<String, String> {
+        match self.evaluate(subject)? {
             CelValue::String(text) => Ok(text.to_string()),
             _ => Err(format!("`{self}` is no text")),
         }
     }
 
-    fn evaluate(&self, Values(values): &Values) -> Result<CelValue, String> {
+    fn evaluate(&self, Subject(value): &Subject) -> Result<CelValue, String> {
         let mut context = Context::default();
-        for (name, value) in values {
-            context.add_variable_from_value(*name, value.clone());
-        }
+        context.add_variable_from_value(OBJECT, value.clone());
         let result = self.program.execute(&context);
         result.map_err(|error| format!("`{self}` cannot be told: {error}"))
     }
@@ -103,14 +104,12 @@ impl fmt::Debug for Expression {
     }
 }
 
-/// The variables of an expression with their values.
-pub struct Values(Vec<(&'static str, CelValue)>);
+/// A value that expressions are evaluated about, converted once for all of them.
+pub struct Subject(CelValue);
 
-impl Values {
-    /// One variable.
-    #[must_use]
-    pub fn of(name: &'static str, value: &Value) -> Self {
-        Self(vec![(name, cel_value(value))])
+impl From<&Value> for Subject {
+    fn from(value: &Value) -> Self {
+        Self(cel_value(value))
     }
 }
 
@@ -129,7 +128,7 @@ fn cel_value(value: &Value) -> CelValue {
         Value::Object(fields) => {
             let fields = fields.iter();
             let fields = fields.map(|(name, value)| (name.clone().into(), cel_value(value)));
-            // Its order is of no consequence: no loop that is allowed makes a text of it.
+            // Without an order: an expression that picks a key by its place in a loop may say something else each time.
             let map = Arc::new(fields.collect());
             CelValue::Map(cel::objects::Map { map })
         }
@@ -220,7 +219,7 @@ mod tests {
                 "conditions": [{"type": "Ready", "status": "True"}, {"type": "Old", "status": "False"}],
             },
         });
-        Expression::compile(text, &["object"])?.holds(&Values::of("object", &object))
+        Expression::compile(text)?.holds(&Subject::from(&object))
     }
 
     #[test]
@@ -277,7 +276,7 @@ mod tests {
 
     #[test]
     fn an_expression_that_could_cost_more_than_its_object_is_refused() {
-        let refused = |text: &str| Expression::compile(text, &["object"]).unwrap_err();
+        let refused = |text: &str| Expression::compile(text).unwrap_err();
         let cases = [
             ("object.", "is no expression of CEL: 1:8: Syntax error: "),
             (
@@ -315,7 +314,7 @@ mod tests {
             refused(&"-".repeat(257)),
             "must have at most 256 operators, not 257"
         );
-        assert!(Expression::compile("object.a.all(x, x.b.all(y, y == 1))", &["object"]).is_ok());
+        assert!(Expression::compile("object.a.all(x, x.b.all(y, y == 1))").is_ok());
     }
 
     #[test]
@@ -333,8 +332,8 @@ mod tests {
         for text in nested.into_iter().chain(long) {
             let evaluate = move || {
                 let text = &text[..text.len().min(MAX_EXPRESSION)];
-                if let Ok(expression) = Expression::compile(text, &["object"]) {
-                    drop(expression.holds(&Values::of("object", &json!({}))));
+                if let Ok(expression) = Expression::compile(text) {
+                    drop(expression.holds(&Subject::from(&json!({}))));
                 }
             };
             let thread = std::thread::Builder::new().stack_size(512 * 1024);
@@ -345,7 +344,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_stops_the_compiler(text in "[a-z0-9.()\\[\\]{}?:,'\"+*/<>=!&| -]{0,200}") {
-            drop(Expression::compile(&text, &["object"]));
+            drop(Expression::compile(&text));
         }
     }
 }

@@ -4,9 +4,9 @@
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
 //! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what),
-//! `spread` (in how many domains), `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale` (autoscalers),
-//! `scale` (where an object has its replicas), `health` (when its objects are healthy), `rules` (how its objects are applied and removed), `wave` (in which order they are
-//! applied, and how each is stopped).
+//! `spread` (in how many domains), `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale`
+//! (autoscalers), `scale` (where an object has its replicas), `health` (when its objects are healthy), `rules` (how its objects are
+//! applied and removed), `wave` (in which order they are applied, and how each is stopped).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +37,8 @@ mod surge;
 mod wave;
 
 pub use autoscale::Autoscaler;
-pub use check::SpecError;
+pub use check::{SERVER_SET, SpecError};
 pub use failover::{Failover, SurgeWhen};
-pub(crate) use health::OBJECT;
 pub use health::{HealthRule, MAX_HEALTH};
 pub use manifest::{GroupKind, Manifest, ManifestId};
 pub use overrides::{
@@ -47,7 +46,7 @@ pub use overrides::{
 };
 pub use pods::{Demands, Pods};
 pub use rules::{Adopt, Conflicts, OnImmutable, VolumePolicy, Volumes};
-pub use scale::{Definitions, SCALE_ANNOTATION, ScalePath, has_custom_kind};
+pub use scale::{SCALE_ANNOTATION, ScalePath, ScalePaths, has_custom_kind};
 pub use share::{ScaleTarget, Share};
 pub use spread::{MAX_SPREAD, Spread};
 pub use wave::{LAST_WAVE, STOP_ANNOTATION, Stop, WAVE_ANNOTATION};
@@ -241,13 +240,13 @@ impl WorkloadSpec {
     /// The first level at which all of it may be used.
     #[must_use]
     pub fn level(&self) -> Level {
-        if self.manifests.iter().any(Manifest::says_scale) {
-            Level::CUSTOM_KINDS_SCALE
-        } else if self.health.is_empty() {
-            Level::FIRST
-        } else {
-            Level::HEALTH_RULES
-        }
+        let scales = self.manifests.iter().any(Manifest::says_scale);
+        let needed = [
+            (scales, Level::CUSTOM_KINDS_SCALE),
+            (!self.health.is_empty(), Level::HEALTH_RULES),
+        ];
+        let needed = needed.into_iter().filter(|(is_used, _)| *is_used);
+        needed.map(|(_, level)| level).max().unwrap_or_default()
     }
 
     /// The kinds of all manifests: what a host must have granted.

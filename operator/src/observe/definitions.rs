@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use hanse_core::{
     id::Namespace,
     level::Level,
-    workload::{self, SpecError, WorkloadSpec, has_custom_kind},
+    workload::{ScalePaths, SpecError, WorkloadSpec, has_custom_kind},
 };
 use hanse_crds::FederatedWorkloadSpec;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -59,7 +59,7 @@ struct DefinitionVersion {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Definitions {
     watched: Watched<Definition>,
-    known: Arc<Mutex<Arc<workload::Definitions>>>,
+    known: Arc<Mutex<Arc<ScalePaths>>>,
 }
 
 impl Definitions {
@@ -90,7 +90,7 @@ impl Definitions {
 
     /// Takes in what has changed. Returns whether anything is scaled otherwise than before.
     pub(super) fn look(&self) -> bool {
-        let mut known = workload::Definitions::default();
+        let mut known = ScalePaths::default();
         let definitions = self.watched.all();
         for definition in definitions.iter().filter_map(|(_, it)| it.as_ref().ok()) {
             known.define(&json!({
@@ -116,7 +116,7 @@ impl Definitions {
         }
         let mut spec = spec.clone();
         let known = self.known.lock().clone();
-        known.say_scales(&mut spec.manifests, before);
+        known.write_into(&mut spec.manifests, before);
         spec_of(&spec, namespace)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hanse_core::{
     health::{bounded, labels_of_pods, pods_say},
     id::WorkloadKey,
-    slice::PlacementReport,
+    slice::{PlacementPhase, PlacementReport},
 };
 use kube::api::ListParams;
 use tokio::time::Instant;
@@ -29,7 +29,10 @@ impl Host {
     /// Adds what its pods say to the report of a workload that is not ready for longer than [`ASK_AFTER`]. Returns whether to look
     /// again although nothing changes.
     pub(super) async fn ask_pods(&self, key: &WorkloadKey, report: &mut PlacementReport) -> bool {
-        let unready = self.unready(key);
+        let unready = match report.phase {
+            PlacementPhase::Ready => Vec::new(),
+            _ => self.unready(key),
+        };
         if unready.is_empty() {
             self.unready_since.lock().remove(key);
             return false;

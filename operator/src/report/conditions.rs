@@ -225,7 +225,7 @@ fn compliance(strays: &[(&str, &'static str, String)]) -> Finding {
             COMPLIANT,
             true,
             "WithinRules",
-            "every placement is within its grants and its domicile",
+            "no placement is known to be outside its grants or its domicile",
         ),
     }
 }

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{Health, assess, bounded, unsettled};
 use crate::{
-    expression::{Expression, Values},
-    workload::{GroupKind, HealthRule, ManifestId, OBJECT},
+    expression::{Expression, Subject},
+    workload::{GroupKind, HealthRule, ManifestId},
 };
 
 /// The compiled rules of one workload.
@@ -73,17 +73,17 @@ impl Rule {
                 ));
             }
         };
-        let values = Values::of(OBJECT, object);
+        let subject = Subject::from(object);
         let words = |otherwise: String| match &rule.message {
-            Some(message) => message.text(&values).unwrap_or(otherwise),
+            Some(message) => message.text(&subject).unwrap_or(otherwise),
             None => otherwise,
         };
         if let Some(failed) = &rule.failed
-            && failed.holds(&values) == Ok(true)
+            && failed.holds(&subject) == Ok(true)
         {
             return Health::failed(bounded(&words(format!("has failed: `{failed}`"))));
         }
-        match rule.ready.holds(&values) {
+        match rule.ready.holds(&subject) {
             Ok(true) => Health::Ready,
             Ok(false) => {
                 let otherwise = format!("is not ready: `{}` is not true", rule.ready);
@@ -96,10 +96,9 @@ impl Rule {
 
 impl Compiled {
     fn of(rule: &HealthRule) -> Result<Self, String> {
-        let compile = |text: &str| Expression::compile(text, &[OBJECT]);
-        let optional = |text: &Option<String>| text.as_deref().map(compile).transpose();
+        let optional = |text: &Option<String>| text.as_deref().map(Expression::compile).transpose();
         Ok(Self {
-            ready: compile(&rule.ready)?,
+            ready: Expression::compile(&rule.ready)?,
             failed: optional(&rule.failed)?,
             message: optional(&rule.message)?,
         })

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     MAX_HEALTH, MAX_MANIFESTS, MAX_OVERRIDES, MAX_SPEC_BYTES, MAX_SPREAD, Manifest, Mode,
-    PlacementRules, ScalePath, WorkloadSpec, check_overrides,
+    PlacementRules, SCALE_ANNOTATION, ScalePath, WorkloadSpec, check_overrides,
 };
 use crate::{
     id::Namespace,
@@ -81,6 +81,10 @@ pub enum SpecError {
         "the replicas of {object} are decided by {autoscaler}: set its limits, or `placement.replicas` to 0"
     )]
     Autoscaled { object: String, autoscaler: String },
+    #[error(
+        "manifest {object} must not have annotation '{SCALE_ANNOTATION}': it is for custom kinds, and a {kind} is none"
+    )]
+    NotCustom { object: String, kind: String },
     #[error("`placement.scales` names {object}, which is no manifest with replicas")]
     ScalesNothing { object: String },
     #[error(
@@ -267,7 +271,7 @@ fn listed(manifests: &[&Manifest]) -> String {
 }
 
 /// The fields of `metadata` that an API server sets. A value from one cluster would be wrong in every other.
-const SERVER_SET: [&str; 9] = [
+pub const SERVER_SET: [&str; 9] = [
     "uid",
     "resourceVersion",
     "managedFields",

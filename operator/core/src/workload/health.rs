@@ -8,9 +8,6 @@ use crate::expression::{Expression, MAX_EXPRESSION};
 /// The most rules of a workload; the CRD states the same bound.
 pub const MAX_HEALTH: usize = 16;
 
-/// The only variable of the expressions: the object as its host has it.
-pub(crate) const OBJECT: &str = "object";
-
 /// When some objects of a workload are healthy. Its JSON is the one that users write.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,7 +82,7 @@ impl WorkloadSpec {
         self.check_health_rules()?;
         for (number, rule) in self.health.iter().enumerate() {
             for (field, text) in rule.expressions() {
-                let compiled = Expression::compile(text, &[OBJECT]);
+                let compiled = Expression::compile(text);
                 compiled.map_err(|error| SpecError::Health {
                     number,
                     message: format!("has a `{field}` that {error}"),

@@ -1,7 +1,7 @@
 //! Where an object has the number of its replicas. Pure.
 //!
 //! For the kinds of Kubernetes that is known. A custom kind scales if its definition declares the subresource `scale`, and
-//! [`Definitions::say_scales`] writes where into an annotation of each of its manifests, so that everybody who reads the workload
+//! [`ScalePaths::write_into`] writes where into an annotation of each of its manifests, so that everybody who reads the workload
 //! knows it without the definition. An author may write the annotation too, or refuse it with `None`.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
@@ -148,7 +148,10 @@ impl Manifest {
             actual: text.to_owned(),
         };
         if !self.group_kind().is_custom() {
-            return Err(wrong("nothing, because its kind is known,"));
+            return Err(SpecError::NotCustom {
+                object: self.to_string(),
+                kind: self.kind.clone(),
+            });
         }
         if text == UNSCALED {
             return Ok(None);
@@ -176,9 +179,9 @@ impl GroupKind {
 
 /// Where the kinds of definitions have their replicas, by kind and version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Definitions(BTreeMap<GroupKind, BTreeMap<String, Option<ScalePath>>>);
+pub struct ScalePaths(BTreeMap<GroupKind, BTreeMap<String, Option<ScalePath>>>);
 
-impl Definitions {
+impl ScalePaths {
     /// Notes what a `CustomResourceDefinition` says, instead of what was known of its kind. Returns whether that is new.
     pub fn define(&mut self, definition: &Value) -> bool {
         let Some(kind) = GroupKind::defined_by(definition) else {
@@ -199,7 +202,7 @@ impl Definitions {
     /// manifests says, or else as these say, or else as it was `before`.
     ///
     /// A definition that is gone takes nothing back: the objects would all get the count that was divided over them.
-    pub fn say_scales(&self, manifests: &mut [Value], before: Option<&WorkloadSpec>) {
+    pub fn write_into(&self, manifests: &mut [Value], before: Option<&WorkloadSpec>) {
         let mut own = Self::default();
         for manifest in manifests.iter() {
             own.define(manifest);
@@ -216,7 +219,7 @@ impl Definitions {
             }
             let kind = manifest.group_kind();
             let (_, version) = manifest.api_version.rsplit_once('/').unwrap_or_default();
-            let known = |definitions: &Self| definitions.0.get(&kind)?.get(version).cloned();
+            let known = |paths: &Self| paths.0.get(&kind)?.get(version).cloned();
             let earlier = || {
                 let mut earlier = before?.manifests.iter();
                 earlier.find(|it| it.id() == manifest.id())?.scale_path()
@@ -276,43 +279,42 @@ mod tests {
 
     /// The counts of a database after these definitions have been asked.
     fn counts(
-        definitions: &Definitions,
+        paths: &ScalePaths,
         mut manifests: Vec<Value>,
         before: Option<&WorkloadSpec>,
     ) -> String {
-        definitions.say_scales(&mut manifests, before);
+        paths.write_into(&mut manifests, before);
         spec(manifests).unwrap().counts().to_string()
     }
 
     #[test]
     fn a_custom_kind_scales_by_what_its_definition_declares() {
-        let mut definitions = Definitions::default();
-        let count = |definitions: &Definitions, manifest| counts(definitions, vec![manifest], None);
-        assert_eq!(count(&definitions, database("v1")), "1");
-        assert!(definitions.define(&definition(Some(".spec.instances"))));
-        assert!(!definitions.define(&definition(Some(".spec.instances"))));
-        assert_eq!(count(&definitions, database("v1")), "6");
+        let mut paths = ScalePaths::default();
+        let count = |paths: &ScalePaths, manifest| counts(paths, vec![manifest], None);
+        assert_eq!(count(&paths, database("v1")), "1");
+        assert!(paths.define(&definition(Some(".spec.instances"))));
+        assert!(!paths.define(&definition(Some(".spec.instances"))));
+        assert_eq!(count(&paths, database("v1")), "6");
         // Another version of it declares none.
-        assert_eq!(count(&definitions, database("v1beta1")), "1");
+        assert_eq!(count(&paths, database("v1beta1")), "1");
         let mut unscaled = database("v1");
         unscaled["metadata"]["annotations"] = json!({SCALE_ANNOTATION: "None"});
-        assert_eq!(count(&definitions, unscaled), "1");
+        assert_eq!(count(&paths, unscaled), "1");
         let both = vec![definition(Some(".spec.instances")), database("v1")];
-        assert_eq!(counts(&Definitions::default(), both, None), "6");
+        assert_eq!(counts(&ScalePaths::default(), both, None), "6");
     }
 
     #[test]
     fn what_was_known_stays_when_the_definition_is_gone_and_goes_when_it_says_so() {
-        let mut definitions = Definitions::default();
-        definitions.define(&definition(Some(".spec.instances")));
+        let mut paths = ScalePaths::default();
+        paths.define(&definition(Some(".spec.instances")));
         let mut manifests = vec![database("v1")];
-        definitions.say_scales(&mut manifests, None);
+        paths.write_into(&mut manifests, None);
         let before = spec(manifests).unwrap();
-        let again =
-            |definitions: &Definitions| counts(definitions, vec![database("v1")], Some(&before));
-        assert_eq!(again(&Definitions::default()), "6");
-        definitions.define(&definition(None));
-        assert_eq!(again(&definitions), "1");
+        let again = |paths: &ScalePaths| counts(paths, vec![database("v1")], Some(&before));
+        assert_eq!(again(&ScalePaths::default()), "6");
+        paths.define(&definition(None));
+        assert_eq!(again(&paths), "1");
     }
 
     #[test]
@@ -353,8 +355,7 @@ mod tests {
         let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}});
         assert_eq!(
             with(job, ".spec.parallelism").unwrap_err(),
-            "manifest Job 'x' must have nothing, because its kind is known, in annotation 'hanse.dev/scale', not \
-             '.spec.parallelism'"
+            "manifest Job 'x' must not have annotation 'hanse.dev/scale': it is for custom kinds, and a Job is none"
         );
         assert_eq!(
             with(database("v1"), "instances").unwrap_err(),

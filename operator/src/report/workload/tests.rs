@@ -103,7 +103,7 @@ fn where_an_autoscaler_decides_its_count_is_shown_and_who_decides() {
 #[test]
 fn what_runs_where_it_may_not_any_more_is_named_with_the_rule() {
     let hosts = [("acme-1", 3, true, READY), ("b", 3, true, READY)];
-    let within = "True WithinRules: every placement is within its grants and its domicile";
+    let within = "True WithinRules: no placement is known to be outside its grants or its domicile";
     let mut owned = workload(&hosts, Diagnosis::default());
     let compliant = |owned: &OwnedWorkload| {
         let status = status_of(owned, None, true);
