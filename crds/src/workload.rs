@@ -216,7 +216,7 @@ pub struct FailoverRules {
     pub failback: FailbackRules,
     /// Whether replicas run elsewhere in addition while a member that has some is silent and not yet lost: `MemberSilent`
     /// (default) or `Never`. They go again when it is heard. Only mode `Divided`, and only if the workload consists of built-in
-    /// kinds other than `Pod`, `Job`, `CronJob`, `StatefulSet`, `DaemonSet` and `PersistentVolumeClaim`.
+    /// kinds other than `StatefulSet`, `DaemonSet` and `PersistentVolumeClaim`, and its jobs and pods have succeeded.
     #[serde(default, skip_serializing_if = "is_default")]
     pub surge: SurgeWhen,
 }

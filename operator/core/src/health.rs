@@ -168,14 +168,14 @@ pub fn report(
     for (target, count) in share.iter() {
         let found = match target {
             ScaleTarget::Object(id) => objects.iter().find(|it| it.id == *id),
-            ScaleTarget::Workload | ScaleTarget::Limit(_) => None,
+            ScaleTarget::Workload | ScaleTarget::Limit(_) | ScaleTarget::Task(_) => None,
         };
         let live = found.and_then(|it| it.object);
         let decided = found.and_then(|it| Some((it.scaled_by?, it.scale.of(live?)?)));
         let wanted = decided.map_or(count, |(_, count)| whole(count.as_u64()));
         scaled_by = scaled_by.or_else(|| decided.map(|(controller, _)| controller.to_owned()));
         let (wanted, runs) = match target {
-            ScaleTarget::Limit(_) => (0, 0),
+            ScaleTarget::Limit(_) | ScaleTarget::Task(_) => (0, 0),
             ScaleTarget::Workload if worst.0 == PlacementPhase::Ready => (wanted, wanted),
             ScaleTarget::Workload => (wanted, 0),
             ScaleTarget::Object(_) => (

@@ -4,7 +4,7 @@
 //! holds one never has to ask whether a manifest has a kind or a replica count fits the mode.
 //!
 //! In `workload/`: `manifest` (one object), `check` (the rules of a specification), `share` (how many replicas of what),
-//! `spread` (in how many domains), `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale`
+//! `task` (what runs and cannot be divided), `disruption` (budgets of disruptions), `spread` (in how many domains), `overrides` (what is different in some members), `pods` (what its pods ask for), `autoscale`
 //! (autoscalers), `scale` (where an object has its replicas), `health` (when its objects are healthy), `rules` (how its objects are
 //! applied and removed), `wave` (in which order they are applied, and how each is stopped).
 
@@ -23,6 +23,7 @@ use crate::{
 
 mod autoscale;
 mod check;
+mod disruption;
 mod failover;
 mod grace;
 mod health;
@@ -34,6 +35,7 @@ mod scale;
 mod share;
 mod spread;
 mod surge;
+mod task;
 mod wave;
 
 pub use autoscale::Autoscaler;
@@ -215,6 +217,9 @@ impl WorkloadSpec {
         for Autoscaler { id, max, .. } in self.autoscalers() {
             counts.set(ScaleTarget::Limit(id), max);
         }
+        for id in self.tasks() {
+            counts.set(ScaleTarget::Task(id), 1);
+        }
         if counts.is_empty() {
             let whole = self.placement.replicas.unwrap_or(1);
             [(ScaleTarget::Workload, whole)].into_iter().collect()
@@ -357,10 +362,7 @@ mod tests {
                 counts(&two, scaling("StatefulSet", "web", None)),
                 "`placement.scales` names StatefulSet 'web', which is no manifest with replicas",
             ),
-            (
-                counts(&scaled, divided(None)),
-                "Deployment.apps/web 4, HorizontalPodAutoscaler.autoscaling/web:max 10",
-            ),
+            (counts(&scaled, divided(None)), "4"),
             (
                 counts(&scaled, divided(Some(3))),
                 "the replicas of Deployment 'web' are decided by HorizontalPodAutoscaler 'web': set its limits, or \

@@ -10,7 +10,7 @@
 //! - An object that cannot be applied does not hold up the others of its wave, and holds up later waves.
 //! - An object that is as applied needs no call, so a round that changes nothing makes none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hanse_core::{
     health::{self, Health},
@@ -107,6 +107,7 @@ impl Host {
             objects,
             absent,
             done,
+            elsewhere,
         } = built;
         let wanted = Record::of(verified.placement());
         let before = self.applied.lock().get(verified.key()).cloned();
@@ -123,7 +124,7 @@ impl Host {
             findings: Findings::default(),
             busy: false,
         };
-        round.run(objects, &absent, &done).await;
+        round.run(objects, &absent, &done, &elsewhere).await;
         let Round {
             record,
             inventory,
@@ -150,6 +151,7 @@ impl Round<'_> {
         mut objects: Vec<BuiltObject>,
         absent: &[ObjectId],
         done: &BTreeSet<ObjectId>,
+        elsewhere: &BTreeMap<u8, ObjectId>,
     ) {
         self.count_first(&objects, absent).await;
         if let Err((subject, error)) = self.admit(&mut objects).await {
@@ -158,6 +160,11 @@ impl Round<'_> {
         let mut kept: BTreeSet<ObjectId> = objects.iter().map(|built| built.id.clone()).collect();
         kept.extend(done.iter().cloned());
         while let Some(wave) = objects.first().map(|built| built.wave) {
+            if let Some((_, job)) = elsewhere.range(..wave).next() {
+                let what = format!("{job} to succeed in the member that runs it");
+                self.findings.waiting = Some(what);
+                return;
+            }
             let later = objects.partition_point(|built| built.wave == wave);
             let rest = objects.split_off(later);
             for built in &objects {

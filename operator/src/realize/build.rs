@@ -17,6 +17,8 @@ pub(super) struct Built<'a> {
     pub(super) absent: Vec<ObjectId>,
     /// The objects that have done what they are for: they are not applied again, and stay if they are still there.
     pub(super) done: BTreeSet<ObjectId>,
+    /// The jobs that later waves wait for and that another member runs, by wave.
+    pub(super) elsewhere: BTreeMap<u8, ObjectId>,
 }
 
 /// One object as it is to be applied.
@@ -52,6 +54,7 @@ pub(super) struct Count {
 pub(super) fn build(verified: Verified<'_>) -> Built<'_> {
     let suspended = verified.spec().suspend;
     let (mut objects, mut absent, mut done) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut elsewhere = BTreeMap::new();
     for (manifest, written) in verified.manifests() {
         let id = ObjectId::of(manifest, &verified.consent().namespace);
         // A guest's namespace is the host's: Hanse makes it, and its labels are the host's terms.
@@ -61,6 +64,12 @@ pub(super) fn build(verified: Verified<'_>) -> Built<'_> {
         let completed = verified.placement().completed.get(&manifest.id());
         if completed.is_some_and(|completed| *completed == written.digest()) {
             done.insert(id);
+            continue;
+        }
+        if !verified.placement().share.runs_task(&manifest.id()) {
+            if manifest.is_awaited() && id.is("batch", "Job") {
+                elsewhere.insert(manifest.wave(), id);
+            }
             continue;
         }
         // Every specification was checked before it was signed, so its annotations are readable.
@@ -77,6 +86,7 @@ pub(super) fn build(verified: Verified<'_>) -> Built<'_> {
         objects,
         absent,
         done,
+        elsewhere,
     }
 }
 
@@ -108,6 +118,10 @@ fn built_object(
     let autoscalers = verified.spec().autoscalers();
     if let Some(autoscaler) = autoscalers.iter().find(|it| it.id == manifest.id()) {
         set_limits(&mut object, &placement.share, autoscaler);
+    }
+    let disruptions = verified.spec().disruptions_here(manifest, &placement.share);
+    if let Some((field, pods)) = disruptions {
+        entry(&mut object, "spec").insert(field.into(), json!(pods));
     }
     if stop == Some(Stop::Suspend) {
         let spec = entry(&mut object, "spec");
@@ -300,6 +314,63 @@ mod tests {
         assert_eq!(built_again(&case), (0, 1));
         case.placement.completed = [(id, hanse_core::id::Digest([0; 32]))].into();
         assert_eq!(built_again(&case), (1, 0));
+    }
+
+    #[test]
+    fn a_job_that_another_member_runs_is_not_built_and_later_waves_wait_for_it_if_told() {
+        let job = json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": "migrate", "annotations": {"hanse.dev/wave": "45"}},
+        });
+        let mut case = Case::of(deployment()).with_spec(|spec| {
+            let rules = hanse_core::workload::PlacementRules::new(Mode::Divided);
+            let manifests = vec![job.clone(), deployment()];
+            *spec = WorkloadSpec::new(manifests, rules, &"shop".parse().unwrap()).unwrap();
+        });
+        case.grants[0].kinds = case.spec.kinds();
+        let built = |case: &Case| {
+            let built = built_for(case);
+            let ids = built.objects.iter().map(|it| it.id.to_string());
+            let elsewhere = built.elsewhere.iter();
+            let elsewhere = elsewhere.map(|(wave, id)| format!("{wave} {id}"));
+            (
+                ids.collect::<Vec<_>>().join(", "),
+                elsewhere.collect::<Vec<_>>().join(", "),
+            )
+        };
+        let (both, one) = ("Job 'migrate', Deployment 'web'", "Deployment 'web'");
+        assert_eq!(built(&case), (both.to_owned(), String::new()));
+        let (id, digest) = (case.spec.manifests[0].id(), case.spec.manifests[0].digest());
+        case.placement.share.set(ScaleTarget::Task(id.clone()), 0);
+        assert_eq!(
+            built(&case),
+            (one.to_owned(), "45 Job 'migrate'".to_owned())
+        );
+        case.placement.completed = [(id, digest)].into();
+        assert_eq!(built(&case), (one.to_owned(), String::new()));
+    }
+
+    #[test]
+    fn a_budget_of_disruptions_is_about_the_replicas_here() {
+        let template = json!({"metadata": {"labels": {"app": "web"}}});
+        let mut web = deployment();
+        web["spec"]["template"] = template;
+        let budget = json!({
+            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
+        });
+        let mut case = Case::of(deployment()).with_spec(|spec| {
+            let rules = hanse_core::workload::PlacementRules::new(Mode::Divided);
+            let manifests = vec![web, budget];
+            *spec = WorkloadSpec::new(manifests, rules, &"shop".parse().unwrap()).unwrap();
+        });
+        case.grants[0].kinds = case.spec.kinds();
+        let target = ScaleTarget::Object(case.spec.manifests[0].id());
+        case.placement.share.set(target, 2);
+        assert_eq!(
+            built_for(&case).objects[1].object["spec"]["minAvailable"],
+            json!(1)
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     id::{MemberName, WorkloadKey},
     slice::{PlacementPhase, PlacementReport},
     state::State,
+    workload::ScaleTarget,
 };
 
 /// The workloads that an answer lists; the others are counted.
@@ -37,20 +38,27 @@ impl Case<'_> {
         let is_drained = |name: &MemberName| self.heard.drained.contains(name);
         if !self.placed.keys().any(is_drained)
             || self.heard.reports.is_none()
-            || !self.workload.spec.may_surge()
+            || !self.workload.may_surge()
         {
             return true;
         }
-        let others = self.placed.iter().filter(|(name, row)| {
+        let others = self.placed.iter().filter(|(name, _)| {
             let is_held = self.member(name).is_some_and(|it| it.lease.is_held());
-            is_held && !self.heard.is_away(name) && self.is_reported_ready(name, row)
+            is_held && !self.heard.is_away(name)
         });
-        let others: Vec<_> = others.map(|(_, row)| &row.share).collect();
-        let mut counts = self.counts.iter();
-        counts.all(|(target, total)| {
-            let run = others.iter().map(|share| share.of(target));
-            run.fold(0_u32, u32::saturating_add) >= total
-        })
+        let others: Vec<_> = others.collect();
+        // If somebody has too much, it is not known beforehand who keeps how much of it.
+        let all_ready = others
+            .iter()
+            .all(|(name, row)| self.is_reported_ready(name, row));
+        // What cannot be divided is never run in addition.
+        let is_task = |target: &ScaleTarget| matches!(target, ScaleTarget::Task(_));
+        let mut counts = self.counts.iter().filter(|(target, _)| !is_task(target));
+        all_ready
+            && counts.all(|(target, total)| {
+                let run = others.iter().map(|(_, row)| row.share.of(target));
+                run.fold(0_u32, u32::saturating_add) >= total
+            })
     }
 }
 

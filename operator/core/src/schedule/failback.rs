@@ -20,7 +20,7 @@ use crate::{
     id::MemberName,
     reason::Reason,
     state::{Placement, Surge},
-    workload::{ScaleTarget, Share},
+    workload::Share,
 };
 
 /// Adds to the wishes what members that are back should run, and what those should that run it by `shares`.
@@ -68,9 +68,14 @@ pub(super) fn add(
         let covers = changed.map(|(name, _)| name.clone());
         let covers: BTreeSet<_> = covers.filter(|name| !back.contains(name)).collect();
         for name in returning {
-            let (share, covers) = (part(name), covers.clone());
-            let surge = Surge { share, covers };
-            wishes.insert(name.clone(), wish(name, part(name), Some(surge)));
+            // What cannot be divided stays where it is until then.
+            let mut share = part(name);
+            share.keep_tasks(&Share::default());
+            let surge = Surge {
+                share: share.clone(),
+                covers: covers.clone(),
+            };
+            wishes.insert(name.clone(), wish(name, share, Some(surge)));
         }
     }
 }
@@ -109,7 +114,7 @@ fn after(
     let mut after = shares.clone();
     let rooms = Spare::default();
     let objects = case.counts.iter().map(|(target, _)| target);
-    for target in objects.filter(|target| !matches!(target, ScaleTarget::Limit(_))) {
+    for target in objects.filter(|target| target.has_replicas()) {
         let has = |name: &MemberName| shares.get(name).map_or(0, |share| share.of(target));
         let pool = hosts.iter().map(has).sum();
         let held = |name: &MemberName| case.placed.get(name).map_or(0, |row| row.share.of(target));
@@ -128,6 +133,7 @@ fn after(
     }
     let all: Vec<MemberName> = after.keys().cloned().collect();
     select::divide_limits(case, &all, shares, &mut after);
+    select::give_tasks(case, shares, &mut after);
     let breaks = case.broken_rule(&after).is_some() && case.broken_rule(shares).is_none();
     (!breaks).then_some(after)
 }

@@ -13,6 +13,7 @@ use super::{observations::Observations, observer::Seen};
 use crate::{
     command::Scheduling,
     id::{MemberName, WorkloadKey},
+    state::Workload,
 };
 
 /// Whose parts are with others, and since when those members are well, on the monotonic clock of the leader.
@@ -33,7 +34,7 @@ impl Returns {
         let gone = rows.filter_map(|(_, row)| row.reason.gone());
         let away = gone.filter(|member| seen.state.placements.get(key, member).is_none());
         let away: BTreeSet<_> = away.cloned().collect();
-        if !away.is_empty() && workload.spec.failback_after().is_some() {
+        if !away.is_empty() && workload.failback_after().is_some() {
             self.away.insert(key.clone(), away);
         }
     }
@@ -51,7 +52,7 @@ impl Returns {
         }
         for (key, members) in &self.away {
             let workload = seen.state.workloads.get(key);
-            let Some(after) = workload.and_then(|it| it.spec.failback_after()) else {
+            let Some(after) = workload.and_then(Workload::failback_after) else {
                 continue;
             };
             let is_due = |name: &&MemberName| {

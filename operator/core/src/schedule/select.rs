@@ -101,7 +101,7 @@ pub(super) fn divided(case: &Case<'_>, budget: &mut Budget) -> (Wishes, Option<S
 /// What nobody has a part of, because it fits nowhere.
 pub(super) fn missing(case: &Case<'_>, shares: &BTreeMap<MemberName, Share>) -> Share {
     let objects = case.counts.iter();
-    let objects = objects.filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
+    let objects = objects.filter(|(target, _)| target.has_replicas());
     let missing = objects.filter_map(|(target, total)| {
         let placed = shares.values().map(|share| share.of(target));
         let missing = placed.fold(total, u32::saturating_sub);
@@ -160,7 +160,7 @@ pub(super) fn shares(
     let objects = case
         .counts
         .iter()
-        .filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
+        .filter(|(target, _)| target.has_replicas());
     for (target, total) in objects {
         let had = |name: &MemberName| held.get(name).map_or(0, |share| share.of(target));
         let keeps = |name: &MemberName| had(name).min(limit(name));
@@ -197,7 +197,34 @@ pub(super) fn shares(
         }
     }
     divide_limits(case, hosts, held, &mut shares);
+    give_tasks(case, held, &mut shares);
     shares
+}
+
+/// Gives each object that runs and cannot be divided to one of the hosts: the one that has it, or else the first that is there.
+pub(super) fn give_tasks(
+    case: &Case<'_>,
+    held: &BTreeMap<MemberName, Share>,
+    shares: &mut BTreeMap<MemberName, Share>,
+) {
+    let tasks = case.counts.iter().map(|(target, _)| target);
+    for task in tasks.filter(|target| matches!(target, ScaleTarget::Task(_))) {
+        let is_idle = case.counts.total() == 0;
+        let hosts = case.eligible.iter().filter(|name| {
+            let share = shares.get(*name);
+            share.is_some_and(|share| share.total() > 0 || is_idle)
+        });
+        let has = |name: &MemberName| held.get(name).is_some_and(|share| share.of(task) > 0);
+        let rank = |name: &&MemberName| {
+            let is_new = is_idle && !case.placed.contains_key(*name);
+            (!has(name), case.heard.is_away(name), is_new)
+        };
+        let chosen = hosts.min_by_key(rank).cloned();
+        for (name, share) in &mut *shares {
+            let runs = chosen.as_ref() == Some(name);
+            share.set(task.clone(), u32::from(runs));
+        }
+    }
 }
 
 /// Divides what autoscalers may scale to.

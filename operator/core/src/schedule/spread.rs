@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{case::Case, divide as even, survival::Place};
 use crate::{
     id::MemberName,
-    workload::{ScaleTarget, Share, Spread},
+    workload::{Share, Spread},
 };
 
 mod table;
@@ -77,7 +77,7 @@ impl Case<'_> {
             }
             // Each object is divided by itself, and what an autoscaler may add is not divided by these rules.
             let objects = self.counts.iter().map(|(target, _)| target);
-            let mut objects = objects.filter(|it| !matches!(it, ScaleTarget::Limit(_)));
+            let mut objects = objects.filter(|it| it.has_replicas());
             objects.find_map(|target| {
                 let mut counts = vec![0; *all];
                 for (domain, name) in of.iter().zip(&hosts) {

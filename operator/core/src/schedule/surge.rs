@@ -118,7 +118,11 @@ pub(super) fn held(case: &Case<'_>) -> BTreeMap<MemberName, Share> {
     let rows = case.placed.iter();
     let base: BTreeMap<MemberName, Share> =
         rows.map(|(name, row)| (name.clone(), row.base())).collect();
-    let is_short = case.counts.iter().any(|(target, total)| {
+    let mut objects = case
+        .counts
+        .iter()
+        .filter(|(target, _)| target.has_replicas());
+    let is_short = objects.any(|(target, total)| {
         let held = base.iter().filter(|(name, _)| case.may_host(name));
         held.fold(0_u32, |sum, (_, share)| {
             sum.saturating_add(share.of(target))
@@ -139,7 +143,7 @@ pub(super) fn add(
         .filter(|(name, share)| case.heard.is_away(name) && share.total() > 0)
         .map(|(name, _)| name.clone())
         .collect();
-    let Some(first) = covers.first().filter(|_| case.workload.spec.may_surge()) else {
+    let Some(first) = covers.first().filter(|_| case.workload.may_surge()) else {
         return;
     };
     let silent = covers.iter().find(|name| case.heard.silent.contains(*name));
@@ -194,7 +198,8 @@ fn surges(
     let is_short = !select::missing(case, &alone).is_empty() || case.broken_rule(&alone).is_some();
     let surges = alone.into_iter().filter_map(|(name, share)| {
         let base = shares.get(&name).cloned().unwrap_or_default();
-        let share = share.at_least(&base);
+        let mut share = share.at_least(&base);
+        share.keep_tasks(&base);
         let surge = share.without(&base);
         (surge.total() > 0).then_some((name, (share, surge)))
     });

@@ -15,11 +15,14 @@ use crate::{
     command::{Attributes, Command, PlacementChange, Scheduling, SignedCommand},
     domain::FailureDomain,
     grant::{Grant, GrantedNamespaces, Grantee, PodSecurity},
-    id::{Epoch, FederationId, Generation, MemberName, NodeId, PrivateKey, PublicKey, WorkloadKey},
+    id::{
+        Digest, Epoch, FederationId, Generation, MemberName, NodeId, PrivateKey, PublicKey,
+        WorkloadKey,
+    },
     level::Level,
     per_host::PerHost,
     slice::{PlacementPhase, PlacementReport},
-    state::{Lease, Member, Placement, State, Workload},
+    state::{Completion, Lease, Member, Placement, State, Workload},
     workload::{GroupKind, HealthRule, Mode, PlacementRules, WorkloadSpec},
 };
 
@@ -33,6 +36,7 @@ mod simulate;
 mod spread;
 mod surge;
 mod survival;
+mod tasks;
 mod unready;
 
 const WEB: &str = "acme/shop/web";
@@ -189,6 +193,17 @@ impl Federation {
             message: String::new(),
         };
         self.reports.insert(key.clone(), member, report.into());
+    }
+
+    /// The ledger learns that an object has done what it is for.
+    fn complete(&mut self, key: &WorkloadKey, object: &str) {
+        let completion = Completion {
+            manifest: Digest([0; 32]),
+            members: BTreeSet::new(),
+        };
+        if let Some(row) = self.state.workloads.get_mut(key) {
+            row.completed.insert(object.parse().unwrap(), completion);
+        }
     }
 
     fn hearsay(&self) -> Hearsay<'_> {

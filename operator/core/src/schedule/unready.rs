@@ -24,7 +24,7 @@ use crate::{
     per_host::PerHost,
     slice::{PlacementPhase, PlacementReport},
     state::Workload,
-    workload::{Mode, ScaleTarget},
+    workload::Mode,
 };
 
 /// Since when what lacks, on the monotonic clock of the leader.
@@ -208,7 +208,7 @@ impl<'a> Row<'a> {
     fn is_divisible(&self) -> bool {
         let counts = self.workload.spec.counts();
         let counts = counts.iter();
-        let objects = counts.filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
+        let objects = counts.filter(|(target, _)| target.has_replicas());
         objects.count() == 1
     }
 

@@ -17,6 +17,8 @@ pub type Demands = Vec<(PodDemand, u32)>;
 pub struct Pods {
     /// Each replica of what scales.
     scaled: BTreeMap<ScaleTarget, PodDemand>,
+    /// What runs on one member, and on how many pods.
+    tasks: BTreeMap<ScaleTarget, (PodDemand, u32)>,
     /// What every host runs besides.
     fixed: Demands,
 }
@@ -26,14 +28,16 @@ impl WorkloadSpec {
     #[must_use]
     pub fn pods(&self) -> Pods {
         let mut pods = Pods::default();
+        let tasks = self.tasks();
         for manifest in &self.manifests {
             let Some((spec, count)) = manifest.pods() else {
                 continue;
             };
-            let demand = PodDemand::of(spec);
+            let (id, demand) = (manifest.id(), PodDemand::of(spec));
             if manifest.is_scalable() {
-                pods.scaled
-                    .insert(ScaleTarget::Object(manifest.id()), demand);
+                pods.scaled.insert(ScaleTarget::Object(id), demand);
+            } else if tasks.contains(&id) {
+                pods.tasks.insert(ScaleTarget::Task(id), (demand, count));
             } else {
                 pods.fixed.push((demand, count));
             }
@@ -63,9 +67,13 @@ impl Pods {
             let more = count.checked_sub(had(target)).filter(|more| *more > 0)?;
             Some((self.replica(target)?.clone(), more))
         });
+        let tasks = share.iter().filter_map(|(target, count)| {
+            let starts = count > had(target);
+            self.tasks.get(target).filter(|_| starts).cloned()
+        });
         let starts = before.is_none_or(|before| before.total() == 0) && share.total() > 0;
         let fixed = self.fixed.iter().filter(|_| starts).cloned();
-        fixed.chain(replicas).collect()
+        fixed.chain(replicas).chain(tasks).collect()
     }
 
     /// The pods of the smallest part of `counts` that a host can have: one replica of each where they are divided, or else all.
@@ -145,22 +153,26 @@ mod tests {
         let (pods, all) = pods();
         assert_eq!(
             words(&pods.added(None, &all)),
-            "2 × cpu 2; 1 × cpu 4; 4 × cpu 1"
+            "4 × cpu 1; 1 × cpu 4; 2 × cpu 2"
         );
         assert_eq!(
             words(&pods.least(Mode::Divided, &all)),
-            "2 × cpu 2; 1 × cpu 4; 1 × cpu 1"
+            "1 × cpu 1; 1 × cpu 4; 2 × cpu 2"
         );
         assert_eq!(pods.least(Mode::Single, &all), pods.added(None, &all));
         let target = ScaleTarget::Object("Deployment.apps/x".parse().unwrap());
         let three = Share::from_iter([(target.clone(), 3)]);
-        assert_eq!(words(&pods.added(Some(&three), &all)), "1 × cpu 1");
+        assert_eq!(
+            words(&pods.added(Some(&three), &all)),
+            "1 × cpu 1; 1 × cpu 4; 2 × cpu 2"
+        );
         assert_eq!(words(&pods.added(Some(&all), &three)), "");
         let none = Share::from_iter([(target, 0)]);
         assert_eq!(words(&pods.added(None, &none)), "");
+        let starts = words(&pods.added(Some(&none), &three));
         assert_eq!(
-            words(&pods.added(Some(&none), &three)),
-            "2 × cpu 2; 1 × cpu 4; 3 × cpu 1"
+            starts, "3 × cpu 1",
+            "another member runs what cannot be divided"
         );
     }
 }

@@ -17,6 +17,8 @@ pub enum ScaleTarget {
     Object(ManifestId),
     /// The most that an autoscaler among its objects may scale to. It is a limit, and counts nowhere.
     Limit(ManifestId),
+    /// Whether one of its objects that runs and cannot be divided is run by this member, 1 or 0. It counts nowhere.
+    Task(ManifestId),
 }
 
 /// The text that stands for [`ScaleTarget::Workload`]; no object has this id.
@@ -25,12 +27,24 @@ const WORKLOAD: &str = "*";
 /// What follows the id of an autoscaler in the text of its limit; no name contains a colon.
 const LIMIT: &str = ":max";
 
+/// What follows the id of an object in the text of its task.
+const TASK: &str = ":task";
+
+impl ScaleTarget {
+    /// Whether its count is one of replicas.
+    #[must_use]
+    pub fn has_replicas(&self) -> bool {
+        matches!(self, Self::Workload | Self::Object(_))
+    }
+}
+
 impl fmt::Display for ScaleTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Workload => f.write_str(WORKLOAD),
             Self::Object(id) => id.fmt(f),
             Self::Limit(id) => write!(f, "{id}{LIMIT}"),
+            Self::Task(id) => write!(f, "{id}{TASK}"),
         }
     }
 }
@@ -38,11 +52,16 @@ impl fmt::Display for ScaleTarget {
 impl FromStr for ScaleTarget {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        match (text, text.strip_suffix(LIMIT)) {
-            (WORKLOAD, _) => Ok(Self::Workload),
-            (_, Some(id)) => id.parse().map(Self::Limit),
-            (id, None) => id.parse().map(Self::Object),
+        if text == WORKLOAD {
+            return Ok(Self::Workload);
         }
+        if let Some(id) = text.strip_suffix(LIMIT) {
+            return id.parse().map(Self::Limit);
+        }
+        if let Some(id) = text.strip_suffix(TASK) {
+            return id.parse().map(Self::Task);
+        }
+        text.parse().map(Self::Object)
     }
 }
 
@@ -62,6 +81,13 @@ impl Share {
         self.0.get(target).copied().unwrap_or(0)
     }
 
+    /// Whether this member runs an object that cannot be divided. Where nobody has been chosen for it, every member does.
+    #[must_use]
+    pub fn runs_task(&self, id: &ManifestId) -> bool {
+        let chosen = self.0.get(&ScaleTarget::Task(id.clone()));
+        chosen.is_none_or(|count| *count > 0)
+    }
+
     /// Whether there is no count at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -78,7 +104,7 @@ impl Share {
     #[must_use]
     pub fn total(&self) -> u32 {
         let counts = self.0.iter();
-        let counts = counts.filter(|(target, _)| !matches!(target, ScaleTarget::Limit(_)));
+        let counts = counts.filter(|(target, _)| target.has_replicas());
         counts.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
@@ -104,6 +130,15 @@ impl Share {
         targets.map(larger).collect()
     }
 
+    /// Has the same objects that cannot be divided as `other`, and no more.
+    pub fn keep_tasks(&mut self, other: &Self) {
+        for (target, count) in &mut self.0 {
+            if matches!(target, ScaleTarget::Task(_)) {
+                *count = other.of(target);
+            }
+        }
+    }
+
     /// Sets the replicas of `target`.
     pub fn set(&mut self, target: ScaleTarget, replicas: u32) {
         self.0.insert(target, replicas);
@@ -116,14 +151,15 @@ impl FromIterator<(ScaleTarget, u32)> for Share {
     }
 }
 
-/// As a person reads it: the one count, or each with what it is of.
+/// As a person reads it: the one count of replicas, or each with what it is of.
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (1, Some(count)) = (self.0.len(), self.0.values().next()) {
+        let counts = self.iter().filter(|(target, _)| target.has_replicas());
+        let counts: Vec<_> = counts.collect();
+        if let [(_, count)] = counts[..] {
             return count.fmt(f);
         }
-        let counts = self
-            .0
+        let counts = counts
             .iter()
             .map(|(target, count)| format!("{target} {count}"));
         f.write_str(&counts.collect::<Vec<_>>().join(", "))
@@ -142,13 +178,14 @@ mod tests {
             ("Deployment.apps/web", 2),
             ("Worker.jobs.example/w.1", 0),
             ("HorizontalPodAutoscaler.autoscaling/web:max", 5),
+            ("Job.batch/migrate:task", 1),
         ]
         .map(|(target, count)| (target.parse().unwrap(), count))
         .into_iter()
         .collect();
         let wire = json!({
             "Deployment.apps/web": 2, "Worker.jobs.example/w.1": 0,
-            "HorizontalPodAutoscaler.autoscaling/web:max": 5,
+            "HorizontalPodAutoscaler.autoscaling/web:max": 5, "Job.batch/migrate:task": 1,
         });
         assert_eq!(share.total(), 2);
         assert_eq!(serde_json::to_value(&share).unwrap(), wire);

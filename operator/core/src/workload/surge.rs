@@ -18,14 +18,20 @@ const KUBERNETES: &str = ".k8s.io";
 
 impl WorkloadSpec {
     /// Whether replicas may be placed elsewhere in addition while a member is silent: the workload is `Divided`, its author
-    /// does not forbid it, and it consists of objects of which it is known that another one does no harm. What a custom
-    /// kind runs is not known.
+    /// does not forbid it, and it consists of objects of which it is known that another one does no harm, or of which only one
+    /// member ever has one ([`tasks`](Self::tasks)). What a custom kind runs is not known.
     #[must_use]
     pub fn may_surge(&self) -> bool {
         self.placement.mode == Mode::Divided
             && self.failover.surge == SurgeWhen::MemberSilent
             && !self.suspend
-            && self.kinds().iter().all(GroupKind::may_run_twice)
+            && self.is_harmless_twice()
+    }
+
+    fn is_harmless_twice(&self) -> bool {
+        let tasks = self.tasks();
+        let mut manifests = self.manifests.iter();
+        manifests.all(|it| it.group_kind().may_run_twice() || tasks.contains(&it.id()))
     }
 }
 
@@ -63,7 +69,8 @@ mod tests {
         assert!(surges(&web, asis));
         assert!(with(("networking.k8s.io/v1", "Ingress")));
         assert!(!with(("v1", "PersistentVolumeClaim")));
-        assert!(!with(("batch/v1", "Job")));
+        assert!(with(("batch/v1", "Job")), "one member has it");
+        assert!(!surges(&[("batch/v1", "Job")], asis));
         assert!(!with(("apps/v1", "StatefulSet")));
         assert!(!with(("postgres.example/v1", "Postgres")));
         assert!(!surges(&web, |spec| spec.failover.surge = SurgeWhen::Never));

@@ -184,6 +184,27 @@ fn a_drain_leaves_half_of_what_may_run_in_addition_to_silent_members() {
     assert_eq!(begun(&federation.step()), 1);
 }
 
+/// Three run one each, two of them were silent for a while, and one of these is drained meanwhile.
+#[test]
+fn a_drained_member_waits_for_everybody_who_runs_something_in_addition() {
+    let mut federation =
+        Federation::of(&["acme-1", "acme-2", "beta-1", "gamma-1"]).with(Mode::Divided, Some(3));
+    federation.step();
+    for name in ["acme-2", "beta-1"] {
+        federation.silent.insert(name.parse().unwrap());
+    }
+    federation.step();
+    federation.ready(&["acme-1", "acme-2"]);
+    federation.drain("beta-1").step();
+    federation
+        .silent
+        .remove(&"acme-2".parse::<MemberName>().unwrap());
+    federation.step();
+    assert_eq!(federation.shares().get("beta-1"), Some(&1));
+    federation.ready(&["acme-1", "acme-2", "gamma-1"]).step();
+    assert_eq!(federation.shares().get("beta-1"), None);
+}
+
 proptest! {
     /// Whoever is drained, silent or lost in whatever order: while anybody is there, those that serve, the drained among
     /// them, never run less than what is asked for, and in the end nothing is left where it can go.

@@ -27,7 +27,7 @@ struct Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    (0_u8..25, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
+    (0_u8..26, 0_usize..5, 0_u8..8, 0_u8..6, 0_u8..4).prop_map(
         |(kind, member, workload, value, applied)| Event {
             kind,
             member,
@@ -81,8 +81,13 @@ impl Federation {
                 label: None,
             }];
         }
-        let web = web(kind % 3);
-        self.put_named(&key(workload).to_string(), vec![web], placement);
+        let mut manifests = vec![web(kind % 3)];
+        if value == 4 {
+            manifests.push(
+                json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}}),
+            );
+        }
+        self.put_named(&key(workload).to_string(), manifests, placement);
         let row = self.state.workloads.get_mut(&key(workload)).unwrap();
         if value == 5 {
             let rule = HealthRule {
@@ -183,6 +188,7 @@ impl Federation {
             })),
             20 => self.come(&workload, name, PlacementPhase::Ready),
             21 => self.come(&workload, name, PlacementPhase::Applied),
+            25 => self.complete(&workload, "Job.batch/once"),
             17 | 18 => self.report(name, u32::from(event.value), even),
             _ => {
                 self.observations = Observations::of(&workload, |about| match event.value % 4 {
