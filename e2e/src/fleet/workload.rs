@@ -289,7 +289,7 @@ impl Fleet {
     }
 
     /// The members whose cluster has not been killed.
-    pub(super) fn running(&self) -> impl Iterator<Item = &str> {
+    pub fn running(&self) -> impl Iterator<Item = &str> {
         self.seats
             .iter()
             .filter(|seat| seat.cluster.process_ids().next().is_some())

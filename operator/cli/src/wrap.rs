@@ -8,7 +8,9 @@ use std::{collections::BTreeSet, path::PathBuf};
 use clap::Args;
 use hanse_core::{
     id::Namespace,
-    workload::{Mode, PlacementRules, SERVER_SET, WAVE_ANNOTATION, WorkloadSpec},
+    workload::{
+        Mode, ON_IMMUTABLE_ANNOTATION, PlacementRules, SERVER_SET, WAVE_ANNOTATION, WorkloadSpec,
+    },
 };
 use serde_json::{Map, Value, json};
 
@@ -245,6 +247,10 @@ fn hook(object: &mut Value) -> Hook {
     annotations
         .entry(WAVE_ANNOTATION)
         .or_insert_with(|| json!(wave));
+    // Helm deletes what is left of a hook before it runs the next one.
+    annotations
+        .entry(ON_IMMUTABLE_ANNOTATION)
+        .or_insert_with(|| json!("Recreate"));
     Hook::Wave { wave, weight, when }
 }
 

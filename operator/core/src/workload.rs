@@ -47,7 +47,7 @@ pub use overrides::{
     Labelled, MAX_OPERATIONS, MAX_OVERRIDES, Override, Which, check_overrides, overridden,
 };
 pub use pods::{Demands, Pods};
-pub use rules::{Adopt, Conflicts, OnImmutable, VolumePolicy, Volumes};
+pub use rules::{Adopt, Conflicts, ON_IMMUTABLE_ANNOTATION, OnImmutable, VolumePolicy, Volumes};
 pub use scale::{SCALE_ANNOTATION, ScalePath, ScalePaths, has_custom_kind};
 pub use share::{ScaleTarget, Share};
 pub use spread::{MAX_SPREAD, Spread};

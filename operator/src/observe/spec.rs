@@ -56,6 +56,7 @@ pub(crate) fn spec_of(
         ..checked
     };
     spec.check_health()?;
+    spec.check_on_immutable()?;
     Ok(spec)
 }
 

@@ -253,7 +253,7 @@ impl Round<'_> {
         self.busy = true;
         let BuiltObject { id, version, .. } = &built;
         let answer = match self.apply_fields(&built).await {
-            Err(CallError::Immutable { .. }) if self.may_recreate(id) => {
+            Err(CallError::Immutable { .. }) if self.may_recreate(&built) => {
                 return self.recreate(id, version).await;
             }
             answer => answer?,
@@ -291,15 +291,16 @@ impl Round<'_> {
     }
 
     /// Whether the user wants an object that cannot be changed to be made again. What holds data or other objects never is.
-    fn may_recreate(&self, id: &ObjectId) -> bool {
+    fn may_recreate(&self, built: &BuiltObject) -> bool {
         const NEVER: [(&str, &str); 4] = [
             ("", "PersistentVolumeClaim"),
             ("", "PersistentVolume"),
             ("", "Namespace"),
             ("apiextensions.k8s.io", "CustomResourceDefinition"),
         ];
+        let id = &built.id;
         let made = self.inventory.objects.get(id).is_some_and(|it| it.made);
-        made && self.verified.spec().on_immutable == OnImmutable::Recreate
+        made && built.on_immutable == OnImmutable::Recreate
             && !NEVER.iter().any(|(group, kind)| id.is(group, kind))
     }
 

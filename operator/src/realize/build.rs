@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hanse_core::workload::{Autoscaler, Manifest, ScalePath, ScaleTarget, Share, Stop};
+use hanse_core::workload::{
+    Autoscaler, Manifest, OnImmutable, ScalePath, ScaleTarget, Share, Stop,
+};
 use k8s_openapi::ByteString;
 use serde_json::{Map, Value, json};
 
@@ -31,6 +33,8 @@ pub(super) struct BuiltObject {
     pub(super) wave: u8,
     /// Whether later waves wait until it is ready.
     pub(super) awaited: bool,
+    /// What becomes of it if it cannot be changed.
+    pub(super) on_immutable: OnImmutable,
     /// Whether another workload brings it, so that it only has to exist.
     pub(super) shared: bool,
     /// Whether an autoscaler among the objects decides its replicas once it runs.
@@ -139,6 +143,9 @@ fn built_object(
         // Only the host's controllers write status.
         fields.remove("status");
     }
+    if id.is("batch", "Job") || id.is("", "ReplicationController") {
+        default_labels(&mut object);
+    }
     mark(
         &mut object,
         &id.namespace,
@@ -149,6 +156,7 @@ fn built_object(
         version: version.to_owned(),
         wave: manifest.wave(),
         awaited: manifest.is_awaited(),
+        on_immutable: verified.spec().on_immutable_of(manifest),
         shared: false,
         autoscaled: autoscalers.iter().any(|it| it.target == manifest.id()),
         count,
@@ -169,6 +177,18 @@ fn set_limits(object: &mut Value, share: &Share, autoscaler: &Autoscaler) {
     let spec = entry(object, "spec");
     spec.insert("minReplicas".into(), json!(least));
     spec.insert("maxReplicas".into(), json!(most));
+}
+
+/// Gives an object without labels those of its pods. The API server does so for these kinds, but not where Hanse's own label is.
+fn default_labels(object: &mut Value) {
+    let template = object.pointer("/spec/template/metadata/labels");
+    if let Some(labels) = template.filter(|it| it.is_object()).cloned() {
+        let metadata = entry(object, "metadata");
+        let own = metadata.entry("labels").or_insert(Value::Null);
+        if own.as_object().is_none_or(Map::is_empty) {
+            *own = labels;
+        }
+    }
 }
 
 fn mark(object: &mut Value, namespace: &str, marks: &Marks) {
@@ -263,6 +283,22 @@ mod tests {
                 "spec": {"replicas": 3},
             })
         );
+    }
+
+    #[test]
+    fn a_job_without_labels_has_those_of_its_pods_as_without_hanse() {
+        let labels = |own: Value| {
+            let template = json!({"metadata": {"labels": {"app": "migrate"}}});
+            let job = built(json!({
+                "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x", "labels": own},
+                "spec": {"template": template},
+            }));
+            let mut labels = job["metadata"]["labels"].clone();
+            labels.as_object_mut().unwrap().remove("hanse.dev/workload");
+            labels
+        };
+        assert_eq!(labels(Value::Null), json!({"app": "migrate"}));
+        assert_eq!(labels(json!({"team": "a"})), json!({"team": "a"}));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Manifest, SpecError, WorkloadSpec};
 use crate::state::Keep;
 
 /// What becomes of the `PersistentVolumeClaim`s of a workload. Only manifests: what a `StatefulSet` makes by its
@@ -72,4 +73,72 @@ pub enum OnImmutable {
     Fail,
     /// It is deleted with what it runs, and made again.
     Recreate,
+}
+
+/// The annotation of a manifest that says it for this object alone.
+pub const ON_IMMUTABLE_ANNOTATION: &str = "hanse.dev/on-immutable";
+
+impl WorkloadSpec {
+    /// What becomes of this object when an edit changes a field that cannot be changed: what its annotation says, or else the workload.
+    #[must_use]
+    pub fn on_immutable_of(&self, manifest: &Manifest) -> OnImmutable {
+        let own = manifest.own_on_immutable().ok().flatten();
+        own.unwrap_or(self.on_immutable)
+    }
+
+    /// Checks what manifests say of themselves. The author's operator does, and the ledger does not: builds that do not know the
+    /// annotation apply a workload alike.
+    pub fn check_on_immutable(&self) -> Result<(), SpecError> {
+        let mut manifests = self.manifests.iter();
+        manifests.try_for_each(|manifest| manifest.own_on_immutable().map(drop))
+    }
+}
+
+impl Manifest {
+    fn own_on_immutable(&self) -> Result<Option<OnImmutable>, SpecError> {
+        match self.annotation(ON_IMMUTABLE_ANNOTATION) {
+            None => Ok(None),
+            Some("Fail") => Ok(Some(OnImmutable::Fail)),
+            Some("Recreate") => Ok(Some(OnImmutable::Recreate)),
+            Some(other) => Err(SpecError::Annotation {
+                object: self.to_string(),
+                annotation: ON_IMMUTABLE_ANNOTATION,
+                expected: "'Fail' or 'Recreate'",
+                actual: other.to_owned(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        OnImmutable::{Fail, Recreate},
+        *,
+    };
+    use crate::workload::{Mode, PlacementRules};
+
+    #[test]
+    fn an_object_may_say_what_becomes_of_it_when_it_cannot_be_changed() {
+        let of = |annotation: Option<&str>, workload: OnImmutable| {
+            let annotations = annotation.map(|it| json!({ON_IMMUTABLE_ANNOTATION: it}));
+            let job = json!({
+                "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x", "annotations": annotations.unwrap_or_default()},
+            });
+            let rules = PlacementRules::new(Mode::Divided);
+            let mut spec = WorkloadSpec::new(vec![job], rules, &"shop".parse().unwrap()).unwrap();
+            spec.on_immutable = workload;
+            spec.check_on_immutable()
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>(spec.on_immutable_of(&spec.manifests[0]))
+        };
+        assert_eq!(of(None, Fail), Ok(Fail));
+        assert_eq!(of(None, Recreate), Ok(Recreate));
+        assert_eq!(of(Some("Recreate"), Fail), Ok(Recreate));
+        assert_eq!(of(Some("Fail"), Recreate), Ok(Fail));
+        let words = "manifest Job 'x' must have 'Fail' or 'Recreate' in annotation 'hanse.dev/on-immutable', not 'recreate'";
+        assert_eq!(of(Some("recreate"), Fail), Err(words.to_owned()));
+    }
 }
