@@ -30,7 +30,7 @@ const HEALTH: &str = "
 
 fn database(instances: u32) -> String {
     format!(
-        "{{apiVersion: hanse.example/v1, kind: Database, metadata: {{name: main}}, spec: {{instances: {instances}}}}}"
+        "{{apiVersion: hanse.example/v1, kind: Database, metadata: {{name: main}}, spec: {{instances: {instances}, backup: null}}}}"
     )
 }
 
@@ -61,6 +61,9 @@ async fn it_is_divided_and_ready_when_its_author_says_so(fleet: &Fleet) -> Resul
         fleet
             .await_value(member, MAIN, "data", INSTANCES, "1")
             .await?;
+        // As kubectl makes it: its author wrote nothing on purpose.
+        let written = fleet.value(member, MAIN, "data", "{.spec}").await?;
+        ensure!(written.contains(r#""backup":null"#), "it is {written}");
     }
     fleet.apply_yaml(HOME, &main_with(6, HEALTH)).await?;
     for member in MEMBERS {

@@ -31,12 +31,13 @@ spec:
         - {group: apps, kind: Deployment}
         - {group: apps, kind: DaemonSet}
         - {group: batch, kind: CronJob}
+        - {group: batch, kind: Job}
         - {kind: ConfigMap}
 ";
 
 /// One object for each way to stop: by its count, by deletion, by suspension. Their pods end quickly, so that the workload need
-/// not be waited for long.
-fn manifests() -> [String; 3] {
+/// not be waited for long. The pod of the Job finds no node, so that the Job does not end.
+fn manifests() -> [String; 4] {
     let pod = "terminationGracePeriodSeconds: 1, containers: [{name: app, image: app}]";
     let of = |kind: &str, name: &str| {
         format!(
@@ -48,7 +49,16 @@ fn manifests() -> [String; 3] {
         "{{apiVersion: batch/v1, kind: CronJob, metadata: {{name: report}}, spec: {{schedule: '0 0 1 1 *', jobTemplate: {{spec: \
          {{template: {{spec: {{restartPolicy: Never, {pod}}}}}}}}}}}}}"
     );
-    [of("Deployment", "ledger"), of("DaemonSet", "agent"), report]
+    let audit = format!(
+        "{{apiVersion: batch/v1, kind: Job, metadata: {{name: audit}}, spec: {{template: {{spec: {{restartPolicy: Never, \
+         nodeSelector: {{none: 'yes'}}, {pod}}}}}}}}}"
+    );
+    [
+        of("Deployment", "ledger"),
+        of("DaemonSet", "agent"),
+        report,
+        audit,
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +164,13 @@ async fn a_removal_is_confirmed_only_when_nothing_marked_is_left(fleet: &mut Fle
         Ok(())
     })
     .await?;
-    for object in ["deployment/ledger", "daemonset/agent", "cronjob/report"] {
+    let objects = [
+        "deployment/ledger",
+        "daemonset/agent",
+        "cronjob/report",
+        "job/audit",
+    ];
+    for object in objects {
         let left = fleet
             .value("bergen", object, "billing", "{.metadata.name}")
             .await?;
@@ -181,9 +197,11 @@ async fn stopped_in_riga(fleet: &Fleet) -> Result<bool> {
     let get = async |object: &str, path: &str| fleet.value("riga", object, &namespace, path).await;
     let replicas = get("deployment/ledger", "{.spec.replicas}").await?;
     let suspended = get("cronjob/report", "{.spec.suspend}").await?;
+    let audit = get("job/audit", "{.spec.suspend}").await?;
     let agent = get("daemonset/agent", "{.metadata.name}").await?;
     Ok(["0", ""].contains(&replicas.trim())
         && ["true", ""].contains(&suspended.trim())
+        && ["true", ""].contains(&audit.trim())
         && agent.trim().is_empty())
 }
 
@@ -201,9 +219,11 @@ async fn await_runs(fleet: &Fleet, member: &str) -> Result<()> {
         let suspended = fleet
             .value(member, "cronjob/report", &namespace, "{.spec.suspend}")
             .await?;
+        let audit = "{.spec.suspend} {.status.active}";
+        let audit = fleet.value(member, "job/audit", &namespace, audit).await?;
         ensure!(
-            (agent.as_str(), suspended.as_str()) == ("agent", "false"),
-            "agent '{agent}', suspended: {suspended}"
+            (agent.as_str(), suspended.as_str(), audit.as_str()) == ("agent", "false", "false 1"),
+            "agent '{agent}', report suspended: {suspended}, audit suspended and pods: {audit}"
         );
         Ok(())
     })

@@ -39,6 +39,9 @@ impl Level {
     /// A workload may say when its objects are healthy.
     pub const HEALTH_RULES: Self = Self(2);
 
+    /// What one owner may have in all is bounded.
+    pub const BOUNDED_OWNERS: Self = Self(2);
+
     /// The newest that this build knows.
     pub const NEWEST: Self = Self::DECISIONS_OF_THE_LEADER;
 

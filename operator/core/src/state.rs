@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     chain::{self, Link},
     command::{Command, Lane, SignedCommand},
-    id::{Digest, Epoch, FederationId, MemberName, NodeId, OwnerName, PublicKey, WorkloadKey},
+    id::{Digest, Epoch, FederationId, MemberName, NodeId, OwnerName, PublicKey},
     level::Level,
     mutation::{Mutation, is_on},
     per_host::{self, PerHost},
@@ -36,6 +36,7 @@ mod suppose;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod workload_table;
 mod workloads;
 
 pub use membership::FOUNDER_NODE;
@@ -45,6 +46,7 @@ pub use rows::{
     Completion, Counter, Invitation, Issuer, Keep, Lease, Member, Placement, Removal, Seat, Surge,
     Workload,
 };
+pub use workload_table::{MAX_OWNER_BYTES, Workloads};
 
 /// Everything the federation has decided, after the entry at `index`.
 ///
@@ -82,7 +84,7 @@ pub struct State {
     /// Invitations not yet used.
     pub invitations: OrdMap<PublicKey, Invitation>,
     /// What owners want.
-    pub workloads: OrdMap<WorkloadKey, Workload>,
+    pub workloads: Workloads,
     /// What runs where.
     pub placements: PerHost<Arc<Placement>>,
     /// What hosts still have to remove. The only thing that ever deletes an object in a host.
@@ -132,7 +134,7 @@ impl Default for State {
             issuers: OrdMap::new(),
             members: OrdMap::new(),
             invitations: OrdMap::new(),
-            workloads: OrdMap::new(),
+            workloads: Workloads::default(),
             placements: PerHost::default(),
             removals: PerHost::default(),
         }

@@ -29,9 +29,31 @@ pub(super) fn scaled_by<'a>(object: &'a Value, path: &ScalePath) -> Option<&'a s
     managers.find(|manager| !is_drift(manager))
 }
 
-/// Whether what this manager set is drift: a person with kubectl, or Hanse itself when it scaled.
+/// What kubectl calls itself, after `kubectl` and a hyphen, depending on what it is told to do.
+const VERBS: [&str; 14] = [
+    "annotate",
+    "autoscale",
+    "client-side-apply",
+    "create",
+    "edit",
+    "expose",
+    "label",
+    "last-applied",
+    "patch",
+    "replace",
+    "rollout",
+    "run",
+    "set",
+    "taint",
+];
+
+/// Whether what this manager set is drift: a person with kubectl, or Hanse itself when it scaled. A plugin of kubectl is a program
+/// like any other.
 pub(super) fn is_drift(manager: &str) -> bool {
-    manager == names::FIELD_MANAGER || manager.starts_with("kubectl")
+    let verb = manager.strip_prefix("kubectl-");
+    manager == names::FIELD_MANAGER
+        || manager == "kubectl"
+        || verb.is_some_and(|verb| VERBS.contains(&verb))
 }
 
 fn managers(object: &Value) -> impl Iterator<Item = &Value> {
@@ -162,5 +184,23 @@ mod tests {
         assert_eq!(scaled("hanse", "scale"), None);
         assert_eq!(scaled("kubectl", "scale"), None);
         assert_eq!(scaled("kubectl-edit", ""), None);
+    }
+
+    #[test]
+    fn what_a_person_sets_with_kubectl_is_drift_and_what_a_program_sets_is_not() {
+        let drift = [
+            "hanse",
+            "kubectl",
+            "kubectl-edit",
+            "kubectl-client-side-apply",
+        ];
+        assert!(drift.into_iter().all(is_drift));
+        let own = [
+            "kubectl-argo-rollouts",
+            "kubectl2",
+            "helm",
+            "kube-controller-manager",
+        ];
+        assert!(!own.into_iter().any(is_drift));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -129,7 +130,7 @@ pub(super) fn alone(state: &State, key: &WorkloadKey) -> State {
     let workload = state.workloads.get_key_value(key);
     let workloads = workload.map(|(key, workload)| (key.clone(), workload.clone()));
     State {
-        workloads: workloads.into_iter().collect(),
+        workloads: workloads.into_iter().collect::<OrdMap<_, _>>().into(),
         ..state.clone()
     }
 }

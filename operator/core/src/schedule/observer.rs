@@ -108,7 +108,7 @@ impl Observer {
         changed.extend(changed_keys(&self.workloads, &state.workloads).cloned());
         changed.extend(state.placements.changed_since(&self.placements).cloned());
         changed.extend(reports.changed_since(&self.reports).cloned());
-        self.workloads = state.workloads.clone();
+        self.workloads.clone_from(&state.workloads);
         self.placements = state.placements.clone();
         self.reports.clone_from(reports);
         changed

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     command::{Attributes, Newcomer, PlacementChange, SignedCommand, admission_message},
     grant::Grant,
-    id::{Generation, PrivateKey},
+    id::{Generation, PrivateKey, WorkloadKey},
     level::Level,
     reason::Reason,
     workload::{Manifest, Mode, PlacementRules, ScaleTarget, Share, WorkloadSpec},

@@ -5,10 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{Completion, Keep, Rejection, State, Workload};
+use super::{Completion, Keep, MAX_OWNER_BYTES, Rejection, State, Workload};
 use crate::{
     command::SignedCommand,
     id::{Digest, Generation, MemberName, WorkloadKey},
+    level::Level,
     workload::{ManifestId, Mode, WorkloadSpec},
 };
 
@@ -49,6 +50,19 @@ impl State {
             return Err(Rejection::TooMany {
                 what: "workloads".into(),
                 most: MAX_WORKLOADS,
+            });
+        }
+        // In the place of what is there now.
+        let owned = self.workloads.bytes_of(&key.owner);
+        let [before, after] = [
+            existing.map_or(0, |it| it.proof.body.len()),
+            signed.body.len(),
+        ];
+        let owned = (owned + after).saturating_sub(before);
+        if self.level >= Level::BOUNDED_OWNERS && after > before && owned > MAX_OWNER_BYTES {
+            return Err(Rejection::TooMany {
+                what: format!("bytes of workloads of owner '{}'", key.owner),
+                most: MAX_OWNER_BYTES,
             });
         }
         let becomes_single = existing.is_some_and(|row| {

@@ -310,7 +310,7 @@ fn only_the_hosts_own_confirmation_of_the_current_removal_counts() {
     accepted(ledger.ask(2, &confirm(current)));
     assert_eq!(
         (&ledger.state.workloads, &ledger.state.removals),
-        (&OrdMap::new(), &PerHost::default())
+        (&Workloads::default(), &PerHost::default())
     );
 }
 
@@ -327,7 +327,7 @@ fn a_lost_host_holds_a_removed_workload_and_a_revoked_one_does_not() {
     accepted(ledger.ask(1, &revoke("two")));
     assert_eq!(
         (&ledger.state.workloads, &ledger.state.removals),
-        (&OrdMap::new(), &PerHost::default())
+        (&Workloads::default(), &PerHost::default())
     );
 }
 

@@ -48,7 +48,7 @@ fn a_workload_is_created_with_its_authors_signature() {
         generation: Generation(index),
         removed: false,
     };
-    assert_eq!(ledger.state.workloads, OrdMap::unit(workload(WEB), web));
+    assert_eq!(*ledger.state.workloads, OrdMap::unit(workload(WEB), web));
 }
 
 #[test]
@@ -161,7 +161,9 @@ fn the_number_of_workloads_is_bounded_and_those_there_still_change() {
     let generation = ledger.put(divided(1));
     let web = ledger.state.workloads[&workload(WEB)].clone();
     let others = (1..100_000).map(|n| (workload(&format!("acme/shop/web-{n}")), web.clone()));
-    ledger.state.workloads.extend(others);
+    for (key, row) in others {
+        ledger.state.workloads.insert(key, row);
+    }
     assert_eq!(
         rejection(ledger.ask(1, &put("acme/shop/one-more", 0, divided(1)))),
         "workloads: at most 100000 are kept; remove some first"
@@ -195,7 +197,7 @@ fn a_removed_workload_stays_until_every_host_has_confirmed() {
     accepted(ledger.ask(2, &confirm(index)));
     assert_eq!(
         (&ledger.state.workloads, &ledger.state.removals),
-        (&OrdMap::new(), &PerHost::default())
+        (&Workloads::default(), &PerHost::default())
     );
 }
 
@@ -402,4 +404,54 @@ fn a_host_keeps_volumes_on_a_move_and_deletes_them_with_the_workload_unless_told
             Keep::Everything
         ]
     );
+}
+
+#[test]
+fn what_one_owner_has_in_all_is_bounded() {
+    let mut ledger = Ledger::of(4);
+    let created = accepted(ledger.ask(1, &put(WEB, 0, divided(1))));
+    // Each has an eighth of what an owner may have.
+    let mut large = ledger.sign(4, &put(WEB, created, divided(2)));
+    large.body = " ".repeat(MAX_OWNER_BYTES / 8);
+    let mut row = ledger.state.workloads[&workload(WEB)].clone();
+    row.proof = Arc::new(large);
+    let web = workload(WEB);
+    for number in 0..8 {
+        let name = format!("{}/{}/w{number}", web.owner, web.namespace);
+        ledger
+            .state
+            .workloads
+            .insert(name.parse().unwrap(), row.clone());
+    }
+    let owned = ledger.state.workloads.bytes_of(&web.owner);
+    assert!(owned > MAX_OWNER_BYTES);
+
+    let other = format!("{}/{}/other", web.owner, web.namespace);
+    let put_other = |replicas| put(&other, 0, divided(replicas));
+    // Before its level, the rule is not known to all.
+    accepted(ledger.ask(1, &put_other(1)));
+    ledger.state.level = Level::BOUNDED_OWNERS;
+    let words = "bytes of workloads of owner 'acme': at most 268435456 are kept; remove some first";
+    assert_eq!(
+        ledger.refused(1, &put(&format!("{other}2"), 0, divided(1))),
+        words
+    );
+    // What does not become larger may change.
+    accepted(ledger.ask(1, &put(WEB, created, divided(3))));
+    // A restored state has the same.
+    let text = serde_json::to_string(
+        &ledger
+            .state
+            .workloads
+            .iter()
+            .take(1)
+            .collect::<BTreeMap<_, _>>(),
+    );
+    let restored: Workloads = serde_json::from_str(&text.unwrap()).unwrap();
+    let (_, first) = restored.iter().next().unwrap();
+    assert_eq!(restored.bytes_of(&web.owner), first.proof.body.len());
+    // Room is made by removal.
+    let first = format!("{}/{}/w0", web.owner, web.namespace);
+    ledger.state.workloads.remove(&first.parse().unwrap());
+    accepted(ledger.ask(1, &put(&format!("{other}2"), 0, divided(1))));
 }
