@@ -1,9 +1,9 @@
 //! A kind that only its definition and its author know: it is divided by the subresource that the definition declares, judged by
 //! the rules of its author, and stopped by its count. Nobody runs a controller here: the story writes the status.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use hanse_e2e::{
     Fleet, await_condition,
     yaml::{definition, workload},
@@ -56,7 +56,13 @@ fn main_with(instances: u32, health: &str) -> String {
 
 async fn it_is_divided_and_ready_when_its_author_says_so(fleet: &Fleet) -> Result<()> {
     let everywhere = workload("main", "data", "{mode: Duplicated}", &[&database(1)]);
-    fleet.apply_yaml(HOME, &everywhere).await?;
+    // Without this, kubectl itself leaves out every null, in a cluster of one as well.
+    let file = fleet.kubeconfig(HOME)?.with_file_name("main.yaml");
+    fs::write(&file, &everywhere)?;
+    let file = file.to_str().context("the path is text")?;
+    let manager = "--field-manager=kubectl-client-side-apply";
+    let apply = ["apply", "--server-side", manager, "-f", file];
+    fleet.kubectl(HOME, &apply).await?;
     for member in MEMBERS {
         fleet
             .await_value(member, MAIN, "data", INSTANCES, "1")

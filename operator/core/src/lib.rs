@@ -46,6 +46,7 @@ pub mod quorum;
 pub mod reason;
 pub mod schedule;
 pub mod selector;
+mod shared;
 pub mod slice;
 pub mod state;
 pub mod strict;

@@ -24,6 +24,7 @@ use crate::{
     per_host::{PerHost, changed_keys},
     reason::Reason,
     schedule::{Diagnosis, Findings},
+    shared,
     state::{Lease, Removal, Seat, State},
     suspicion::Suspects,
     timings::Timings,
@@ -128,6 +129,7 @@ pub struct AssignedPlacement {
     /// The generation of the workload that `proof` made.
     pub generation: Generation,
     /// The author's signed command; its body is the specification.
+    #[serde(deserialize_with = "shared::read_command")]
     pub proof: Arc<SignedCommand>,
     /// The author.
     pub home: MemberName,
@@ -141,6 +143,7 @@ pub struct AssignedPlacement {
 #[serde(rename_all = "camelCase")]
 pub struct OwnedWorkload {
     /// What is wanted.
+    #[serde(deserialize_with = "shared::read_spec")]
     pub spec: Arc<WorkloadSpec>,
     /// When it last changed.
     pub generation: Generation,

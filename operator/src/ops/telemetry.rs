@@ -16,8 +16,9 @@ use tracing_subscriber::{
 
 use crate::settings::LogFormat;
 
-/// All events of the operator from `info`, and of the consensus engine from `warn`: at `info` it logs every heartbeat.
-const DEFAULT_FILTER: &str = "info,openraft=warn";
+/// All events of the operator from `info`, and of the consensus engine from `warn`: at `info` it logs every heartbeat. None of the
+/// client library's about a request that failed, which it logs as errors whoever is at fault: who made the request says what it means.
+const DEFAULT_FILTER: &str = "info,openraft=warn,kube_client::client::builder=off";
 
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -105,12 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn the_consensus_engine_is_logged_from_the_level_warn() {
+    fn libraries_are_logged_as_far_as_it_concerns_an_operator() {
         let lines = log(LogFormat::Text, "", || {
             tracing::info!(target: "hanse_operator", "joined");
             tracing::debug!(target: "hanse_operator", "detail");
             tracing::info!(target: "openraft::core", "heartbeat");
             tracing::warn!(target: "openraft::core", "unreachable");
+            tracing::error!(target: "kube_client::client::builder", "failed with status 500");
         });
         let messages: Vec<&str> = lines
             .lines()

@@ -26,7 +26,7 @@ use super::{
     host::Host,
     inventory::Inventory,
     object_id::ObjectId,
-    owned::{fingerprint, is_drift, scaled_by},
+    owned::{fingerprint, is_drift, light, scaled_by},
     record::Record,
     remove::{Removing, remove},
     verify::Verified,
@@ -262,7 +262,7 @@ impl Round<'_> {
             let group = answer["spec"]["group"].as_str().unwrap_or_default();
             self.host.objects.forget_group(group);
         }
-        let digest = fingerprint(&answer);
+        let digest = fingerprint(&light(answer));
         self.record.objects.insert(built.id, digest);
         Ok(())
     }

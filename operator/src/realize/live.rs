@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{marks::workload_of, object_id::ObjectId, objects::served};
+use super::{marks::workload_of, object_id::ObjectId, objects::served, owned::light};
 use crate::cluster::agenda::{Agenda, backoff};
 
 /// Cheap to clone; all clones share one state.
@@ -135,7 +135,7 @@ impl Live {
     fn changed(&self, kind: &GroupKind, version: &str, object: &DynamicObject) -> Option<ObjectId> {
         let id = id_of(kind, object);
         let key = workload_of(&object.metadata)?;
-        let value = Arc::new(typed(kind, version, object));
+        let value = Arc::new(light(typed(kind, version, object)));
         if health::is_complete(&value) {
             self.completed.lock().insert(id.clone());
         } else {

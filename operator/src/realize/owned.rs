@@ -19,6 +19,28 @@ pub(super) fn fingerprint(object: &Value) -> Digest {
     Digest(Sha256::digest(owned.to_string()).into())
 }
 
+/// The length, in bytes, from which a value of a `ConfigMap` or a `Secret` is not kept.
+const HEAVY: usize = 16 * 1024;
+
+/// A `ConfigMap` or a `Secret` with digests in the place of its large values, so that it can be compared and need not be kept; any other
+/// object as it is.
+pub(super) fn light(mut object: Value) -> Value {
+    let is_data = object["apiVersion"] == "v1"
+        && (object["kind"] == "ConfigMap" || object["kind"] == "Secret");
+    for name in ["data", "binaryData"] {
+        let data = object.get_mut(name).and_then(Value::as_object_mut);
+        let values = data.into_iter().flat_map(Map::values_mut);
+        for value in values.filter(|_| is_data) {
+            if let Value::String(text) = value
+                && text.len() >= HEAVY
+            {
+                *text = format!("sha256:{}", Digest(Sha256::digest(&*text).into()));
+            }
+        }
+    }
+    object
+}
+
 /// The controller that decides the replicas of this object, which it has at `path`, through its `scale` subresource, if
 /// there is one. A person with kubectl is none: a count set by hand is drift.
 pub(super) fn scaled_by<'a>(object: &'a Value, path: &ScalePath) -> Option<&'a str> {
@@ -166,6 +188,18 @@ mod tests {
             .unwrap();
         fields.as_object_mut().unwrap().remove("f:replicas");
         assert_ne!(fingerprint(&taken), fingerprint(&deployment()));
+    }
+
+    #[test]
+    fn large_values_are_compared_by_their_digests() {
+        let config = |kind: &str, text: &str| json!({"apiVersion": "v1", "kind": kind, "data": {"a": text, "b": "small"}});
+        let (one, other) = ("1".repeat(HEAVY), "2".repeat(HEAVY));
+        let written = light(config("ConfigMap", &one));
+        assert_eq!(written["data"]["b"], "small");
+        assert_eq!(written["data"]["a"].as_str().map(str::len), Some(71));
+        assert_eq!(light(config("ConfigMap", &one)), written);
+        assert_ne!(light(config("ConfigMap", &other)), written);
+        assert_eq!(light(config("Ship", &one)), config("Ship", &one));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     id::{Digest, Epoch, Generation, MemberName, NodeId, OwnerName, PublicKey},
     level::Level,
     reason::Reason,
+    shared,
     workload::{GroupKind, ManifestId, Share, WorkloadSpec},
 };
 
@@ -218,6 +219,7 @@ pub struct Completion {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StoredWorkload {
+    #[serde(deserialize_with = "shared::read_command")]
     proof: Arc<SignedCommand>,
     home: MemberName,
     generation: Generation,
@@ -275,8 +277,8 @@ impl TryFrom<StoredWorkload> for Workload {
     ) -> Result<Self, String> {
         match proof.read().map_err(|error| error.to_string())? {
             Command::PutWorkload { spec, .. } => Ok(Self {
+                spec: shared::spec_of(&proof, spec),
                 proof,
-                spec: Arc::new(spec),
                 home,
                 generation,
                 born,

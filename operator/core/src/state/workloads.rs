@@ -1,15 +1,13 @@
 //! What owners want.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Completion, Keep, MAX_OWNER_BYTES, Rejection, State, Workload};
 use crate::{
     command::SignedCommand,
     id::{Digest, Generation, MemberName, WorkloadKey},
     level::Level,
+    shared,
     workload::{ManifestId, Mode, WorkloadSpec},
 };
 
@@ -74,9 +72,9 @@ impl State {
         }
         let workload = Workload {
             completed: completed.unwrap_or_default(),
-            proof: Arc::new(signed.clone()),
+            proof: shared::command(signed.clone()),
             longest_grace: longest_grace.max(spec.grace_seconds()),
-            spec: Arc::new(spec),
+            spec: shared::spec_of(signed, spec),
             home,
             generation: Generation(index),
             born: existing.map_or(Generation(index), |row| row.born),
