@@ -28,65 +28,53 @@ const REFUGE: &str = "bergen";
 struct Shape {
     name: &'static str,
     mode: &'static str,
-    /// How many replicas run in all, of each object that has some. Of a `DaemonSet`, its pods on the three nodes of one member.
+    /// How many pods run in all, of each object that has some; of a `DaemonSet`, in each member.
     runs: &'static [(&'static str, u64)],
 }
 
+const fn shape(
+    name: &'static str,
+    mode: &'static str,
+    runs: &'static [(&'static str, u64)],
+) -> Shape {
+    Shape { name, mode, runs }
+}
+
 const SHAPES: [Shape; 10] = [
-    Shape {
-        name: "web-worker-redis",
-        mode: "Divided",
-        runs: &[
+    shape(
+        "web-worker-redis",
+        "Divided",
+        &[
             ("Deployment/shop-web", 4),
             ("Deployment/shop-worker", 2),
             ("StatefulSet/shop-redis", 1),
         ],
-    },
-    Shape {
-        name: "operator-and-definition",
-        mode: "Divided",
-        runs: &[("Deployment/cache-operator", 3)],
-    },
-    Shape {
-        name: "stateful-set-with-claims",
-        mode: "Single",
-        runs: &[("StatefulSet/pg", 1)],
-    },
-    Shape {
-        name: "cron-and-config",
-        mode: "Single",
-        runs: &[],
-    },
-    Shape {
-        name: "ingress-and-certificate",
-        mode: "Divided",
-        runs: &[("Deployment/site", 3)],
-    },
-    Shape {
-        name: "autoscaler-and-budget",
-        mode: "Divided",
-        runs: &[("Deployment/api", 3)],
-    },
-    Shape {
-        name: "roles-and-account",
-        mode: "Divided",
-        runs: &[("Deployment/reader", 2)],
-    },
-    Shape {
-        name: "agent",
-        mode: "Duplicated",
-        runs: &[("DaemonSet/agent", 3)],
-    },
-    Shape {
-        name: "migration-before-deployment",
-        mode: "Divided",
-        runs: &[("Deployment/app", 3)],
-    },
-    Shape {
-        name: "namespace-per-app",
-        mode: "Divided",
-        runs: &[("Deployment/app", 3)],
-    },
+    ),
+    shape(
+        "operator-and-definition",
+        "Divided",
+        &[("Deployment/cache-operator", 3)],
+    ),
+    shape(
+        "stateful-set-with-claims",
+        "Single",
+        &[("StatefulSet/pg", 1)],
+    ),
+    shape("cron-and-config", "Single", &[]),
+    shape(
+        "ingress-and-certificate",
+        "Divided",
+        &[("Deployment/site", 3)],
+    ),
+    shape("autoscaler-and-budget", "Divided", &[("Deployment/api", 3)]),
+    shape("roles-and-account", "Divided", &[("Deployment/reader", 2)]),
+    shape("agent", "Duplicated", &[("DaemonSet/agent", 3)]),
+    shape(
+        "migration-before-deployment",
+        "Divided",
+        &[("Deployment/app", 3)],
+    ),
+    shape("namespace-per-app", "Divided", &[("Deployment/app", 3)]),
 ];
 
 /// What the platform's team prepares in each cluster: volumes.

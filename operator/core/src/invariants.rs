@@ -215,7 +215,7 @@ fn may_follow(before: Lease, after: Lease) -> bool {
 }
 
 fn workloads_only_grow(before: &State, after: &State) -> Checked {
-    for (key, workload) in &before.workloads {
+    for (key, workload) in &*before.workloads {
         let Some(later) = after.workloads.get(key) else {
             continue;
         };

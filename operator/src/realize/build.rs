@@ -119,14 +119,7 @@ fn built_object(
     if let Some(Count { path, replicas }) = &count {
         path.set(&mut object, json!(replicas));
     }
-    let autoscalers = verified.spec().autoscalers();
-    if let Some(autoscaler) = autoscalers.iter().find(|it| it.id == manifest.id()) {
-        set_limits(&mut object, &placement.share, autoscaler);
-    }
-    let disruptions = verified.spec().disruptions_here(manifest, &placement.share);
-    if let Some((field, pods)) = disruptions {
-        entry(&mut object, "spec").insert(field.into(), json!(pods));
-    }
+    set_part(&mut object, verified, manifest);
     if stop == Some(Stop::Suspend) {
         let spec = entry(&mut object, "spec");
         if suspended {
@@ -158,11 +151,23 @@ fn built_object(
         awaited: manifest.is_awaited(),
         on_immutable: verified.spec().on_immutable_of(manifest),
         shared: false,
-        autoscaled: autoscalers.iter().any(|it| it.target == manifest.id()),
+        autoscaled: verified.spec().autoscaler_of(&manifest.id()).is_some(),
         count,
         stop: stop.filter(|stop| verified.is_single() && *stop != Stop::Nothing),
         object,
         id,
+    }
+}
+
+/// What an autoscaler or a budget of disruptions says of the replicas that run here.
+fn set_part(object: &mut Value, verified: &Verified<'_>, manifest: &Manifest) {
+    let (spec, share) = (verified.spec(), &verified.placement().share);
+    let autoscalers = spec.autoscalers();
+    if let Some(autoscaler) = autoscalers.iter().find(|it| it.id == manifest.id()) {
+        set_limits(object, share, autoscaler);
+    }
+    if let Some((field, pods)) = spec.disruptions_here(manifest, share) {
+        entry(object, "spec").insert(field.into(), json!(pods));
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
     id::{MemberName, WorkloadKey},
     slice::{PlacementPhase, PlacementReport},
     state::State,
-    workload::ScaleTarget,
 };
 
 /// The workloads that an answer lists; the others are counted.
@@ -51,9 +50,11 @@ impl Case<'_> {
         let all_ready = others
             .iter()
             .all(|(name, row)| self.is_reported_ready(name, row));
-        // What cannot be divided is never run in addition.
-        let is_task = |target: &ScaleTarget| matches!(target, ScaleTarget::Task(_));
-        let mut counts = self.counts.iter().filter(|(target, _)| !is_task(target));
+        // What cannot be divided is never run in addition, and a limit follows its object.
+        let mut counts = self
+            .counts
+            .iter()
+            .filter(|(target, _)| target.has_replicas());
         all_ready
             && counts.all(|(target, total)| {
                 let run = others.iter().map(|(_, row)| row.share.of(target));

@@ -147,7 +147,7 @@ pub fn simulate(
         no_quorum,
         ..Simulation::default()
     };
-    for (key, workload) in &after.state.workloads {
+    for (key, workload) in &*after.state.workloads {
         if let Some(difference) = difference(&before, &after, key, workload) {
             simulation.add(asker.1, key, difference);
         }

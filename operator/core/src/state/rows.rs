@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -203,6 +204,23 @@ pub struct Workload {
     /// The longest grace period that any specification under this name had, in seconds: a member that was lost may run an
     /// older one than the last.
     pub longest_grace: u32,
+}
+
+impl Workload {
+    /// Whether replicas may be placed elsewhere in addition now: its specification allows it, and all of its tasks that end have
+    /// succeeded. One that still runs would be given up with its host.
+    #[must_use]
+    pub fn may_surge(&self) -> bool {
+        let is_over = |id: &ManifestId| !id.group_kind.ends() || self.completed.contains_key(id);
+        self.spec.may_surge() && self.spec.tasks().iter().all(is_over)
+    }
+
+    /// As [`WorkloadSpec::failback_after`], once it [may](Self::may_surge) run in addition.
+    #[must_use]
+    pub fn failback_after(&self) -> Option<Duration> {
+        let after = self.spec.failback_after();
+        after.filter(|_| self.may_surge())
+    }
 }
 
 /// That an object has done what it is for.

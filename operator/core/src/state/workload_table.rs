@@ -69,14 +69,6 @@ impl Deref for Workloads {
     }
 }
 
-impl<'a> IntoIterator for &'a Workloads {
-    type Item = (&'a WorkloadKey, &'a Workload);
-    type IntoIter = <&'a OrdMap<WorkloadKey, Workload> as IntoIterator>::IntoIter;
-    fn into_iter(self) -> Self::IntoIter {
-        self.rows.iter()
-    }
-}
-
 impl From<OrdMap<WorkloadKey, Workload>> for Workloads {
     fn from(rows: OrdMap<WorkloadKey, Workload>) -> Self {
         let mut bytes = OrdMap::<OwnerName, usize>::new();

@@ -44,25 +44,7 @@ impl State {
         if base != current {
             return Err(Rejection::Conflict { base, current });
         }
-        if existing.is_none() && self.workloads.len() >= MAX_WORKLOADS {
-            return Err(Rejection::TooMany {
-                what: "workloads".into(),
-                most: MAX_WORKLOADS,
-            });
-        }
-        // In the place of what is there now.
-        let owned = self.workloads.bytes_of(&key.owner);
-        let [before, after] = [
-            existing.map_or(0, |it| it.proof.body.len()),
-            signed.body.len(),
-        ];
-        let owned = (owned + after).saturating_sub(before);
-        if self.level >= Level::BOUNDED_OWNERS && after > before && owned > MAX_OWNER_BYTES {
-            return Err(Rejection::TooMany {
-                what: format!("bytes of workloads of owner '{}'", key.owner),
-                most: MAX_OWNER_BYTES,
-            });
-        }
+        self.check_room(&key, existing, signed)?;
         let becomes_single = existing.is_some_and(|row| {
             row.spec.placement.mode != Mode::Single && spec.placement.mode == Mode::Single
         });
@@ -87,6 +69,32 @@ impl State {
         }
         self.workloads.insert(key, workload);
         Ok(index)
+    }
+
+    /// Whether there is room for a workload in the place of what is there now.
+    fn check_room(
+        &self,
+        key: &WorkloadKey,
+        existing: Option<&Workload>,
+        signed: &SignedCommand,
+    ) -> Result<(), Rejection> {
+        if existing.is_none() && self.workloads.len() >= MAX_WORKLOADS {
+            return Err(Rejection::TooMany {
+                what: "workloads".into(),
+                most: MAX_WORKLOADS,
+            });
+        }
+        let before = existing.map_or(0, |it| it.proof.body.len());
+        let after = signed.body.len();
+        let owned = self.workloads.bytes_of(&key.owner) + after;
+        let is_too_much = after > before && owned.saturating_sub(before) > MAX_OWNER_BYTES;
+        if self.level >= Level::BOUNDED_OWNERS && is_too_much {
+            return Err(Rejection::TooMany {
+                what: format!("bytes of workloads of owner '{}'", key.owner),
+                most: MAX_OWNER_BYTES,
+            });
+        }
+        Ok(())
     }
 
     /// Remembers that these objects have completed. What is no manifest any more is ignored.

@@ -1,9 +1,6 @@
 //! What runs and cannot be divided: where replicas are divided over members, one of them runs each of these. Pure.
 
-use std::time::Duration;
-
 use super::{GroupKind, Manifest, ManifestId, Mode, WorkloadSpec};
-use crate::state::Workload;
 
 impl WorkloadSpec {
     /// The jobs and pods beside objects whose replicas are divided. A workload in which nothing scales is placed whole.
@@ -18,30 +15,14 @@ impl WorkloadSpec {
     }
 }
 
-impl Workload {
-    /// Whether replicas may be placed elsewhere in addition now: its specification allows it, and all of its tasks that end have
-    /// succeeded. One that still runs would be given up with its host.
-    #[must_use]
-    pub fn may_surge(&self) -> bool {
-        let is_over = |id: &ManifestId| !id.group_kind.ends() || self.completed.contains_key(id);
-        self.spec.may_surge() && self.spec.tasks().iter().all(is_over)
-    }
-
-    /// As [`WorkloadSpec::failback_after`], once it [may](Self::may_surge) run in addition.
-    #[must_use]
-    pub fn failback_after(&self) -> Option<Duration> {
-        let after = self.spec.failback_after();
-        after.filter(|_| self.may_surge())
-    }
-}
-
 impl GroupKind {
     fn is_task(&self) -> bool {
         let (group, kind) = (self.group.as_str(), self.kind.as_str());
         matches!((group, kind), ("", "Pod") | ("batch", "Job" | "CronJob"))
     }
 
-    fn ends(&self) -> bool {
+    /// Whether what an object of this kind does is over at some time.
+    pub(crate) fn ends(&self) -> bool {
         self.is_task() && self.kind != "CronJob"
     }
 }
