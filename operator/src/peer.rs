@@ -31,7 +31,7 @@ pub mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use address::{MAX_MESSAGE_BYTES, Peer, PeerKey, peer_key};
+pub use address::{MAX_MESSAGE_BYTES, MAX_SLICE_BYTES, Peer, PeerKey, SLICE_PART_BYTES, peer_key};
 pub use client::Peers;
 pub use connections::MemberKeys;
 pub use credentials::Credentials;

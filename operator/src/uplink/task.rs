@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use super::{
     attach::{Attached, DownStream, StreamEnd, UpStream, UplinkSettings, attach, voters},
     commands::Commands,
-    feed::Feed,
+    feed::{Feed, FeedError},
     handle::{Ends, OwnCapacity, Uplink, UplinkStanding},
     questions::Questions,
 };
@@ -67,6 +67,7 @@ pub fn start(settings: UplinkSettings, stop: CancellationToken) -> (Uplink, Join
         next_beat: 0,
         next_voter: 0,
         named: Vec::new(),
+        unusable: None,
         settings,
     };
     task.publish_end();
@@ -90,6 +91,8 @@ struct Task {
     next_voter: usize,
     /// The voters that the last refusal named, until a stream is open.
     named: Vec<Peer>,
+    /// Why the last slice could not be used, until one can.
+    unusable: Option<String>,
 }
 
 /// The state of the open stream.
@@ -111,6 +114,14 @@ impl Task {
             self.next_voter = self.next_voter.wrapping_add(1);
             if self.standing.borrow().attached {
                 warn!(reason = %end, "lost the stream to the federation; trying the next voter");
+                self.unusable = None;
+            } else if let StreamEnd::Slice(FeedError::Unreadable(_) | FeedError::TooLarge) = end {
+                // It will not become usable by asking again, and is said once.
+                let why = Some(end.to_string());
+                if self.unusable != why {
+                    warn!(reason = %end, "cannot attach to the federation; trying again");
+                }
+                self.unusable = why;
             } else {
                 debug!(reason = %end, "could not attach");
             }
@@ -236,6 +247,7 @@ impl Task {
         };
         match down {
             Some(down::Message::Acknowledgement(answer)) => self.acknowledged(open, answer)?,
+            Some(down::Message::SlicePart(bytes)) => self.feed.take_part(&bytes)?,
             Some(down::Message::Slice(bytes)) => {
                 let first = !self.feed.has_slice_of_stream();
                 self.feed.take(&bytes)?;

@@ -18,9 +18,12 @@ use tracing::{debug, warn};
 
 use super::{leader_state::LeaderState, pace::Pace};
 use crate::{
-    peer::proto::federation::{
-        Acknowledgement, Answer, Down, Heartbeat, Proposal, ProposalOutcome, Question, Up, Welcome,
-        down, up,
+    peer::{
+        SLICE_PART_BYTES,
+        proto::federation::{
+            Acknowledgement, Answer, Down, Heartbeat, Proposal, ProposalOutcome, Question, Up,
+            Welcome, down, up,
+        },
     },
     replicate::propose::ProposeError,
 };
@@ -45,6 +48,15 @@ struct Session {
     /// How recent a quorum's answer must be for a heartbeat to be acknowledged.
     quorum_within: Duration,
     down: mpsc::Sender<Result<Down, Status>>,
+}
+
+/// An update of a slice as it travels: in parts, if it is large.
+fn slice_messages(bytes: &[u8]) -> impl Iterator<Item = down::Message> {
+    let last = bytes.len().saturating_sub(1) / SLICE_PART_BYTES * SLICE_PART_BYTES;
+    let (before, rest) = bytes.split_at(last);
+    let parts = before.chunks(SLICE_PART_BYTES);
+    let parts = parts.map(|part| down::Message::SlicePart(part.to_vec()));
+    parts.chain([down::Message::Slice(rest.to_vec())])
 }
 
 /// Starts the session of the member with `key` and returns the stream of its messages to the member.
@@ -331,7 +343,10 @@ impl Session {
 
     async fn send_slice(&self, update: &SliceUpdate) -> Result<(), Status> {
         let bytes = serde_json::to_vec(update).unwrap_or_default();
-        self.send(down::Message::Slice(bytes)).await
+        for message in slice_messages(&bytes) {
+            self.send(message).await?;
+        }
+        Ok(())
     }
 
     /// Ends the session with the term, or when its member is revoked.
@@ -385,4 +400,41 @@ pub(super) fn unavailable(error: &ProposeError) -> Status {
 /// The receiving end of a session's messages as a stream.
 fn down_stream(receiver: mpsc::Receiver<Result<Down, Status>>) -> DownStream {
     ReceiverStream::new(receiver).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lengths of the parts of an update of so many bytes, and of what follows them.
+    fn lengths(bytes: usize) -> (Vec<usize>, usize) {
+        let update: Vec<u8> = (0_u8..251).cycle().take(bytes).collect();
+        let (mut parts, mut rest, mut all) = (Vec::new(), None, Vec::new());
+        for message in slice_messages(&update) {
+            assert_eq!(rest, None, "something follows the last message");
+            match message {
+                down::Message::SlicePart(part) => {
+                    parts.push(part.len());
+                    all.extend(part);
+                }
+                down::Message::Slice(last) => {
+                    rest = Some(last.len());
+                    all.extend(last);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(all == update);
+        (parts, rest.unwrap())
+    }
+
+    #[test]
+    fn a_large_update_travels_in_parts() {
+        assert_eq!(lengths(0), (vec![], 0));
+        assert_eq!(lengths(7), (vec![], 7));
+        assert_eq!(lengths(SLICE_PART_BYTES), (vec![], SLICE_PART_BYTES));
+        assert_eq!(lengths(SLICE_PART_BYTES + 1), (vec![SLICE_PART_BYTES], 1));
+        let two = vec![SLICE_PART_BYTES; 2];
+        assert_eq!(lengths(2 * SLICE_PART_BYTES + 9), (two, 9));
+    }
 }
