@@ -11,8 +11,9 @@ use super::proto::federation as proto;
 /// The largest message either side accepts. A larger one ends its stream.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
-/// A slice that is larger travels in parts of this size, with other messages between them.
-pub const SLICE_PART_BYTES: usize = 4 * 1024 * 1024;
+/// A slice that is larger travels in parts of this size, with other messages between them: an acknowledgement waits behind no more
+/// than what the stream's buffer holds, which is 64 of them.
+pub const SLICE_PART_BYTES: usize = 256 * 1024;
 
 /// The largest slice that a member accepts. A larger one ends its stream, and the member says so in its log.
 pub const MAX_SLICE_BYTES: usize = 1024 * 1024 * 1024;

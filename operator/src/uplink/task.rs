@@ -250,7 +250,10 @@ impl Task {
             Some(down::Message::SlicePart(bytes)) => self.feed.take_part(&bytes)?,
             Some(down::Message::Slice(bytes)) => {
                 let first = !self.feed.has_slice_of_stream();
+                let began = Instant::now();
                 self.feed.take(&bytes)?;
+                // What this operator needs to read a large slice is no silence of the leader: its answers wait behind it.
+                open.last_answer += began.elapsed();
                 if first {
                     self.publish_lease();
                 }
