@@ -30,7 +30,7 @@ const HEALTH: &str = "
 
 fn database(instances: u32) -> String {
     format!(
-        "{{apiVersion: hanse.example/v1, kind: Database, metadata: {{name: main}}, spec: {{instances: {instances}, backup: null}}}}"
+        "{{apiVersion: hanse.example/v1, kind: Database, metadata: {{name: main}}, spec: {{instances: {instances}}}}}"
     )
 }
 
@@ -42,6 +42,7 @@ async fn a_custom_kind_is_divided_judged_and_stopped_as_its_definition_and_its_a
     for member in MEMBERS {
         fleet.apply_yaml(member, &databases).await?;
     }
+    a_null_is_applied_as_it_is(&fleet).await?;
     it_is_divided_and_ready_when_its_author_says_so(&fleet).await?;
     an_expression_that_is_not_usable_is_named_and_changes_nothing(&fleet).await?;
     who_scales_it_otherwise_is_left_to_decide(&fleet).await?;
@@ -54,22 +55,35 @@ fn main_with(instances: u32, health: &str) -> String {
     workload("main", "data", "{}", &[&database(instances)]) + health
 }
 
+async fn a_null_is_applied_as_it_is(fleet: &Fleet) -> Result<()> {
+    let database = "{apiVersion: hanse.example/v1, kind: Database, metadata: {name: empty}, spec: {instances: 1, backup: null}}";
+    let empty = workload("empty", "data", "{mode: Duplicated}", &[database]);
+    // Without `--server-side` kubectl itself leaves out every null, in a cluster of one as well.
+    let file = fleet.kubeconfig(HOME)?.with_file_name("empty.yaml");
+    fs::write(&file, empty)?;
+    let file = file.to_str().context("the path is text")?;
+    let apply = ["apply", "--server-side", "-f", file];
+    fleet.kubectl(HOME, &apply).await?;
+    let (object, spec) = (
+        "databases.hanse.example/empty",
+        r#"{"backup":null,"instances":1}"#,
+    );
+    for member in MEMBERS {
+        fleet
+            .await_value(member, object, "data", "{.spec}", spec)
+            .await?;
+    }
+    let delete = ["delete", "fwl", "empty", "-n", "data", "--timeout=60s"];
+    fleet.kubectl(HOME, &delete).await.map(drop)
+}
+
 async fn it_is_divided_and_ready_when_its_author_says_so(fleet: &Fleet) -> Result<()> {
     let everywhere = workload("main", "data", "{mode: Duplicated}", &[&database(1)]);
-    // Without this, kubectl itself leaves out every null, in a cluster of one as well.
-    let file = fleet.kubeconfig(HOME)?.with_file_name("main.yaml");
-    fs::write(&file, &everywhere)?;
-    let file = file.to_str().context("the path is text")?;
-    let manager = "--field-manager=kubectl-client-side-apply";
-    let apply = ["apply", "--server-side", manager, "-f", file];
-    fleet.kubectl(HOME, &apply).await?;
+    fleet.apply_yaml(HOME, &everywhere).await?;
     for member in MEMBERS {
         fleet
             .await_value(member, MAIN, "data", INSTANCES, "1")
             .await?;
-        // As kubectl makes it: its author wrote nothing on purpose.
-        let written = fleet.value(member, MAIN, "data", "{.spec}").await?;
-        ensure!(written.contains(r#""backup":null"#), "it is {written}");
     }
     fleet.apply_yaml(HOME, &main_with(6, HEALTH)).await?;
     for member in MEMBERS {
